@@ -1,0 +1,6 @@
+"""`python -m hpo`: the same as `hpo`."""
+
+from hpo.cli import main
+
+if __name__ == "__main__":
+    main()

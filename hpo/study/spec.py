@@ -1,0 +1,291 @@
+"""Study file -> StudySpec (frozen, unknown keys are errors)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from hpo.errors import SpecError, unknown
+from hpo.study.space import SearchSpace
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PATH_KEYS = {"data.source", "data.train", "data.validation", "data.test", "model.checkpoint", "space.file"}
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Named(BaseModel):
+    """A table entry by name, with its options: `"tpe"` or `{ name = "tpe", n_startup_trials = 5 }`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything beside the name."""
+        return dict(self.model_extra or {})
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> Any:
+    """`"90s"`, `"30m"`, `"2h"`, `"1d"`, or a number of seconds."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", value)
+    if not match:
+        raise ValueError('must be seconds, or a text such as "90s", "30m", "2h", "1d"')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+Component = Annotated[Named, BeforeValidator(_named)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rows = Annotated[int, Field(ge=1)]
+
+
+class DataSpec(Strict):
+    """Where texts and labels come from, and how they become train, validation and test."""
+
+    source: str | None = Field(None, description='Hub id, folder, or "builtin:reviews"')
+    config: str | None = Field(None, description="Configuration of a hub data set")
+    revision: str | None = Field(None, description="Revision of a hub data set: branch, tag or commit")
+    train: str | list[str] | None = Field(None, description="Train files (globs too), or a split's name")
+    test: Share | Rows | str | list[str] | None = Field(
+        None, description="Test files, a split's name, or a share or number of rows carved off train"
+    )
+    validation: Share | Rows | str | list[str] = Field(
+        0.2, description="A share or number of rows carved off train, a split's name, or files"
+    )
+    text: str = Field("text", description="Name of the text column")
+    label: str = Field("label", description="Name of the label column")
+    rows: dict[Literal["train", "validation", "test"], Rows] = Field(
+        default_factory=dict, description="Row limit per split, stratified"
+    )
+    clean: list[Component] = Field(default_factory=list, description="Cleaning steps by name, in order")
+    drop_leaks: bool = Field(False, description="Drop train texts that stand in validation or test too")
+    seed: int = Field(0, ge=0, description="Seed of carving, of row limits and of the built-in corpus")
+
+    @model_validator(mode="after")
+    def _has_source(self) -> DataSpec:
+        if self.source is None and self.train is None:
+            raise ValueError('needs source (hub id, folder, "builtin:reviews") or train (files)')
+        return self
+
+
+class ModelSpec(Strict):
+    """The checkpoint that every trial starts from."""
+
+    checkpoint: str = Field(description='Hub id, folder, or "builtin:tiny"')
+    revision: str | None = Field(None, description="Revision on the hub: branch, tag or commit")
+    max_length: int = Field(256, ge=8, description="Tokens per text; the rest is cut off")
+    trust_remote_code: bool = Field(False, description="Run code that the checkpoint brings")
+
+
+class EveryExamples(Strict):
+    """A rung each time that so many training examples have been seen."""
+
+    every_examples: int = Field(ge=1)
+
+
+class SearchSpec(Strict):
+    """How values are sampled, when trials are pruned, and how much may be spent."""
+
+    sampler: Component = Field(Named(name="tpe"), description="How values are drawn, with its options")
+    pruner: Component = Field(Named(name="asha"), description="When a trial is given up, with its options")
+    trials: int = Field(20, ge=1, description="Finished trials that the study should have in all")
+    timeout: Seconds | None = Field(None, description='Wall time of the study: seconds, or "2h"')
+    seed: int = Field(0, ge=0, description="Every trial's seed comes from it and the trial's place")
+    workers: int = Field(1, ge=1, description="Processes that run trials side by side")
+    engine: str | None = Field(None, description="Where workers run; by default this process, or processes")
+    value: Literal["last", "best"] = Field("last", description="A trial's value: its last rung, or its best")
+    rungs: Annotated[int, Field(ge=1, le=100)] | list[float] | EveryExamples = Field(
+        [0.125, 0.25, 0.5, 1.0],
+        description="Shares of a trial's own schedule, a number of equal shares, or { every_examples = N }",
+    )
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> SearchSpec:
+        if isinstance(self.rungs, list) and (
+            self.rungs != sorted(set(self.rungs)) or not self.rungs or self.rungs[0] <= 0 or self.rungs[-1] != 1.0
+        ):
+            raise ValueError("rungs must be rising shares above 0 that end with 1.0")
+        return self
+
+
+class FinalSpec(Strict):
+    """What the winner is tried against, and with how many seeds."""
+
+    seeds: int = Field(5, ge=1, description="Fresh runs of the best trial")
+    baselines: list[str] = Field(default_factory=list, description="Names of baselines")
+
+
+class StudySpec(Strict):
+    """One study, whole: the search space is read in, defaults are filled in, overrides are applied."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the store, and of its folder")
+    objective: str = Field("accuracy", description="The metric to search for; its direction is known")
+    storage: str | None = Field(None, description="Optuna storage URL; by default store.db beside the study file")
+    data: DataSpec
+    model: ModelSpec
+    space: SearchSpace
+    search: SearchSpec = SearchSpec()
+    training: dict[str, Any] = Field(default_factory=dict, description="Fixed TrainingArguments fields")
+    final: FinalSpec = FinalSpec()
+    file: Path = Field(exclude=True, description="The file that this was read from")
+    overrides: tuple[str, ...] = Field((), exclude=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where what this study makes lands: a folder of its name beside its file."""
+        return self.file.parent / self.name
+
+    def error(self, key: str, problem: str) -> SpecError:
+        """A SpecError about one key of this study's file."""
+        return SpecError(self.file, key, problem)
+
+    def resolved(self) -> dict[str, Any]:
+        """The study as JSON values, defaults included, without the storage URL (it may hold a password)."""
+        return self.model_dump(mode="json", exclude={"storage"})
+
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same for a study to go on: `key.path -> value`, the budget and final left out."""
+        whole = self.resolved()
+        del whole["final"]
+        for budget in ("trials", "timeout", "workers", "engine"):
+            del whole["search"][budget]
+        return dict(_flat(whole))
+
+    def hash(self) -> str:
+        """SHA-256 over the identity, 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
+    """The StudySpec of a TOML file with `key=value` overrides applied.
+
+    Raises SpecError: no such file, no TOML, an unknown key, a value of the wrong kind.
+    """
+    path = Path(file)
+    raw = read_toml(path)
+    # What --set says of the space's content comes after the space file is read.
+    for override in sorted(overrides, key=_is_space_content):
+        if _is_space_content(override):
+            _read_space_file(raw, path)
+        _override(raw, override, path)
+    _read_space_file(raw, path)
+    try:
+        return StudySpec.model_validate({**raw, "file": path, "overrides": overrides})
+    except ValidationError as error:
+        raise spec_error(path, error, StudySpec) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file. Raises SpecError where there is no such file or no TOML in it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise SpecError(path, "", "no such file; `hpo init DIR` writes a starter study") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(path, "", f"cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(path, "", f"is not TOML: {error}") from None
+
+
+def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> SpecError:
+    """The first of pydantic's complaints, as one line about one key."""
+    first = error.errors()[0]
+    place = [part for part in first["loc"] if not _is_union_tag(part)]
+    key = ".".join(map(str, place))
+    if first["type"] == "extra_forbidden":
+        return SpecError(file, key, unknown(str(place[-1]), _known_keys(model, place[:-1])))
+    if first["type"] == "missing":
+        return SpecError(file, key, "is missing")
+    message = first["msg"].removeprefix("Value error, ")
+    got = first["input"]
+    if isinstance(got, dict | BaseModel) and first["type"] == "value_error":
+        return SpecError(file, key, message)
+    return SpecError(file, key, f"is {json.dumps(got, default=str)}; {message[:1].lower() + message[1:]}")
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(prefix + key, value)]
+    return rows
+
+
+def _is_space_content(override: str) -> bool:
+    return override.startswith("space.") and not override.startswith("space.file=")
+
+
+def _override(raw: dict[str, Any], override: str, path: Path) -> None:
+    """Set one `key.path=value` in the raw table; the value is TOML where it reads as TOML, else a text."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise SpecError("--set", override, "must look like key=value, for example search.trials=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    if key in _PATH_KEYS and isinstance(value, str) and Path(value).exists():
+        value = str(Path(value).resolve())  # typed in a shell, a path starts where the shell stands
+    *parents, last = key.split(".")
+    table = raw
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise SpecError("--set", override, f"cannot be: {parent} is no table in {path}")
+    table[last] = value
+
+
+def _read_space_file(raw: dict[str, Any], path: Path) -> None:
+    """Put the content of `space.file` in its place; keys that stand beside `file` come on top."""
+    space = raw.get("space")
+    if not isinstance(space, dict) or "file" not in space:
+        return
+    inline = dict(space)
+    name = inline.pop("file")
+    if not isinstance(name, str):
+        raise SpecError(path, "space.file", f"is {name!r}; must be the path of a search-space file")
+    file = path.parent / name
+    read = read_toml(file)
+    try:
+        SearchSpace.model_validate(read)
+    except ValidationError as error:
+        raise spec_error(file, error, SearchSpace) from None
+    raw["space"] = {**read, **inline, "parameters": {**read.get("parameters", {}), **inline.get("parameters", {})}}
+
+
+def _is_union_tag(part: Any) -> bool:
+    """pydantic names the tried member of a union in an error's place; a reader does not know these names."""
+    return isinstance(part, str) and bool(re.match(r"[A-Z]|.*\[|constrained-|(int|float|str)$", part))
+
+
+def _known_keys(model: type[BaseModel], place: list[Any]) -> list[str]:
+    """The keys of the table at `place` below a model."""
+    for part in place:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is None:
+            continue
+        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        models = [each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)]
+        if models:
+            model = models[0]
+    return [name for name in model.model_fields if name not in {"file", "overrides"} or model is not StudySpec]

@@ -1,0 +1,26 @@
+"""The starter study and search space that `hpo init` writes, with comments that teach."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from hpo.errors import SpecError
+
+STARTER = {"studies/first.toml": "starter_study.toml", "search_spaces/finetune.toml": "starter_space.toml"}
+
+
+def write(folder: Path) -> list[Path]:
+    """The files written below a folder. Raises SpecError where one is there already; then nothing is written."""
+    there = [folder / name for name in STARTER if (folder / name).exists()]
+    if there:
+        raise SpecError(there[0], "", "is there already; choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(folder, "", "is a file; choose a folder")
+    written = []
+    for name, template in STARTER.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text((files("hpo.study") / template).read_text(encoding="utf8"), encoding="utf8")
+        written.append(target)
+    return written

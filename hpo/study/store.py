@@ -1,0 +1,181 @@
+"""Storage URL -> Optuna storage, artifacts; the only room that opens them."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpo.errors import StoreError, StudyError
+from hpo.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.study import StudySummary
+
+HEARTBEAT, GRACE = 10, 60  # seconds between signs of life, and after how many without one a trial is stale
+BUSY = 60  # seconds that a writer waits for SQLite's lock
+
+
+def default_url(folder: Path) -> str:
+    """The URL of `store.db` in a folder."""
+    return f"sqlite:///{(folder / 'store.db').resolve()}"
+
+
+def url_of(spec: StudySpec, storage: str | None = None) -> str:
+    """The storage URL of a study: that of the shell, else that of the file, else `store.db` beside the file.
+
+    A relative SQLite path in the file starts at the file's folder.
+    """
+    if storage is not None:
+        return storage
+    url = spec.storage
+    if url is None:
+        return default_url(spec.file.parent)
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        return f"sqlite:///{(spec.file.parent / url.removeprefix('sqlite:///')).resolve()}"
+    return url
+
+
+def exists(url: str) -> bool:
+    """Whether there is a store at a URL; a server's is taken to be there."""
+    if not url.startswith("sqlite:///"):
+        return True
+    return Path(url.removeprefix("sqlite:///").partition("?")[0]).exists()
+
+
+def open_storage(url: str, create: bool = True) -> BaseStorage:
+    """The Optuna storage at a URL, ready for many processes.
+
+    SQLite: write-ahead log and a long busy timeout. All databases: heartbeats, so that a dead worker's trial is seen.
+    With create=False a missing SQLite file is an error, not a new store. Raises StoreError.
+    """
+    import sqlalchemy.exc
+    from optuna.exceptions import OptunaError
+    from optuna.storages import get_storage
+    from sqlalchemy.engine import make_url
+
+    try:
+        parsed = make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise StoreError(f"storage {url!r} is no URL; for example sqlite:///studies/store.db") from None
+    shown = parsed.render_as_string(hide_password=True)
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        file = Path(str(parsed.database))
+        if not create and not exists(url):
+            raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
+        if not file.parent.is_dir():
+            raise StoreError(f"storage {shown}: no folder {file.parent}")
+    try:
+        return get_storage(url) if url.startswith("redis") else _relational(url)
+    except ImportError as error:
+        raise StoreError(f"storage {shown}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
+    except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise StoreError(f"storage {shown} cannot be opened: {reason[0] if reason else type(error).__name__}") from None
+
+
+def _relational(url: str) -> BaseStorage:
+    import optuna
+    import sqlalchemy.event
+    import sqlalchemy.exc
+    from optuna.storages import RDBStorage
+
+    class Storage(RDBStorage):
+        """RDBStorage whose heartbeat thread survives a database that is busy for a while."""
+
+        def record_heartbeat(self, trial_id: int) -> None:
+            # One sign of life may be missed; the thread, which Optuna does not guard, lives to send the next.
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError):
+                super().record_heartbeat(trial_id)
+
+    sqlite = url.startswith("sqlite")
+    engine: dict[str, Any] = {"connect_args": {"timeout": BUSY}} if sqlite else {"pool_pre_ping": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = Storage(url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+    if sqlite:
+        sqlalchemy.event.listen(storage.engine, "connect", _use_wal)
+        storage.engine.dispose()  # connections opened while the tables were made know nothing of WAL
+    return storage
+
+
+def _use_wal(connection: Any, _record: Any) -> None:
+    """Readers and one writer at once; a lock is waited for instead of failing."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
+
+
+def find_study(storage: BaseStorage, name: str) -> Study | None:
+    """The stored study of that name, or None."""
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return None
+
+
+def open_study(
+    storage: BaseStorage, spec: StudySpec, direction: Literal["maximize", "minimize"], provenance: dict[str, Any]
+) -> Study:
+    """The stored study, made with its provenance where it is new.
+
+    Raises StudyError where the stored study was made from another file or other data: it names what changed.
+    """
+    import optuna
+
+    stored = find_study(storage, spec.name)
+    if stored is not None:
+        check_unchanged(stored, spec)
+        check_data(stored, spec, provenance["data"])
+        if "spec" in stored.user_attrs:
+            return stored
+    study = stored or optuna.create_study(study_name=spec.name, storage=storage, direction=direction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([spec.objective])
+    # `spec` comes last: with it a study is whole, without it the next start writes the attributes again.
+    for name, value in {**provenance, "identity": spec.identity(), "spec": spec.resolved()}.items():
+        study.set_user_attr(name, value)
+    return study
+
+
+def check_unchanged(study: Study, spec: StudySpec) -> None:
+    """Raise StudyError where the study in the store was made from another study file; it names what changed."""
+    stored = study.user_attrs.get("identity")
+    if stored is None:
+        if study.get_trials(deepcopy=False):
+            raise StudyError(f"study {spec.name!r} in the store was not made by hpo; --force-new NAME starts another")
+        return
+    now = spec.identity()
+    changed = [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]
+    if changed:
+        shown = "; ".join(f"{key}: {stored.get(key)!r} -> {now.get(key)!r}" for key in changed[:5])
+        more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise StudyError(
+            f"{spec.file}: changed since study {spec.name!r} was started: {shown}{more}; "
+            "change it back, or start another study with --force-new NAME"
+        )
+
+
+def check_data(study: Study, spec: StudySpec, data: dict[str, Any]) -> None:
+    """Raise StudyError where the study in the store was made from other data."""
+    before = study.user_attrs.get("data", data)
+    if before["fingerprint"] != data["fingerprint"]:
+        raise StudyError(
+            f"{spec.file}: the data changed since study {spec.name!r} was started "
+            f"(rows {before['rows']} -> {data['rows']}, fingerprint {before['fingerprint']} -> {data['fingerprint']}); "
+            "bring them back, or start another study with --force-new NAME"
+        )
+
+
+def summaries(storage: BaseStorage) -> list[StudySummary]:
+    """Every study in the store, by name."""
+    import optuna
+
+    return sorted(optuna.get_all_study_summaries(storage), key=lambda summary: summary.study_name)

@@ -1,0 +1,157 @@
+"""What a stored trial says: finished or not, why it ended, its place in the study, and what must run again."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from hpo.study.space import SearchSpace
+
+# First words of the attribute `reason`. These say nothing of the trial's values, so they finish no trial ...
+INTERRUPTED, KILLED, OUT_OF_TIME, SURPLUS = "interrupted", "killed", "out of time", "surplus"
+# ... and these are what the values (or the code that they reach) led to.
+PRUNED, DIVERGED, INFEASIBLE, UNPROVEN, ERROR = "pruned", "diverged", "infeasible", "unproven", "error"
+_RUN_AGAIN = {INTERRUPTED, KILLED, OUT_OF_TIME}
+MOST_KILLS = 3  # a trial that takes its process down so often is given up as infeasible
+SILENT = timedelta(seconds=120)  # a running trial without any sign of its process is dead after so long
+
+
+def ending(trial: FrozenTrial) -> str:
+    """`complete`, `running`, `waiting`, or the first words of the reason why a trial ended otherwise.
+
+    A failed trial without a reason was failed from outside: its heartbeats were missed, so it counts as killed.
+    """
+    name = trial.state.name.lower()
+    if name in {"complete", "running", "waiting"}:
+        return name
+    default = PRUNED if name == "pruned" else KILLED
+    return str(trial.user_attrs.get("reason", default)).partition(":")[0]
+
+
+def is_finished(trial: FrozenTrial) -> bool:
+    """Whether a trial counts towards `search.trials`: complete, pruned, or ended by its own values."""
+    return ending(trial) not in {"running", "waiting", SURPLUS} | _RUN_AGAIN or _kills(trial) >= MOST_KILLS
+
+
+def is_superseded(trial: FrozenTrial) -> bool:
+    """Whether a trial ended without a result; its values run again in another trial, or are not needed."""
+    return ending(trial) in {SURPLUS} | _RUN_AGAIN
+
+
+def place(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    """The trial's place in a search that nothing ever interrupted, counted from 0.
+
+    A trial that runs again has the place of its first attempt. Everything random about a trial follows from the
+    study's seed and this place, never from how often a process was started.
+    """
+    if "place" in trial.user_attrs:
+        return int(trial.user_attrs["place"])
+    by_number = {each.number: each for each in trials}
+    first = trial
+    while "retry_of" in first.user_attrs:
+        first = by_number[first.user_attrs["retry_of"]]
+    return sum(
+        each.number < first.number and "retry_of" not in each.user_attrs and ending(each) != SURPLUS for each in trials
+    )
+
+
+def this_process() -> dict[str, Any]:
+    """What tells a trial's process from any other: host, process id, and when it was started."""
+    import psutil
+
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def queue(study: Study, space: SearchSpace) -> None:
+    """Put next what must run next: dead trials are closed, unfinished ones queued again, then known-good starts.
+
+    Known-good starts are queued one at a time, so that a trial that runs again comes before those after it: the
+    order of results, on which pruners and samplers build, is the one of a search without interruption.
+    """
+    _close_dead(study)
+    trials = study.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get("retry_of") for trial in trials}
+    for trial in trials:
+        if ending(trial) in _RUN_AGAIN and trial.number not in again and not is_finished(trial):
+            kept: dict[str, Any] = {
+                name: trial.user_attrs[name] for name in ("known_good", "source") if name in trial.user_attrs
+            }
+            kept |= {"retry_of": trial.number, "kills": _kills(trial)}
+            # Only values travel: Optuna's own retry would copy the rungs already passed, and never prune there again.
+            study.enqueue_trial(trial.params or _fixed(trial), user_attrs=kept)
+    if any(ending(trial) == "waiting" for trial in study.get_trials(deepcopy=False)):
+        return
+    queued = {trial.user_attrs.get("known_good") for trial in trials}
+    for number, start in enumerate(space.known_good):
+        if number not in queued:
+            study.enqueue_trial(start.values, user_attrs={"known_good": number, "source": start.source})
+            return
+
+
+def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -> bool:
+    """Whether a running trial need not be run: earlier ones fill the budget, or run the very same retry or start.
+
+    Workers look and then begin, so two of them can begin one trial too many; the later one steps back.
+    """
+    earlier = [each for each in trials if each.number < trial.number]
+    if sum(is_finished(each) or ending(each) == "running" for each in earlier) >= wanted:
+        return True
+    name = "retry_of" if "retry_of" in trial.user_attrs else "known_good"
+    return name in trial.user_attrs and any(
+        each.user_attrs.get(name) == trial.user_attrs[name] and ("retry_of" in each.user_attrs) == (name == "retry_of")
+        for each in earlier
+    )
+
+
+def reasons(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+    """Ending -> how many trials ended so, the most frequent first."""
+    return dict(Counter(ending(trial) for trial in trials).most_common())
+
+
+def _fixed(trial: FrozenTrial) -> dict[str, Any]:
+    """The values that a queued trial was to have, where it died before it drew them."""
+    return dict(trial.system_attrs.get("fixed_params", {}))
+
+
+def _kills(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get("kills", 0)) + (ending(trial) == KILLED)
+
+
+def _close_dead(study: Study) -> None:
+    """Fail running trials whose process is gone from this host, or never gave a sign of life.
+
+    Optuna fails those on other hosts by their missed heartbeats before each trial; but a process that died before
+    its first heartbeat would run for ever there, and on this host there is no need to wait.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _is_dead(trial):
+            try:
+                study._storage.set_trial_user_attr(trial._trial_id, "reason", KILLED)
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            except UpdateFinishedTrialError:
+                continue  # another worker was first
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    import psutil
+
+    worker = trial.user_attrs.get("worker")
+    if worker is None:
+        return trial.datetime_start is not None and datetime.now() - trial.datetime_start > SILENT
+    if worker["host"] != socket.gethostname():
+        return False
+    try:
+        return bool(abs(psutil.Process(worker["pid"]).create_time() - worker["started"]) > 1)
+    except psutil.NoSuchProcess:
+        return True
