@@ -1,0 +1,194 @@
+"""Fixed and sampled values -> fresh TrainingArguments; what can be fixed, and what can be searched."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.errors import unknown
+from hpo.study.space import Parameter
+from hpo.study.spec import StudySpec
+
+# Fields that the search sets itself, with the reason that a study file which sets them is told.
+OWNED = dict.fromkeys(
+    ("eval_strategy", "eval_steps", "eval_delay", "eval_on_start"),
+    "is set by the search: trials are evaluated at rungs",
+)
+OWNED |= dict.fromkeys(("seed", "data_seed"), "is set by the search: it follows from search.seed and the trial's place")
+OWNED |= dict.fromkeys(
+    ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+    "is set by the search: objective and search.value say what is best",
+)
+OWNED |= dict.fromkeys(
+    ("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_revision"),
+    "does not belong in a study file: a search never uploads",
+)
+OWNED |= dict.fromkeys(("fsdp", "deepspeed", "parallelism_config"), "is not supported: a trial runs on one device")
+OWNED |= {
+    "output_dir": "is set by the search: what a study makes lands in its own folder",
+    "auto_find_batch_size": "is not needed: a trial out of memory restarts with half the device batch, recorded",
+    "resume_from_checkpoint": "is not for a search: trials start from the model's checkpoint",
+    "logging_nan_inf_filter": "is set by the search: a loss that is not finite ends the trial",
+    "remove_unused_columns": "is set by the search",
+    "label_names": "is set by the search",
+    "torch_compile": "is not supported yet: each trial would compile anew",
+    "disable_tqdm": "is set by the search: it shows its own progress",
+}
+# Two names for one thing: a value for the one is a value for the other.
+SAME = {"warmup_ratio": "warmup_steps"}
+# What a search can change and proof.py can read back from the live run. `warmup_ratio` is no field of
+# TrainingArguments any more (trap 1); it reaches the run as a `warmup_steps` below 1, a share of all steps.
+SEARCHABLE = frozenset(
+    ("learning_rate", "weight_decay", "warmup_ratio", "warmup_steps", "num_train_epochs", "max_steps",
+     "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim", "adam_beta1",
+     "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor", "neftune_noise_alpha", "bf16", "fp16",
+     "dataloader_drop_last", "train_sampling_strategy")
+)  # fmt: skip
+_NO_KEYWORDS = {"reduce_lr_on_plateau": "waits for a metric, so its steps are not known in advance"}
+DEFAULT_EVAL_BATCH = 64
+
+
+def check(spec: StudySpec) -> None:
+    """Raise SpecError for a name or value in [training] or the space that no run could follow.
+
+    The plain search would warn (unknown names, trap 4), cast (0.1 to int is 0, traps 2 and 3) or ignore (fields
+    that are read before the trial's values are set, trap 5).
+    """
+    fields = _fields()
+    for name, value in spec.training.items():
+        known = fields.keys() | SAME.keys()
+        reason = unknown(name, known) if name not in known else OWNED.get(name) or _misfit(fields, name, value)
+        if reason:
+            raise spec.error(f"training.{name}", reason)
+    for name, axis in spec.space.parameters.items():
+        if not name.startswith("model."):
+            _check_axis(spec, fields, name, axis)
+    _build_corners(spec)
+
+
+def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int = 1, output: str = "") -> Any:
+    """Fresh TrainingArguments of one run: fixed and sampled values, seed, and the device batch divided by `split`.
+
+    Splitting keeps the effective batch: the device batch shrinks, gradient accumulation grows (trap 20).
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    chosen: dict[str, Any] = {
+        "per_device_eval_batch_size": DEFAULT_EVAL_BATCH,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    chosen |= {"save_strategy": "no", "report_to": "none", "logging_strategy": "no"}
+    chosen |= spec.training | {name: value for name, value in values.items() if not name.startswith("model.")}
+    if "warmup_ratio" in chosen:
+        chosen["warmup_steps"] = float(chosen.pop("warmup_ratio"))
+    if split > 1:
+        chosen["per_device_train_batch_size"] = chosen.get("per_device_train_batch_size", 8) // split
+        chosen["gradient_accumulation_steps"] = chosen.get("gradient_accumulation_steps", 1) * split
+    return TrainingArguments(
+        output_dir=output or str(spec.folder),
+        seed=seed,
+        eval_strategy="no",
+        logging_nan_inf_filter=False,  # it would hide a loss that is not finite
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        label_names=["labels"],
+        **chosen,
+    )
+
+
+def smaller_split(batch: int, split: int) -> int | None:
+    """The next number of parts that a batch can be cut into evenly, at least twice `split`; None below batch 1."""
+    return next((parts for parts in range(split * 2, batch + 1) if batch % parts == 0), None)
+
+
+def output_folder(spec: StudySpec, number: int) -> str:
+    """Where a trial's checkpoints go if [training] asks for any; Trainer makes this folder whether or not it does."""
+    return str(spec.folder / f"checkpoints/trial-{number}") if "save_strategy" in spec.training else str(spec.folder)
+
+
+def _fields() -> dict[str, Any]:
+    from transformers import TrainingArguments
+
+    return {field.name: field.type for field in dataclasses.fields(TrainingArguments) if field.init}
+
+
+def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Parameter) -> None:
+    key = f"space.parameters.{name}"
+    if name in ("seed", "data_seed"):
+        raise spec.error(key, "cannot be searched: a seed is noise, not a setting")
+    if name not in fields and name not in SAME:
+        raise spec.error(key, unknown(name, SEARCHABLE, limit=len(SEARCHABLE)) + "; a model's own: model.<field>")
+    if name not in SEARCHABLE:
+        raise spec.error(key, OWNED.get(name) or "cannot be searched: no trained model would differ by it")
+    for fixed in spec.training:
+        if SAME.get(fixed, fixed) == SAME.get(name, name):
+            raise spec.error(key, f"is fixed in [training] as {fixed} too; remove one of the two")
+    if SAME.get(name) in spec.space.parameters:
+        raise spec.error(key, f"and {SAME[name]} are the same thing; remove one of the two")
+    if name == "num_train_epochs" and ({"max_steps"} & (spec.training.keys() | spec.space.parameters.keys())):
+        raise spec.error(key, "has no effect beside max_steps, which decides the length alone; remove one of the two")
+    if name in {"warmup_ratio", "warmup_steps"} and "constant" in _schedules(spec):
+        raise spec.error(key, "has no effect with lr_scheduler_type constant; constant_with_warmup takes it")
+    for value in _ends(axis):
+        if reason := _misfit(fields, name, value) or _NO_KEYWORDS.get(str(value)):
+            raise spec.error(key, f"holds {value!r}, which {reason}")
+
+
+def _schedules(spec: StudySpec) -> list[Any]:
+    axis = spec.space.parameters.get("lr_scheduler_type")
+    return axis.choices or [] if axis else [spec.training.get("lr_scheduler_type")]
+
+
+def _ends(axis: Parameter) -> list[Any]:
+    return axis.choices if axis.choices is not None else [axis.low, axis.high]
+
+
+def _misfit(fields: Mapping[str, Any], name: str, value: Any) -> str | None:
+    """Why a value is not of a field's type, or None where it is; nothing is cast."""
+    if name == "warmup_ratio":
+        is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+        return None if is_share else f"is {value!r}; must be a share of the steps, 0 up to but without 1"
+    accepted = _types(fields[name])
+    if isinstance(value, bool):
+        fits = bool in accepted
+    elif isinstance(value, int):
+        fits = bool({int, float} & accepted)
+    elif isinstance(value, str):
+        kinds = [kind for kind in accepted if issubclass(kind, enum.Enum)]
+        names = [member.value for kind in kinds for member in kind]
+        if kinds and value not in names:
+            return unknown(value, names)
+        fits = bool(kinds) or str in accepted
+    else:
+        fits = type(value) in accepted
+    wanted = " or ".join(sorted(kind.__name__ for kind in accepted if kind is not type(None)))
+    return None if fits else f"is {value!r}; must be {wanted}"
+
+
+def _types(annotation: Any) -> set[type]:
+    """The classes in an annotation: `float | None` -> {float, NoneType}."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return {kind for member in typing.get_args(annotation) for kind in _types(member)}
+    plain = typing.get_origin(annotation) or annotation
+    return {plain} if isinstance(plain, type) else set()
+
+
+def _build_corners(spec: StudySpec) -> None:
+    """Let TrainingArguments judge the fixed fields, and both ends of every axis, before the first trial."""
+    from transformers import TrainingArguments  # noqa: F401  # what fails below must be the values, not the import
+
+    def attempt(key: str, values: dict[str, Any]) -> None:
+        try:
+            build(spec, values)
+        except (ValueError, TypeError, ImportError, NotImplementedError) as error:
+            raise spec.error(key, f"is refused by TrainingArguments: {str(error).splitlines()[0]}") from None
+
+    attempt("training", {})
+    for name, axis in spec.space.parameters.items():
+        for value in _ends(axis):
+            attempt(f"space.parameters.{name}", {name: value})

@@ -1,0 +1,118 @@
+"""METRICS: evaluate.Metric modules that live here, each with its direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import datasets
+import evaluate
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics as sk
+
+from hpo.errors import unknown
+
+Direction = Literal["maximize", "minimize"]
+Scores = dict[str, float]
+
+
+class Metric(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
+    """One number from references (n,) and predictions: labels (n,), or probabilities (n, classes).
+
+    It never asks the hub for anything: `evaluate.load("accuracy")` would fetch a script.
+    """
+
+    def __init__(self, name: str, measure: Measure) -> None:
+        self.measure = measure
+        self.metric = name
+        super().__init__(keep_in_memory=True)  # the default writes an Arrow file per call
+
+    def _info(self) -> evaluate.MetricInfo:
+        value = datasets.Value("float64") if self.measure.on_probabilities else datasets.Value("int64")
+        return evaluate.MetricInfo(
+            description=f"{self.metric}, by scikit-learn",
+            citation="",
+            features=datasets.Features(
+                {
+                    "predictions": datasets.List(value) if self.measure.on_probabilities else value,
+                    "references": datasets.Value("int64"),
+                }
+            ),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> Scores:
+        return {self.metric: float(self.measure.function(np.asarray(references), np.asarray(predictions)))}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric is computed, which way is better, and what it can be computed on."""
+
+    function: Callable[[Any, Any], float]
+    direction: Direction = "maximize"
+    on_probabilities: bool = False
+    two_classes_only: bool = False
+
+
+def _averaged(function: Callable[..., float], average: str) -> Measure:
+    def compute(references: Any, predictions: Any) -> float:
+        return float(function(references, predictions, average=average, zero_division=0.0))
+
+    return Measure(compute, two_classes_only=average == "binary")
+
+
+def _roc_auc(references: Any, probabilities: Any) -> float:
+    """Area under the ROC curve; more than two classes: each against each, unweighted (Hand & Till 2001)."""
+    if probabilities.shape[1] == 2:
+        return float(sk.roc_auc_score(references, probabilities[:, 1]))
+    labels = np.arange(probabilities.shape[1])
+    return float(sk.roc_auc_score(references, probabilities, multi_class="ovo", labels=labels))
+
+
+def _log_loss(references: Any, probabilities: Any) -> float:
+    return float(sk.log_loss(references, probabilities, labels=np.arange(probabilities.shape[1])))
+
+
+METRICS: dict[str, Measure] = {
+    "accuracy": Measure(sk.accuracy_score),
+    "f1": _averaged(sk.f1_score, "binary"),
+    "f1_macro": _averaged(sk.f1_score, "macro"),
+    "f1_weighted": _averaged(sk.f1_score, "weighted"),
+    "precision": _averaged(sk.precision_score, "binary"),
+    "precision_macro": _averaged(sk.precision_score, "macro"),
+    "precision_weighted": _averaged(sk.precision_score, "weighted"),
+    "recall": _averaged(sk.recall_score, "binary"),
+    "recall_macro": _averaged(sk.recall_score, "macro"),
+    "recall_weighted": _averaged(sk.recall_score, "weighted"),
+    "roc_auc": Measure(_roc_auc, on_probabilities=True),
+    "log_loss": Measure(_log_loss, direction="minimize", on_probabilities=True),
+    "mcc": Measure(sk.matthews_corrcoef),
+}
+
+
+def reason_against(objective: str, classes: int) -> str | None:
+    """Why a metric cannot be the objective of a study with so many classes, or None where it can."""
+    if objective not in METRICS:
+        return unknown(objective, METRICS, limit=len(METRICS))
+    if METRICS[objective].two_classes_only and classes != 2:
+        return f"is {objective!r}, which is for two classes; these are {classes}: {objective}_macro or _weighted"
+    return None
+
+
+def modules(classes: int) -> dict[str, Metric]:
+    """Every metric that can be computed for so many classes, by name."""
+    return {name: Metric(name, measure) for name, measure in METRICS.items() if reason_against(name, classes) is None}
+
+
+def score(modules: dict[str, Metric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
+    """All metrics from logits (n, classes) and labels (n,)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    labels = logits.argmax(axis=1)
+    scores: Scores = {}
+    for metric in modules.values():
+        predictions = probabilities if metric.measure.on_probabilities else labels
+        scores |= metric.compute(predictions=predictions, references=references)
+    return scores

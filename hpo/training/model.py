@@ -1,0 +1,259 @@
+"""Checkpoint -> model and tokenizer; float32 masters; reset in place between trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.data.load import TextData
+from hpo.errors import ModelError, unknown
+from hpo.study.spec import ModelSpec, StudySpec
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256}
+TINY_VOCABULARY = 2000
+
+
+class Checkpoint:
+    """A checkpoint loaded once: its tokenizer, and any number of models that start from its weights.
+
+    One model stays resident. `fresh()` copies the checkpoint's weights over it and draws anew what the checkpoint
+    lacks (the head), so nothing of a trial outlives it and no second model is ever in memory (trap 10).
+    """
+
+    def __init__(self, spec: ModelSpec, texts: Sequence[str], label_names: tuple[str, ...]) -> None:
+        self.name = spec.checkpoint
+        self.notices: list[str] = []
+        self._code = spec.trust_remote_code
+        self._resident: PreTrainedModel | None = None
+        if spec.checkpoint == "builtin:tiny":
+            self.tokenizer, self.config = _tiny(texts, spec.max_length)
+            self._base: dict[str, torch.Tensor] = {}
+        else:
+            self.tokenizer, self.config, self._base = self._from_pretrained(spec, label_names)
+        self.config.num_labels = len(label_names)
+        self.config.id2label = dict(enumerate(label_names))
+        self.config.label2id = {name: index for index, name in enumerate(label_names)}
+        self.config.problem_type = "single_label_classification"
+        self.config.dtype = "float32"
+
+    def fresh(self, changes: Mapping[str, Any] | None = None) -> PreTrainedModel:
+        """The model at its start, in float32: the checkpoint's weights, and a head drawn from torch's present seed.
+
+        `changes` are config fields that differ in this trial (dropouts, say); they need a model of their own.
+        """
+        if changes:
+            self._resident = None  # before the next is made: two models at once would double the memory
+            model = self._build(changes)
+        else:
+            self._resident = model = self._resident or self._build({})
+        self._reset(model)
+        return model
+
+    def reason_against(self, field: str, values: Sequence[Any]) -> str | None:
+        """Why a config field cannot take these values, or None where it can."""
+        known = {name for name in self.config.to_dict() if not name.startswith("_")}
+        if field not in known:
+            near = unknown(field, known, limit=0)
+            return near if "did you mean" in near else f"is unknown to the config of {self.name}"
+        if field in {"num_labels", "id2label", "label2id", "problem_type", "dtype", "vocab_size", "model_type"}:
+            return "cannot be searched: data and checkpoint decide it"
+        now = getattr(self.config, field)
+        for value in values:
+            fits = isinstance(value, int | float) if isinstance(now, float) else type(value) is type(now)
+            if now is not None and not fits or isinstance(value, bool) != isinstance(now, bool) and now is not None:
+                return f"holds {value!r}; must be {type(now).__name__}, as {now!r} in the checkpoint's config"
+        return None
+
+    def _build(self, changes: Mapping[str, Any]) -> PreTrainedModel:
+        import copy
+
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        config = copy.deepcopy(self.config)
+        for field, value in changes.items():
+            setattr(config, field, value)
+        # A checkpoint's own dtype would win otherwise: one in fp16 would train in pure fp16 (trap 22).
+        model = AutoModelForSequenceClassification.from_config(
+            config, dtype=torch.float32, trust_remote_code=self._code
+        )
+        strange = [name for name, tensor in model.state_dict().items() if _differs(self._base.get(name), tensor)]
+        if strange:
+            raise ModelError(f"{self.name}: {dict(changes)} does not fit the checkpoint's weights ({strange[0]})")
+        return model
+
+    def _reset(self, model: PreTrainedModel) -> None:
+        import torch
+
+        model.__dict__.pop("forward", None)  # accelerate wraps the forward once per run; wraps would pile up
+        model.__dict__.pop("_original_forward", None)
+        device = next(model.parameters()).device
+        if not self._base:
+            model.to("cpu")  # so that draws come from one generator, whatever the device
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                if name in self._base:
+                    tensor.copy_(self._base[name])
+        for prefix, module in model.named_modules():
+            own = dict(module.named_parameters(prefix=prefix, recurse=False))
+            if own and not own.keys() & self._base.keys():
+                _draw(model, module)
+        model.to(device)
+        model.zero_grad(set_to_none=True)
+
+    def _from_pretrained(self, spec: ModelSpec, label_names: tuple[str, ...]) -> tuple[Any, Any, dict[str, Any]]:
+        import torch
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+        where = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
+        where = {name: value for name, value in where.items() if value}
+        try:
+            config = AutoConfig.from_pretrained(spec.checkpoint, **where)
+            tokenizer = AutoTokenizer.from_pretrained(spec.checkpoint, **where)
+            self._check_tokenizer(tokenizer, config, spec.max_length)
+            head_names = [str(config.id2label[index]) for index in range(config.num_labels)]
+            config.num_labels = len(label_names)
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
+                spec.checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True,
+                output_loading_info=True, **where,
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise ModelError(_load_problem(spec.checkpoint, error)) from None
+        drawn = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
+        body = f"{model.base_model_prefix}."
+        lacking = sorted(name for name in drawn if name.startswith(body) and "pooler" not in name)
+        if lacking:
+            raise ModelError(f"{spec.checkpoint}: {len(lacking)} weights of the model's body are missing: {lacking[0]}")
+        base = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items() if name not in drawn}
+        return tokenizer, config, self._fit_head(base, body, head_names, label_names)
+
+    def _fit_head(
+        self, base: dict[str, Any], body: str, head_names: list[str], label_names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The weights with the head's rows in the study's label order, or without a head of other labels."""
+        head = [name for name in base if not name.startswith(body)]
+        rows = [name for name in head if base[name].shape[:1] == (len(label_names),)]
+        order = _label_order(head_names, label_names) if rows and len(head_names) == len(label_names) else None
+        if order is None:
+            what = f"its labels are {_listed(head_names)}" if rows else "it has no head for so many labels"
+            self.notices.append(f"{self.name}: {what}; a head for {_listed(label_names)} is drawn anew in each trial")
+            return {name: tensor for name, tensor in base.items() if name not in rows}
+        if order != list(range(len(order))):
+            self.notices.append(f"{self.name}: the head's labels {_listed(head_names)} are put in the study's order")
+        return {name: tensor[order].clone() if name in rows else tensor for name, tensor in base.items()}
+
+    def _check_tokenizer(self, tokenizer: Any, config: Any, max_length: int) -> None:
+        # Where a folder has no tokenizer, transformers 5 makes up an empty one without a word.
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):
+            raise ModelError(f"{self.name}: no tokenizer beside the weights; save one there (tokenizer.json)")
+        if tokenizer.pad_token is None:
+            if tokenizer.eos_token is None:
+                raise ModelError(f"{self.name}: the tokenizer has no padding token, so texts cannot share a batch")
+            tokenizer.pad_token = tokenizer.eos_token
+            config.pad_token_id = tokenizer.pad_token_id
+        positions = getattr(config, "max_position_embeddings", None) or max_length
+        if config.model_type in {"roberta", "xlm-roberta", "camembert", "longformer"}:
+            positions -= config.pad_token_id + 1  # their positions are counted from behind the padding's index
+        longest = min(positions, tokenizer.model_max_length)
+        if max_length > longest:
+            raise ModelError(f"model.max_length is {max_length}; {self.name} takes at most {longest} tokens")
+
+
+def load(spec: StudySpec, data: TextData) -> Checkpoint:
+    """The study's checkpoint. Raises ModelError (not there, no tokenizer, too short) and SpecError (`model.` axes)."""
+    path = spec.file.parent / spec.model.checkpoint
+    model = spec.model
+    if path.is_dir():
+        model = model.model_copy(update={"checkpoint": str(path)})
+    elif model.checkpoint.startswith((".", "/", "~")):
+        raise ModelError(f"model.checkpoint: no folder {path}")
+    elif model.checkpoint.startswith("builtin:") and model.checkpoint != "builtin:tiny":
+        raise ModelError(f"model.checkpoint {model.checkpoint} {unknown(model.checkpoint, ['builtin:tiny'])}")
+    checkpoint = Checkpoint(model, data.train.texts, data.label_names)
+    for name, axis in spec.space.parameters.items():
+        if name.startswith("model."):
+            values = axis.choices if axis.choices is not None else [axis.low, axis.high]
+            if reason := checkpoint.reason_against(name.removeprefix("model."), values):
+                raise spec.error(f"space.parameters.{name}", reason)
+    return checkpoint
+
+
+def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """The model as safetensors, with its tokenizer and config, in a folder."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tiny(texts: Sequence[str], max_length: int) -> tuple[Any, Any]:
+    """A WordPiece tokenizer trained on the texts, and the config of a BERT small enough for a laptop."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=special, show_progress=False)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {f"{name[1:-1].lower()}_token": name for name in special}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
+    config = BertConfig(vocab_size=len(fast), max_position_embeddings=max(max_length, 64), pad_token_id=0, **TINY)
+    return fast, config
+
+
+def _draw(model: PreTrainedModel, module: Any) -> None:
+    """Draw a module's weights as the model's own class does it for new ones."""
+    module._is_hf_initialized = False
+    for parameter in module.parameters(recurse=False):
+        parameter._is_hf_initialized = False
+    model._init_weights(module)
+
+
+def _differs(stored: Any, tensor: Any) -> bool:
+    return stored is not None and stored.shape != tensor.shape
+
+
+def _label_order(head: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """For each label of the study the head's row that means it, or None where the names say nothing or otherwise.
+
+    Names agree where one starts the other whatever the case (neg, NEGATIVE). Labels that are mere numbers, on either
+    side, stand for positions.
+    """
+    positions = [str(index) for index in range(len(labels))]
+    if list(labels) == positions or [name.upper().removeprefix("LABEL_") for name in head] == positions:
+        return list(range(len(labels)))
+    order = []
+    for label in labels:
+        low = label.lower()
+        rows = [row for row, name in enumerate(head) if name.lower().startswith(low) or low.startswith(name.lower())]
+        if len(rows) != 1:
+            return None
+        order += rows
+    return order if sorted(order) == list(range(len(labels))) else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def _load_problem(checkpoint: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "couldn't connect" in text or "offline" in text.lower():
+        reason = "the hub cannot be reached and nothing is cached; give a folder, or try again with a connection"
+    elif "not a local folder and is not a valid model identifier" in text or "404" in text:
+        reason = "no such checkpoint on the hub (or it is private: `hf auth login`)"
+    elif "trust_remote_code" in text:
+        reason = "it brings code of its own; model.trust_remote_code = true runs it, if you trust it"
+    else:
+        reason = text[:200]
+    return f"model.checkpoint {checkpoint}: {reason}"

@@ -1,0 +1,276 @@
+"""The one Trainer subclass: fresh arguments, rungs, pruning, true values, memory given back."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback
+
+from hpo.data.tokens import Tokens
+from hpo.study.spec import EveryExamples, StudySpec
+from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
+from hpo.training import arguments, metrics, proof
+from hpo.training.model import Checkpoint
+
+
+class TrialEnded(Exception):
+    """A run that its own values brought to an end; the text says how, its first word is the ending."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every run of a study shares: the study, the checkpoint, token ids, and the metrics by name."""
+
+    spec: StudySpec
+    checkpoint: Checkpoint
+    train: Tokens
+    validation: Tokens
+    modules: dict[str, metrics.Metric]
+
+    @property
+    def direction(self) -> metrics.Direction:
+        """Which way the objective is better."""
+        return metrics.METRICS[self.spec.objective].direction
+
+
+@dataclass
+class Record:
+    """What one run leaves behind; filled while it runs, so a run that ends early has its part of it."""
+
+    curve: dict[int, dict[str, float]] = field(default_factory=dict)  # rung -> metric -> score on validation
+    effective: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # wall, train, evaluation
+    steps: int = 0
+    examples: int = 0
+    tokens: int = 0  # padding not counted
+    peak_memory: int = 0  # bytes: of the process, or of the accelerator where there is one
+    split: int = 1  # parts that the device batch was cut into, because it did not fit
+    device_batch: int = 0
+
+    def values_of(self, metric: str) -> dict[int, float]:
+        """Rung -> score of one metric."""
+        return {rung: scores[metric] for rung, scores in self.curve.items()}
+
+
+class CrossEntropy:
+    """Mean cross-entropy over all examples of an optimizer step, however many batches it is accumulated over.
+
+    The classifiers of transformers take the mean of each batch and ignore `num_items_in_batch`, while Trainer, seeing
+    that they accept it, no longer divides: accumulating over k batches makes the gradient k times as long.
+    """
+
+    def __init__(self, label_smoothing: float) -> None:
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        total = torch.nn.functional.cross_entropy(
+            outputs["logits"].float(), labels, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
+    """Trainer that is made anew for each run, evaluates at rungs, and proves what it ran with.
+
+    `attend(trainer, trial)` runs one trial of Trainer.hyperparameter_search and returns its value.
+    `pulse(step, steps, loss)` is called after every training step and evaluation batch; it may raise to stop the run.
+    """
+
+    def __init__(self, task: Task, attend: Callable[[RungTrainer, Any], float] | None = None) -> None:
+        self.task = task
+        self.attend = attend
+        self.record: Record = Record()
+        self.accumulated: int = 1  # batches per optimizer step, as seen
+        self.at_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
+        self.pulse: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
+        self._renew({}, seed=0)
+
+    def train(self, resume_from_checkpoint: Any = None, trial: Any = None, **_: Any) -> Any:
+        """What Trainer.hyperparameter_search calls for each trial; sets `objective`."""
+        if self.attend is None:
+            raise TypeError("a RungTrainer without attend() runs no trials; call run()")
+        self.objective = self.attend(self, trial)
+
+    def run(self, values: Mapping[str, Any], seed: int, output: str = "") -> Record:
+        """Train once with these values and this seed; the record also stays in `self.record`.
+
+        Out of memory, the run starts again with half the device batch and twice the accumulation. Raises TrialEnded
+        where the loss is not finite, a value did not reach the run, or not even one example fits.
+        """
+        self.record = Record()
+        while not self._attempt(values, seed, output):
+            batch = arguments.build(self.task.spec, values).per_device_train_batch_size
+            smaller = arguments.smaller_split(batch, self.record.split)
+            if smaller is None:
+                raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
+            self.record = Record(split=smaller)
+        return self.record
+
+    def _attempt(self, values: Mapping[str, Any], seed: int, output: str) -> bool:
+        """Train once; False where memory ran out."""
+        started = time.monotonic()
+        try:
+            self._renew(values, seed, output)
+            self._values = values
+            super().train()
+            self._prove()
+        except Exception as error:
+            if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
+                raise
+            error.__traceback__ = None  # its frames hold the tensors that did not fit
+            return False
+        finally:
+            self._close(started)
+        return True
+
+    def _renew(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
+        """Become a new Trainer: fresh arguments, accelerator, callbacks and seed (traps 2, 5, 6, 7, 12).
+
+        hyperparameter_search holds this very object and has put its own settings on it, so it is made anew in place.
+        """
+        search = {name: getattr(self, name, None) for name in ("hp_search_backend", "hp_name")}
+        changes = {name.removeprefix("model."): value for name, value in values.items() if name.startswith("model.")}
+        args = arguments.build(self.task.spec, values, seed, self.record.split, output)
+        args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.record.split)
+        super().__init__(
+            model_init=lambda: self.task.checkpoint.fresh(changes),
+            args=args,
+            data_collator=DataCollatorWithPadding(self.task.checkpoint.tokenizer),
+            train_dataset=self.task.train,
+            eval_dataset=self.task.validation,
+            processing_class=self.task.checkpoint.tokenizer,
+            compute_loss_func=CrossEntropy(args.label_smoothing_factor),
+            compute_metrics=self._scores,
+            callbacks=[_Rungs(self)],
+        )
+        self.remove_callback(PrinterCallback)
+        for name, value in search.items():
+            setattr(self, name, value)
+        self.rungs: dict[int, int] = {}
+        self.accumulated = 1
+        self._seen = torch.zeros(2, dtype=torch.long, device=args.device)  # examples, tokens: no wait for the device
+        self._process = psutil.Process()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Optimizer steps that the live loader makes of one pass over the data."""
+        batches = len(self.callback_handler.train_dataloader)
+        return math.ceil(batches / int(self.args.gradient_accumulation_steps))
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass; a loss that is not finite ends the run at once."""
+        self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
+        self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
+        self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self._loss = float(loss) * (self.accumulated if num_items_in_batch is not None else 1)
+        if not math.isfinite(self._loss):
+            raise TrialEnded(f"{DIVERGED}: the loss is {self._loss} at step {self.state.global_step + 1}")
+        return loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Trainer's evaluation, its seconds counted apart from training's."""
+        started = time.monotonic()
+        try:
+            return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
+        finally:
+            spent = self.record.seconds.get("evaluation", 0.0) + time.monotonic() - started
+            self.record.seconds["evaluation"] = spent
+
+    def _scores(self, prediction: Any) -> dict[str, float]:
+        if not np.isfinite(prediction.predictions).all():
+            raise TrialEnded(f"{DIVERGED}: the logits on validation are not finite at step {self.state.global_step}")
+        return metrics.score(self.task.modules, prediction.predictions, prediction.label_ids)
+
+    def _prove(self) -> None:
+        """Read the live values back into the record. Raises TrialEnded where one is not what was sampled."""
+        live = proof.effective(self, self._values)
+        self.record.effective |= live
+        if problem := proof.mismatch(self, self._values, live):
+            raise TrialEnded(f"{UNPROVEN}: {problem}")
+
+    def _note_memory(self) -> None:
+        used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._process.memory_info().rss
+        self.record.peak_memory = max(self.record.peak_memory, used)
+
+    def _close(self, started: float) -> None:
+        """Count what was spent and let go of all that the run held; a pruned or failed run too (trap 10)."""
+        self._note_memory()
+        self.record.steps = self.state.global_step
+        self.record.examples, self.record.tokens = self._seen.tolist()
+        wall = self.record.seconds.get("wall", 0.0) + time.monotonic() - started
+        evaluation = self.record.seconds.get("evaluation", 0.0)
+        self.record.seconds = {"wall": wall, "train": wall - evaluation, "evaluation": evaluation}
+        if self.neftune_noise_alpha is not None and hasattr(self, "neftune_hook_handle"):
+            self.neftune_hook_handle.remove()  # Trainer does it only where training comes to its end
+        self.optimizer = self.lr_scheduler = None
+        handler = self.callback_handler
+        handler.model = handler.optimizer = handler.lr_scheduler = None
+        handler.train_dataloader = handler.eval_dataloader = None
+        self.accelerator.free_memory()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Evaluates at the rungs, and proves the run's values at its first and last step."""
+
+    def __init__(self, trainer: RungTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        rows = len(self.trainer.task.train)
+        batch = args.train_batch_size * args.gradient_accumulation_steps
+        per_epoch = self.trainer.updates_per_epoch
+        steps = range(state.max_steps + 1)
+        examples = [step // per_epoch * rows + min(step % per_epoch * batch, rows) for step in steps]
+        self.trainer.rungs = rung_steps(self.trainer.task.spec.search.rungs, examples)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer._note_memory()
+        if state.global_step == 1:
+            self.trainer._prove()
+        control.should_evaluate = state.global_step in self.trainer.rungs
+        self.trainer.pulse(state.global_step, state.max_steps, self.trainer._loss)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer._note_memory()
+        self.trainer.pulse(state.global_step, state.max_steps, None)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        rung = self.trainer.rungs.get(state.global_step)
+        if rung is None:
+            return
+        names = [*self.trainer.task.modules, "loss"]
+        scores = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
+        self.trainer.record.curve[rung] = scores
+        self.trainer.at_rung(rung, scores, state.global_step == state.max_steps)
+
+
+def rung_steps(rungs: int | list[float] | EveryExamples, examples: list[int]) -> dict[int, int]:
+    """Optimizer step -> rung, from the examples seen after each step (from step 0 to the last).
+
+    A share becomes its thousandths, so that 250 is a quarter of any trial's schedule; otherwise a rung is the number
+    of examples that it waits for. The last step is always a rung. Where a short run has several rungs in one step,
+    the last of them counts.
+    """
+    last = len(examples) - 1
+    if isinstance(rungs, EveryExamples):
+        steps = {}
+        for goal in range(rungs.every_examples, examples[-1] + 1, rungs.every_examples):
+            steps[int(np.searchsorted(examples, goal))] = goal
+        return steps | {last: steps.get(last, examples[-1])}
+    shares = rungs if isinstance(rungs, list) else [(part + 1) / rungs for part in range(rungs)]
+    return {max(1, math.ceil(share * last - 1e-9)): round(1000 * share) for share in shares}
