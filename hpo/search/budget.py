@@ -1,0 +1,65 @@
+"""Trials and wall time: what is spent, and what is left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hpo.study.spec import SearchSpec
+from hpo.study.trials import ending, is_finished
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+@dataclass
+class Budget:
+    """The trials and seconds that a study may have in all, over every sitting."""
+
+    trials: int
+    timeout: float | None
+    spent_before: float = 0.0  # seconds of earlier sittings
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, search: SearchSpec, study: Study) -> Budget:
+        """The study's budget, with what earlier sittings have spent."""
+        return cls(search.trials, search.timeout, spent(study.get_trials(deepcopy=False)))
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the study's time is up; None where it has no end."""
+        if self.timeout is None:
+            return None
+        return self.timeout - self.spent_before - (time.monotonic() - self.started)
+
+    def is_over(self) -> bool:
+        """Whether the study's time is up."""
+        left = self.seconds_left()
+        return left is not None and left <= 0
+
+    def has_room(self, trials: list[FrozenTrial]) -> bool:
+        """Whether another trial may start: time is left, and finished and running ones do not fill the budget."""
+        begun = sum(is_finished(trial) or ending(trial) == "running" for trial in trials)
+        return begun < self.trials and not self.is_over()
+
+
+def finished(trials: list[FrozenTrial]) -> int:
+    """How many trials count towards the budget."""
+    return sum(is_finished(trial) for trial in trials)
+
+
+def spent(trials: list[FrozenTrial]) -> float:
+    """Wall seconds in which at least one trial ran; what the trials themselves say, so a killed one's idle hours
+    until it was found do not count."""
+    spans = sorted(
+        (trial.datetime_start.timestamp(), trial.datetime_start.timestamp() + trial.user_attrs["seconds"]["wall"])
+        for trial in trials
+        if trial.datetime_start is not None and "seconds" in trial.user_attrs
+    )
+    total, reached = 0.0, float("-inf")
+    for start, end in spans:
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total

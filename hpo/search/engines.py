@@ -1,0 +1,193 @@
+"""ENGINES: where workers run (this process, local processes, Ray)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+import optuna
+
+from hpo.errors import TrainingError, unknown
+from hpo.search.budget import Budget, finished
+from hpo.search.listener import Listener
+from hpo.search.worker import Stop, Worker, open_search
+from hpo.study.spec import StudySpec
+from hpo.study.trials import SURPLUS, ending
+from hpo.training.trainer import Task
+
+POLL = 0.5  # seconds between two looks at the store
+
+
+@dataclass
+class Search:
+    """A search that is ready to run: its task, and the open study."""
+
+    task: Task
+    storage: optuna.storages.BaseStorage
+    study: optuna.Study
+    url: str
+    listener: Listener
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study."""
+        return self.task.spec
+
+    def orders(self) -> dict[str, Any]:
+        """What a worker elsewhere needs to know, as JSON values."""
+        spec = self.spec
+        overrides = [*spec.overrides, f'name="{spec.name}"', f"search.trials={spec.search.trials}"]
+        if spec.search.timeout is not None:
+            overrides.append(f"search.timeout={spec.search.timeout}")
+        return {"file": str(spec.file.resolve()), "overrides": overrides, "storage": self.url, "parent": os.getpid()}
+
+
+def run_here(search: Search) -> None:
+    """One worker, in this process."""
+    budget = Budget.of(search.spec.search, search.study)
+    Worker(search.task, search.storage, search.study, search.listener, budget).run()
+
+
+def run_processes(search: Search) -> None:
+    """`search.workers` processes on this machine; each its share of the processor's threads and one accelerator."""
+    import torch
+
+    workers = search.spec.search.workers
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+    stop = Stop()
+    watch = _Watch(search)
+    with stop.on_signals():
+        try:
+            for number in range(workers):
+                environment = {**os.environ, "OMP_NUM_THREADS": threads}
+                if torch.cuda.device_count() > 1:
+                    environment["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
+                started.append(_start(search.orders(), environment))
+            while any(process.poll() is None for process, _ in started):
+                watch.look()
+                time.sleep(POLL)
+        finally:
+            _end(started)
+            watch.look()
+    failed = [_last_line(log) for process, log in started if process.returncode not in (0, 130)]
+    if failed:
+        raise TrainingError(f"{len(failed)} of {workers} workers failed; the last one: {failed[-1]}")
+
+
+def run_ray(search: Search) -> None:
+    """`search.workers` tasks on a Ray cluster (address from RAY_ADDRESS, else this machine).
+
+    The study file, its data and the storage URL must be reachable from every node.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise search.spec.error("search.engine", "is 'ray', which is not installed: pip install 'hpo[ray]'") from None
+
+    ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+
+    @ray.remote(num_gpus=gpus, max_retries=0)  # type: ignore[untyped-decorator]
+    def work(orders: dict[str, Any]) -> str:
+        """A worker process of its own, so that a Ray node needs no more than Python and this package."""
+        process, log = _start({**orders, "parent": os.getpid()}, dict(os.environ))
+        process.wait()
+        return "" if process.returncode in (0, 130) else _last_line(log)
+
+    watch = _Watch(search)
+    stop = Stop()
+    with stop.on_signals():
+        pending = [work.remote(search.orders()) for _ in range(search.spec.search.workers)]
+        try:
+            failed = []
+            while pending:
+                done, pending = ray.wait(pending, timeout=POLL)
+                failed += [line for line in ray.get(done) if line]
+                watch.look()
+        finally:
+            ray.shutdown()
+    if failed:
+        raise TrainingError(f"{len(failed)} workers failed; the last one: {failed[-1]}")
+
+
+ENGINES: dict[str, Callable[[Search], None]] = {"inline": run_here, "processes": run_processes, "ray": run_ray}
+
+
+def choose(spec: StudySpec) -> Callable[[Search], None]:
+    """The engine of a study: the named one, else this process for one worker and processes for more.
+
+    Raises SpecError for an unknown name, and for more than one worker in this process.
+    """
+    name = spec.search.engine or ("inline" if spec.search.workers == 1 else "processes")
+    if name not in ENGINES:
+        raise spec.error("search.engine", f"is {name!r}; it {unknown(name, ENGINES)}")
+    if name == "inline" and spec.search.workers > 1:
+        raise spec.error("search.workers", f"is {spec.search.workers}; engine inline runs one, processes runs many")
+    return ENGINES[name]
+
+
+def search(spec: StudySpec, url: str, listener: Listener) -> optuna.Study:
+    """The study after its budget is spent; it is made, or continued where it stood.
+
+    Raises HpoError for anything the user can mend, before the store is touched, and KeyboardInterrupt when asked to
+    stop, with every trial closed.
+    """
+    engine = choose(spec)
+    task, storage, study = open_search(spec, url, listener)
+    done = finished(study.get_trials(deepcopy=False))
+    if done:
+        listener.notice(f"continuing: {done} of {spec.search.trials} trials finished")
+    engine(Search(task, storage, study, url, listener))
+    return study
+
+
+class _Watch:
+    """Tells the listener of trials that end in other processes, each once."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.told = {trial.number for trial in search.study.get_trials(deepcopy=False) if trial.state.is_finished()}
+
+    def look(self) -> None:
+        for trial in self.search.study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and trial.number not in self.told:
+                self.told.add(trial.number)
+                if ending(trial) != SURPLUS:
+                    self.search.listener.ends(trial, self.search.study)
+
+
+def _start(orders: dict[str, Any], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """A worker process; orders go through its standard input, where no list of processes shows a password."""
+    log = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the process that writes to it
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "hpo.search.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(orders).encode())
+    process.stdin.close()
+    return process, log
+
+
+def _end(started: list[tuple[subprocess.Popen[bytes], IO[bytes]]]) -> None:
+    """Ask those that still run to end after their step, and wait until they have."""
+    for process, _ in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process, _ in started:
+        process.wait()
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no word"

@@ -1,0 +1,119 @@
+"""SAMPLERS: Optuna's, drawn anew for each trial so that a draw depends on the trial and not on the process."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
+
+from hpo.errors import SpecError, unknown
+from hpo.study.spec import StudySpec
+from hpo.study.trials import place
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a sampler may draw from: the study's seed, the trial's own seed, and every value of each finite axis."""
+
+    study_seed: int
+    trial_seed: int
+    grid: Mapping[str, list[Any] | None]
+
+
+def _grid(options: Options, draw: Draw) -> BaseSampler:
+    endless = [name for name, values in draw.grid.items() if values is None]
+    if endless:
+        raise ValueError(f"grid needs a step or choices for {', '.join(endless)}")
+    return GridSampler({name: values or [] for name, values in draw.grid.items()}, seed=draw.study_seed, **options)
+
+
+# QMC's points are one sequence, so its seed is the study's. Grid shuffles its points once, by the study's seed too.
+SAMPLERS: dict[str, Callable[[Options, Draw], BaseSampler]] = {
+    "tpe": lambda options, draw: TPESampler(seed=draw.trial_seed, **options),
+    "gp": lambda options, draw: GPSampler(seed=draw.trial_seed, **options),
+    "random": lambda options, draw: RandomSampler(seed=draw.trial_seed, **options),
+    "qmc": lambda options, draw: QMCSampler(
+        seed=draw.study_seed, independent_sampler=RandomSampler(seed=draw.trial_seed), **{"scramble": True, **options}
+    ),
+    "cmaes": lambda options, draw: CmaEsSampler(seed=draw.trial_seed, **options),
+    "grid": _grid,
+}
+
+
+class ReplayingSampler(BaseSampler):
+    """One of SAMPLERS, made anew for each trial with a seed from the study's seed and the trial's place.
+
+    A sampler that lives as long as its process draws the same first values at each start: six trials in three
+    sittings of two would be three equal pairs. This one goes on as if nothing had happened, and a trial that runs
+    again asks for nothing, for its values are fixed.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._inner = self._build(0)
+
+    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        """Make the trial's own sampler."""
+        # Hyperband hands over a study of one bracket; the place counts all trials, so the storage is asked.
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        self._inner = self._build(place(trial, trials))
+        self._inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """What is drawn jointly: nothing where the values are fixed, so that no point of a sequence is used up."""
+        fixed = trial.system_attrs.get("fixed_params", {})
+        if self._spec.space.parameters.keys() <= fixed.keys():
+            return {}
+        return self._inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        """Values drawn jointly."""
+        return self._inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        """A value drawn on its own."""
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+        """Let the sampler store what the next one needs."""
+        self._inner.after_trial(study, trial, state, values)
+
+    def is_exhausted(self, study: optuna.Study) -> bool:
+        """Whether every point of a grid has been tried."""
+        return isinstance(self._inner, GridSampler) and self._inner.is_exhausted(study)
+
+    def _build(self, number: int) -> BaseSampler:
+        seed = self._spec.search.seed
+        grid = {name: axis.grid() for name, axis in self._spec.space.parameters.items()}
+        sampler = self._spec.search.sampler
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return SAMPLERS[sampler.name](sampler.options, Draw(seed, trial_seed(seed, number), grid))
+
+
+def trial_seed(study_seed: int, place: int) -> int:
+    """The seed of all that is random in a trial, below 2**31."""
+    return int(np.random.SeedSequence([study_seed, place]).generate_state(1)[0] >> 1)
+
+
+def build(spec: StudySpec) -> ReplayingSampler:
+    """The study's sampler. Raises SpecError: an unknown name, an option that it does not take."""
+    name = spec.search.sampler.name
+    if name not in SAMPLERS:
+        raise spec.error("search.sampler", f"is {name!r}; it {unknown(name, SAMPLERS)}")
+    try:
+        return ReplayingSampler(spec)
+    except (TypeError, ValueError) as error:
+        raise option_error(spec, "search.sampler", error) from None
+
+
+def option_error(spec: StudySpec, key: str, error: Exception) -> SpecError:
+    """One line about an option that Optuna does not take."""
+    return spec.error(key, f"is refused: {str(error).split('__init__() ')[-1].splitlines()[0]}")

@@ -1,0 +1,304 @@
+"""One worker: Trainer.hyperparameter_search until the budget is spent."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.data import tokens
+from hpo.data.load import load as load_data
+from hpo.errors import StudyError, TrainingError
+from hpo.search import pruners, samplers
+from hpo.search.budget import Budget
+from hpo.search.listener import Listener
+from hpo.study import provenance, store, trials
+from hpo.study.spec import StudySpec, load
+from hpo.training import arguments, metrics
+from hpo.training import model as checkpoints
+from hpo.training.trainer import Record, RungTrainer, Task, TrialEnded
+
+MOST_ERRORS = 3  # so many trials in a row that end in an error are no property of their values
+
+
+@dataclass
+class Stop:
+    """What tells the running trial to end: a signal that arrived, or a parent process that is gone."""
+
+    asked: bool = False
+    in_trial: bool = False
+    parent: int | None = None
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt between two steps where the user asked to stop."""
+        if self.asked or (self.parent is not None and os.getppid() != self.parent):
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the trial after its present step; a second one, or one outside a trial, at once."""
+
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            if self.asked or not self.in_trial:
+                raise KeyboardInterrupt
+            self.asked = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def check(spec: StudySpec) -> None:
+    """Raise SpecError for a sampler, pruner, field or value that cannot be, before data or store are touched."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Under DDP only the first process would hear that a trial is pruned; the others would wait for ever (trap 21).
+        raise StudyError("started under torchrun, but a trial runs on one device: start plain `hpo search --workers N`")
+    samplers.build(spec)
+    pruners.build(spec)
+    if reason := metrics.reason_against(spec.objective, classes=2):
+        raise spec.error("objective", reason)
+    arguments.check(spec)
+
+
+def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
+    """The task that all trials share, and what the store should know of its data.
+
+    Raises DataError, ModelError, SpecError; the store has not been touched yet.
+    """
+    data = load_data(spec.data, spec.file.parent)
+    if reason := metrics.reason_against(spec.objective, len(data.label_names)):
+        raise spec.error("objective", reason)
+    checkpoint = checkpoints.load(spec, data)
+    length = spec.model.max_length
+    train, validation = (tokens.encode(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
+    notices = [*data.notices, *checkpoint.notices]
+    notices += [text for text in [tokens.notice(train, length)] if text]
+    for text in notices:
+        listener.notice(text)
+    about = {"fingerprint": data.fingerprint, "rows": data.rows(), "labels": list(data.label_names), "notices": notices}
+    return Task(spec, checkpoint, train, validation, metrics.modules(len(data.label_names))), about
+
+
+@dataclass
+class Worker:
+    """Runs trials of one study in this process, one after the other."""
+
+    task: Task
+    storage: optuna.storages.BaseStorage
+    study: optuna.Study
+    listener: Listener
+    budget: Budget
+    stop: Stop = field(default_factory=Stop)
+
+    def __post_init__(self) -> None:
+        self.spec = self.task.spec
+        self.sampler = samplers.build(self.spec)
+        self.pruner = pruners.build(self.spec)
+        self.trainer = RungTrainer(self.task, attend=self._attend)
+        data = self.study.user_attrs["data"]["fingerprint"]
+        made = provenance.provenance(self.spec, {})
+        self.provenance = {name: made[name] for name in ("spec_hash", "git", "versions", "device")} | {"data": data}
+
+    def run(self) -> None:
+        """Trials until the budget is spent. Raises KeyboardInterrupt when asked to stop, with the trial closed."""
+        errors = 0
+        with self.stop.on_signals():
+            while self._is_room():
+                ended = self._one_trial()
+                errors = errors + 1 if trials.ending(ended) == trials.ERROR else 0
+                if errors == MOST_ERRORS:
+                    reason = ended.user_attrs["reason"]
+                    raise TrainingError(f"{errors} trials in a row failed; the last one: {reason} (-v shows where)")
+
+    def _is_room(self) -> bool:
+        trials.queue(self.study, self.spec.space)
+        if not self.budget.has_room(self.study.get_trials(deepcopy=False)):
+            return False
+        return not self.sampler.is_exhausted(self.study)
+
+    def _one_trial(self) -> FrozenTrial:
+        """One trial through Trainer.hyperparameter_search, which makes or loads the study itself (trap 16)."""
+        self._number: int | None = None
+        self._reported: set[int] = set()
+        try:
+            self.trainer.hyperparameter_search(
+                hp_space=self.spec.space.suggest,
+                compute_objective=lambda scores: scores[f"eval_{self.spec.objective}"],
+                n_trials=1,
+                direction=self.task.direction,
+                backend="optuna",
+                study_name=self.spec.name,
+                storage=self.storage,
+                sampler=self.sampler,
+                pruner=self.pruner,
+                load_if_exists=True,
+                catch=(TrialEnded,),
+            )
+        except ValueError:
+            # Its last line asks for the best trial, and raises where none is complete yet (trap 19).
+            if self._number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                raise
+        finally:
+            self.stop.in_trial = False
+            ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
+            if ended and trials.ending(ended[0]) != trials.SURPLUS:
+                self.listener.ends(ended[0], self.study)
+        return ended[0]
+
+    def _attend(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
+        """Run one trial; whatever happens, the store knows what it was, what it cost, and why it ended."""
+        self._number, self._reported, self.stop.in_trial = trial.number, set(), True
+        trial.set_user_attr("worker", trials.this_process())
+        everyone = self.study.get_trials(deepcopy=False)
+        own = next(each for each in everyone if each.number == trial.number)
+        if trials.is_surplus(own, everyone, self.budget.trials):
+            trial.set_user_attr("reason", trials.SURPLUS)
+            raise TrialEnded(trials.SURPLUS)
+        place = trials.place(own, everyone)
+        seed = samplers.trial_seed(self.spec.search.seed, place)
+        for name, value in {"place": place, "seed": seed, "provenance": self.provenance}.items():
+            trial.set_user_attr(name, value)
+        values = self.trainer.hp_space(trial)
+        self.listener.begins(trial.number, values, self.budget)
+        trainer.at_rung = partial(self._at_rung, trial)
+        trainer.pulse = self._pulse
+        try:
+            record = trainer.run(values, seed, arguments.output_folder(self.spec, trial.number))
+        except BaseException as error:
+            trial.set_user_attr("reason", _reason(error, trainer.record))
+            if isinstance(error, optuna.TrialPruned | TrialEnded | KeyboardInterrupt):
+                raise
+            trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
+            raise TrialEnded(_reason(error, trainer.record)) from error
+        finally:
+            self._remember(trial, trainer.record)
+        return self._finish(trial, record, values)
+
+    def _pulse(self, step: int, steps: int, loss: float | None) -> None:
+        self.stop.check()
+        if self.budget.is_over():
+            raise TrialEnded(f"{trials.OUT_OF_TIME}: the study's {self.budget.timeout:g} s are spent")
+        self.listener.step(step, steps, loss)
+
+    def _at_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
+        value = scores[self.spec.objective]
+        if not math.isfinite(value):
+            raise TrialEnded(f"{trials.DIVERGED}: {self.spec.objective} is {value} at rung {rung}")
+        self.listener.rung(rung, value)
+        self._remember(trial, self.trainer.record)
+        if rung in self._reported:
+            return  # a trial that restarted with smaller batches passes again what Optuna has on record
+        self._reported.add(rung)
+        trial.report(value, rung)
+        if not is_last and trial.should_prune():
+            raise optuna.TrialPruned
+
+    def _remember(self, trial: optuna.Trial, record: Record) -> None:
+        curve = record.values_of(self.spec.objective)
+        known: dict[str, Any] = {
+            "effective": record.effective,
+            "metrics": record.curve,
+            "seconds": record.seconds,
+            "steps": record.steps,
+            "examples": record.examples,
+            "tokens": record.tokens,
+            "peak_memory": record.peak_memory,
+        }
+        if record.split > 1:
+            known["batch_split"] = record.split
+        if curve:
+            better = max if self.task.direction == "maximize" else min
+            best = better(curve, key=lambda rung: curve[rung])
+            known |= {"last": curve[max(curve)], "best": curve[best], "best_rung": best}
+        for name, value in known.items():
+            trial.set_user_attr(name, value)
+
+    def _finish(self, trial: optuna.Trial, record: Record, values: Mapping[str, Any]) -> float:
+        """The trial's value; its weights are kept where no complete trial was better."""
+        attributes = trial.user_attrs
+        value = float(attributes[self.spec.search.value])
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        sign = 1 if self.task.direction == "maximize" else -1
+        if all(sign * value > sign * (other.value or 0.0) for other in complete):
+            about = {"trial": trial.number, "place": attributes["place"], "objective": self.spec.objective}
+            self._keep({**about, "value": value, "values": dict(values), "seed": attributes["seed"]})
+        return value
+
+    def _keep(self, about: dict[str, Any]) -> None:
+        """Put the trial's weights in the place of the best so far: written aside, then moved."""
+        best = self.spec.folder / "best"
+        aside = self.spec.folder / f"best.new-{os.getpid()}"
+        aside.mkdir(parents=True, exist_ok=True)
+        checkpoints.save(self.trainer.model, self.task.checkpoint.tokenizer, aside)
+        (aside / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
+        with FileLock(self.spec.folder / ".best.lock"):
+            old = self.spec.folder / f"best.old-{os.getpid()}"
+            if best.exists():
+                best.rename(old)
+            aside.rename(best)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _reason(error: BaseException, record: Record) -> str:
+    """Why a trial ended: the ending, and a word on it."""
+    if isinstance(error, optuna.TrialPruned):
+        return f"{trials.PRUNED}: at rung {max(record.curve)}"
+    if isinstance(error, TrialEnded):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return trials.INTERRUPTED
+    lines = str(error).strip().splitlines()
+    return f"{trials.ERROR}: {type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def open_search(
+    spec: StudySpec, url: str, listener: Listener
+) -> tuple[Task, optuna.storages.BaseStorage, optuna.Study]:
+    """Everything checked and loaded, then the store opened, and the study in it made or found.
+
+    Nothing is written before every input is known to be good.
+    """
+    check(spec)
+    if store.exists(url) and (stored := store.find_study(store.open_storage(url), spec.name)):
+        store.check_unchanged(stored, spec)  # a changed file is told before the data are loaded
+    task, about = prepare(spec, listener)
+    storage = store.open_storage(url)
+    study = store.open_study(storage, spec, task.direction, provenance.provenance(spec, about))
+    return task, storage, study
+
+
+def main() -> None:
+    """A worker in a process of its own: `python -m hpo.search.worker`, its orders as JSON on standard input."""
+    orders = json.load(sys.stdin)
+    spec = load(orders["file"], tuple(orders["overrides"]))
+    task, storage, study = open_search(spec, orders["storage"], Listener())
+    stop = Stop(parent=orders["parent"])
+    try:
+        Worker(task, storage, study, Listener(), Budget.of(spec.search, study), stop).run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
