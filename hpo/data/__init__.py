@@ -1,0 +1,1 @@
+"""The data room: text in, token ids out."""

@@ -1,0 +1,140 @@
+"""READERS: csv, tsv, json, jsonl, parquet -> rows as given."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import DataError, unknown
+from hpo.study.spec import DataSpec
+
+
+@dataclass
+class Raw:
+    """One split as given: a text and a label a row, unchecked; None stands for null."""
+
+    where: str
+    texts: list[Any] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    names: tuple[str, ...] | None = None  # of classes, where the source itself names and orders them
+
+
+def read(files: list[Path], spec: DataSpec) -> Raw:
+    """The text and label columns of all files, one after the other.
+
+    Raises DataError for a file that cannot be read, a suffix without a reader, a column that is not there.
+    """
+    raw = Raw(str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more")
+    for file in files:
+        if file.suffix.lower() not in READERS:
+            raise DataError(f"{file}: suffix {file.suffix or 'none'} {unknown(file.suffix, READERS)}")
+        try:
+            part = READERS[file.suffix.lower()](file, spec)
+        except (OSError, ValueError, Warning) as error:  # pandas, pyarrow, json and utf-8 raise their own ValueErrors
+            raise DataError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
+        raw.texts += part.texts
+        raw.labels += part.labels
+        raw.names = raw.names or part.names
+    return raw
+
+
+def _csv(file: Path, spec: DataSpec) -> Raw:
+    import pandas
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows longer than the header would be cut
+        table = pandas.read_csv(
+            file,
+            sep="\t" if file.suffix.lower() == ".tsv" else ",",
+            encoding="utf-8-sig",
+            dtype={spec.text: str},
+            keep_default_na=False,  # "NA", "null" and "None" are words; only an empty field is null
+            na_values=[""],
+            index_col=False,
+            low_memory=False,
+        )
+    raw = _columns(file, table, spec)
+    if {type(label) for label in raw.labels} >= {str}:
+        # One word among numbers makes pandas read them all as text: give the numbers back, to be refused as mixed.
+        raw.labels = [int(label) if isinstance(label, str) and is_int(label) else label for label in raw.labels]
+    return raw
+
+
+def is_int(text: str) -> bool:
+    """Whether a text is a whole number."""
+    return text.strip().removeprefix("-").isdecimal()
+
+
+def _parquet(file: Path, spec: DataSpec) -> Raw:
+    import pandas
+    from pyarrow.parquet import read_schema
+
+    raw = _columns(file, pandas.read_parquet(file), spec)
+    about = json.loads((read_schema(file).metadata or {}).get(b"huggingface", b"{}"))  # `datasets` keeps names there
+    names = about.get("info", {}).get("features", {}).get(spec.label, {}).get("names")
+    raw.names = tuple(names) if names else raw.names
+    return raw
+
+
+def _columns(file: Path, table: Any, spec: DataSpec) -> Raw:
+    """The two columns of a pandas.DataFrame; a categorical label brings its classes with it."""
+    require(spec, list(table.columns), str(file))
+    texts, labels = (
+        table[name].astype(object).where(table[name].notna(), None).tolist() for name in (spec.text, spec.label)
+    )
+    categories = tuple(getattr(table[spec.label].dtype, "categories", ()))
+    words = categories and all(isinstance(name, str) for name in categories)
+    return Raw(str(file), texts, labels, categories if words else None)
+
+
+def _json(file: Path, spec: DataSpec) -> Raw:
+    """A list of objects; or, in spite of the suffix, an object a line, as `datasets` writes them."""
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+        return _jsonl(file, spec)
+    return _objects(file, rows if isinstance(rows, list) else [rows], spec)
+
+
+def _jsonl(file: Path, spec: DataSpec) -> Raw:
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg}") from None
+    return _objects(file, rows, spec)
+
+
+def _objects(file: Path, rows: list[Any], spec: DataSpec) -> Raw:
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number} is no object with {spec.text!r} and {spec.label!r}")
+    require(spec, list(dict.fromkeys(name for row in rows for name in row)), str(file))
+    return Raw(str(file), [row.get(spec.text) for row in rows], [row.get(spec.label) for row in rows])
+
+
+def require(spec: DataSpec, columns: list[Any], where: str) -> None:
+    """Raise DataError where the text or the label column is not among the columns."""
+    for key, name in (("text", spec.text), ("label", spec.label)):
+        if name not in columns:
+            known = [str(column) for column in columns]
+            near = unknown(name, known)
+            shown = "" if ", ".join(sorted(known)) in near else f" (columns: {', '.join(known)})"
+            raise DataError(f"{where}: column {name!r} (data.{key}) {near}{shown}")
+
+
+READERS: dict[str, Callable[[Path, DataSpec], Raw]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".json": _json,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
