@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+LEAST = 1.0  # seconds that must be left for a trial to be worth its start
+
+
 @dataclass
 class Budget:
     """The trials and seconds that a study may have in all, over every sitting."""
@@ -42,7 +45,8 @@ class Budget:
     def has_room(self, trials: list[FrozenTrial]) -> bool:
         """Whether another trial may start: time is left, and finished and running ones do not fill the budget."""
         begun = sum(is_finished(trial) or ending(trial) == "running" for trial in trials)
-        return begun < self.trials and not self.is_over()
+        left = self.seconds_left()
+        return begun < self.trials and (left is None or left > LEAST)
 
 
 def finished(trials: list[FrozenTrial]) -> int:

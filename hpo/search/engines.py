@@ -78,7 +78,8 @@ def run_processes(search: Search) -> None:
         finally:
             _end(started)
             watch.look()
-    failed = [_last_line(log) for process, log in started if process.returncode not in (0, 130)]
+    words = [(process.returncode, _last_line(log)) for process, log in started]
+    failed = [line for code, line in words if code not in (0, 130)]
     if failed:
         raise TrainingError(f"{len(failed)} of {workers} workers failed; the last one: {failed[-1]}")
 
@@ -101,7 +102,8 @@ def run_ray(search: Search) -> None:
         """A worker process of its own, so that a Ray node needs no more than Python and this package."""
         process, log = _start({**orders, "parent": os.getpid()}, dict(os.environ))
         process.wait()
-        return "" if process.returncode in (0, 130) else _last_line(log)
+        line = _last_line(log)
+        return "" if process.returncode in (0, 130) else line
 
     watch = _Watch(search)
     stop = Stop()
@@ -188,6 +190,7 @@ def _end(started: list[tuple[subprocess.Popen[bytes], IO[bytes]]]) -> None:
 
 
 def _last_line(log: IO[bytes]) -> str:
-    log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines()
+    with log:
+        log.seek(0)
+        lines = log.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "no word"

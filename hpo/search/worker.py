@@ -280,10 +280,11 @@ def open_search(
     Nothing is written before every input is known to be good.
     """
     check(spec)
-    if store.exists(url) and (stored := store.find_study(store.open_storage(url), spec.name)):
+    storage = store.open_storage(url) if store.exists(url) else None
+    if storage and (stored := store.find_study(storage, spec.name)):
         store.check_unchanged(stored, spec)  # a changed file is told before the data are loaded
     task, about = prepare(spec, listener)
-    storage = store.open_storage(url)
+    storage = storage or store.open_storage(url)
     study = store.open_study(storage, spec, task.direction, provenance.provenance(spec, about))
     return task, storage, study
 

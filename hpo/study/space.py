@@ -76,7 +76,7 @@ class Parameter(BaseModel):
         if self.low is None or self.high is None or (not self.is_integer and self.step is None):
             return None
         step = self.step or 1
-        return [self.low + index * step for index in range(round((self.high - self.low) // step) + 1)]
+        return [self.low + index * step for index in range(int((self.high - self.low) / step + 1e-8) + 1)]
 
     def reason_against(self, value: Any) -> str | None:
         """Why a value is not on this axis, or None where it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256}
 TINY_VOCABULARY = 2000
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Checkpoint:
@@ -190,25 +192,40 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
 
 
 def _tiny(texts: Sequence[str], max_length: int) -> tuple[Any, Any]:
-    """A WordPiece tokenizer trained on the texts, and the config of a BERT small enough for a laptop."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """A WordPiece tokenizer for the texts, and the config of a BERT small enough for a laptop."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=special, show_progress=False)
-    )
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    pieces = _vocabulary(words)
+    tokenizer = Tokenizer(models.WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]", special_tokens=[(name, pieces.index(name)) for name in ("[CLS]", "[SEP]")]
     )
-    names = {f"{name[1:-1].lower()}_token": name for name in special}
+    names = {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
     config = BertConfig(vocab_size=len(fast), max_position_embeddings=max(max_length, 64), pad_token_id=0, **TINY)
     return fast, config
+
+
+def _vocabulary(words: Counter[str]) -> list[str]:
+    """Special tokens, every character, the most frequent words, and the most frequent endings of words.
+
+    tokenizers' own WordPieceTrainer breaks ties differently in each process, down to the pieces it chooses; then no
+    score on this model could ever be reproduced.
+    """
+    characters = sorted({character for word in words for character in word})
+    endings: Counter[str] = Counter()
+    for word, count in words.items():
+        endings.update({f"##{word[-size:]}": count for size in range(2, min(6, len(word)))})
+    fixed = [*SPECIAL, *characters, *(f"##{character}" for character in characters)]
+    room = max(0, TINY_VOCABULARY - len(fixed))
+    ranked = [sorted(count, key=lambda piece: (-count[piece], piece)) for count in (words, endings)]
+    return list(dict.fromkeys([*fixed, *ranked[0][: room * 3 // 4], *ranked[1][: room // 4]]))
 
 
 def _draw(model: PreTrainedModel, module: Any) -> None:

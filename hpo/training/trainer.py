@@ -117,19 +117,18 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def _attempt(self, values: Mapping[str, Any], seed: int, output: str) -> bool:
         """Train once; False where memory ran out."""
-        started = time.monotonic()
+        self._started, self._evaluating, self._seen = time.monotonic(), 0.0, torch.zeros(2, dtype=torch.long)
         try:
             self._renew(values, seed, output)
             self._values = values
             super().train()
-            self._prove()
         except Exception as error:
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
                 raise
             error.__traceback__ = None  # its frames hold the tensors that did not fit
             return False
         finally:
-            self._close(started)
+            self._close()
         return True
 
     def _renew(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
@@ -185,8 +184,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         try:
             return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
         finally:
-            spent = self.record.seconds.get("evaluation", 0.0) + time.monotonic() - started
-            self.record.seconds["evaluation"] = spent
+            self._evaluating += time.monotonic() - started
 
     def _scores(self, prediction: Any) -> dict[str, float]:
         if not np.isfinite(prediction.predictions).all():
@@ -204,14 +202,17 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._process.memory_info().rss
         self.record.peak_memory = max(self.record.peak_memory, used)
 
-    def _close(self, started: float) -> None:
-        """Count what was spent and let go of all that the run held; a pruned or failed run too (trap 10)."""
+    def _count(self) -> None:
+        """Bring seconds, steps, examples, tokens and memory in the record up to now."""
         self._note_memory()
+        wall, evaluation = time.monotonic() - self._started, self._evaluating
+        self.record.seconds = {"wall": wall, "train": wall - evaluation, "evaluation": evaluation}
         self.record.steps = self.state.global_step
         self.record.examples, self.record.tokens = self._seen.tolist()
-        wall = self.record.seconds.get("wall", 0.0) + time.monotonic() - started
-        evaluation = self.record.seconds.get("evaluation", 0.0)
-        self.record.seconds = {"wall": wall, "train": wall - evaluation, "evaluation": evaluation}
+
+    def _close(self) -> None:
+        """Count what was spent and let go of all that the run held; a pruned or failed run too (trap 10)."""
+        self._count()
         if self.neftune_noise_alpha is not None and hasattr(self, "neftune_hook_handle"):
             self.neftune_hook_handle.remove()  # Trainer does it only where training comes to its end
         self.optimizer = self.lr_scheduler = None
@@ -240,7 +241,7 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer._note_memory()
-        if state.global_step == 1:
+        if state.global_step in (1, state.max_steps):
             self.trainer._prove()
         control.should_evaluate = state.global_step in self.trainer.rungs
         self.trainer.pulse(state.global_step, state.max_steps, self.trainer._loss)
@@ -256,6 +257,7 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         names = [*self.trainer.task.modules, "loss"]
         scores = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
         self.trainer.record.curve[rung] = scores
+        self.trainer._count()
         self.trainer.at_rung(rung, scores, state.global_step == state.max_steps)
 
 

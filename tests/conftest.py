@@ -1,0 +1,57 @@
+"""What every test may use: the shared data where they exist, no network, caches of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data and weights beside the checkout; the test skips without it, but never in CI."""
+    if not (SHARED / "data").is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs the data in {SHARED}")
+        pytest.skip("needs the folder ../shared with IMDb, SST-2 and MiniLM")
+    return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["HPO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+SMALL = """\
+name = "small"
+[data]
+source = "builtin:reviews"
+rows = { train = 96, validation = 32, test = 32 }
+validation = 32
+[model]
+checkpoint = "builtin:tiny"
+max_length = 32
+[space.parameters.learning_rate]
+low = 1e-5
+high = 1e-2
+log = true
+[search]
+trials = 3
+pruner = "none"
+[training]
+per_device_train_batch_size = 16
+num_train_epochs = 1
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A study file whose trials take a second."""
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    return file

@@ -1,0 +1,266 @@
+"""A search by its results: the same trials whatever happens on the way, and nothing lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hpo.errors import HpoError, SpecError, TrainingError
+from hpo.search import engines
+from hpo.search.budget import spent
+from hpo.search.listener import Listener
+from hpo.study import trials
+from hpo.study.spec import load
+from hpo.training.trainer import RungTrainer
+
+KNOWN = '[[space.known_good]]\nsource = "paper"\nlearning_rate = 1e-3\n'
+
+
+def run(small: Path, store: str, *overrides: str) -> optuna.Study:
+    return engines.search(load(small, overrides), f"sqlite:///{small.parent}/{store}", Listener())
+
+
+def results(study: optuna.Study) -> dict[int, Any]:
+    """Place -> everything about a finished trial that must not depend on how the search came about."""
+    return {
+        trial.user_attrs["place"]: (
+            trial.state.name,
+            trial.params,
+            trial.value,
+            trial.user_attrs["seed"],
+            trial.user_attrs["metrics"],
+            trial.user_attrs["effective"],
+        )
+        for trial in study.get_trials()
+        if trials.is_finished(trial)
+    }
+
+
+@contextmanager
+def started(small: Path, store: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """`hpo search` in a process of its own, which does not outlive the test."""
+    command = [sys.executable, "-m", "hpo", "search", str(small), "--storage", f"sqlite:///{small.parent}/{store}"]
+    with subprocess.Popen([*command, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_trials(store: Path, evaluated: int) -> None:
+    """Wait until so many trials, unfinished ones included, have passed their first rung."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        if store.exists():
+            with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader:
+                with contextlib.suppress(sqlite3.OperationalError):  # the tables are not there yet
+                    query = "SELECT count(DISTINCT trial_id) FROM trial_intermediate_values"
+                    if reader.execute(query).fetchone()[0] >= evaluated:
+                        return
+    raise AssertionError("the search never came so far")
+
+
+LONG = ("training.num_train_epochs=12", "search.pruner='asha'")  # seconds long, so that a signal falls inside a trial
+
+
+def test_interrupted_and_killed_it_ends_bit_for_bit_as_if_nothing_had_happened(small: Path) -> None:
+    small.write_text(small.read_text() + KNOWN)
+    store = small.parent / "broken.db"
+    words = [word for override in LONG for word in ("--set", override)] + ["--trials", "4"]
+
+    with started(small, "broken.db", *words) as asked:
+        wait_for_trials(store, 1)
+        asked.send_signal(signal.SIGINT)
+        _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 130 and "interrupted; everything that was finished is saved" in said
+    closed = optuna.load_study(study_name="small", storage=f"sqlite:///{store}").get_trials()
+    assert [trial.state for trial in closed if trials.ending(trial) == trials.INTERRUPTED] == [TrialState.FAIL]
+    assert not any(trial.state == TrialState.RUNNING for trial in closed)
+
+    with started(small, "broken.db", *words) as killed:
+        wait_for_trials(store, 3)
+        killed.kill()
+
+    with started(small, "broken.db", *words) as again:
+        _, said = again.communicate(timeout=240)
+    assert again.returncode == 0, said
+    assert "continuing" in said
+    whole = run(small, "whole.db", *LONG, "search.trials=4")
+    broken = optuna.load_study(study_name="small", storage=f"sqlite:///{store}")
+    assert len(broken.get_trials()) > 4 and len(results(broken)) == 4
+    assert results(broken) == results(whole)
+    assert [trial.user_attrs.get("source") for trial in whole.get_trials()] == ["paper", None, None, None]
+
+
+def test_three_sittings_draw_what_one_draws(small: Path) -> None:
+    for total in (1, 2, 3):
+        sittings = run(small, "three.db", f"search.trials={total}")
+    assert results(sittings) == results(run(small, "one.db", "search.trials=3"))
+    assert len({trial.params["learning_rate"] for trial in sittings.get_trials()}) == 3
+
+
+def test_sigterm_ends_a_search_like_ctrl_c(small: Path) -> None:
+    with started(small, "term.db", "--set", LONG[0]) as process:
+        wait_for_trials(small.parent / "term.db", 1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Go on with" in said
+
+
+def test_workers_in_processes_share_one_study_and_fill_the_budget_exactly(small: Path) -> None:
+    study = run(small, "two.db", "search.workers=2", "search.trials=4", "search.sampler='random'")
+    found = study.get_trials()
+    assert len(results(study)) == 4 and sum(map(trials.is_finished, found)) == 4
+    assert len({trial.user_attrs["worker"]["pid"] for trial in found} - {os.getpid()}) == 2
+
+
+def test_a_failing_worker_is_told(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.Search, "orders", lambda self: {"file": "/no/such/study.toml", "overrides": []})
+    with pytest.raises(TrainingError, match="2 of 2 workers failed; the last one: .*no such file"):
+        run(small, "fail.db", "search.workers=2")
+
+
+def test_workers_on_ray(small: Path) -> None:
+    pytest.importorskip("ray")
+    study = run(small, "ray.db", "search.workers=2", "search.engine='ray'", "search.trials=3")
+    assert sum(map(trials.is_finished, study.get_trials())) == 3
+
+
+def test_the_timeout_ends_a_trial_inside_and_more_time_goes_on_with_it(small: Path) -> None:
+    study = run(small, "time.db", "training.num_train_epochs=400", "search.timeout=4", "search.trials=1")
+    stopped = study.get_trials()[0]
+    assert trials.ending(stopped) == trials.OUT_OF_TIME and not trials.is_finished(stopped)
+    assert 3 < spent(study.get_trials()) < 8
+    before = len(study.get_trials())
+    assert len(run(small, "time.db", "training.num_train_epochs=400", "search.timeout=4").get_trials()) == before
+
+
+def test_divergence_fails_the_trial_at_once_and_the_search_goes_on(small: Path) -> None:
+    axis = "space.parameters.learning_rate={choices=[1e30, 1e-3]}"
+    study = run(small, "nan.db", axis, "search.sampler='grid'", "search.trials=2", "training.max_grad_norm=0.0")
+    ends = {trial.params["learning_rate"]: trial for trial in study.get_trials()}
+    assert trials.ending(ends[1e30]) == trials.DIVERGED and "at step" in ends[1e30].user_attrs["reason"]
+    assert ends[1e30].user_attrs["steps"] < ends[1e-3].user_attrs["steps"]
+    assert ends[1e-3].state == TrialState.COMPLETE
+    assert sum(map(trials.is_finished, study.get_trials())) == 2
+
+
+def test_a_grid_ends_when_every_point_is_tried(small: Path) -> None:
+    axis = "space.parameters.learning_rate={choices=[1e-4, 1e-3]}"
+    study = run(small, "grid.db", axis, "search.sampler='grid'", "search.trials=9")
+    assert sorted(trial.params["learning_rate"] for trial in study.get_trials()) == [1e-4, 1e-3]
+
+
+def test_errors_in_a_row_end_the_search_with_the_reason(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the machine is on fire")
+
+    monkeypatch.setattr(RungTrainer, "training_step", broken)
+    with pytest.raises(TrainingError, match="3 trials in a row failed; .*RuntimeError: the machine is on fire"):
+        run(small, "fire.db", "search.trials=9")
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{small.parent}/fire.db")
+    assert [trials.ending(trial) for trial in study.get_trials()] == [trials.ERROR] * 3
+    assert "training_step" in study.get_trials()[0].user_attrs["traceback"]
+
+
+def test_the_best_weights_are_kept_and_score_what_the_trial_scored(small: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from hpo.data.load import load as load_data
+
+    study = run(small, "best.db", "search.trials=3", "training.num_train_epochs=6")
+    folder = small.parent / "small"
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["best"]
+    told = json.loads((folder / "best" / "trial.json").read_text())
+    assert (told["trial"], told["value"]) == (study.best_trial.number, study.best_value)
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "best").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder / "best")
+    rows = load_data(load(small).data, small.parent).validation
+    batch = tokenizer(rows.texts, truncation=True, max_length=32, padding=True, return_tensors="pt")
+    predicted = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.argmax(-1)
+    assert float((predicted.numpy() == rows.labels).mean()) == pytest.approx(study.best_value)
+
+
+def test_the_value_may_be_the_best_rung_and_its_weights_are_the_ones_kept(small: Path) -> None:
+    study = run(small, "rung.db", "search.value='best'", "training.num_train_epochs=6", "search.trials=2")
+    for trial in study.get_trials():
+        curve = trial.intermediate_values
+        assert trial.value == max(curve.values()) == curve[trial.user_attrs["best_rung"]]
+        assert trial.user_attrs["last"] == curve[max(curve)]
+
+
+def test_each_trial_says_what_it_was_and_what_it_cost(small: Path) -> None:
+    trial = run(small, "cost.db", "search.trials=1").get_trials()[0]
+    said = trial.user_attrs
+    assert set(said["metrics"]) == {"125", "250", "500", "1000"} == {str(rung) for rung in trial.intermediate_values}
+    assert {"accuracy", "f1", "f1_macro", "roc_auc", "log_loss", "mcc", "loss"} <= set(said["metrics"]["1000"])
+    assert said["examples"] == 96 and 96 * 5 < said["tokens"] <= 96 * 32 and said["steps"] == 6
+    assert said["seconds"]["wall"] == pytest.approx(said["seconds"]["train"] + said["seconds"]["evaluation"])
+    assert said["peak_memory"] > 1e8
+    assert set(said["provenance"]) == {"spec_hash", "git", "versions", "device", "data"}
+    assert said["effective"]["learning_rate"] == trial.params["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("search.sampler='tep'", "search.sampler is 'tep'; it is unknown; did you mean tpe?"),
+        ("search.sampler={name='tpe', n_startup=3}", "search.sampler is refused: .*unexpected keyword.*n_startup"),
+        ("search.sampler='grid'", "search.sampler is refused: grid needs a step or choices for learning_rate"),
+        ("search.pruner='ashe'", "search.pruner is 'ashe'; it is unknown; did you mean asha?"),
+        ("search.pruner={name='patient', wrapped='x'}", "search.pruner is refused: wrapped is 'x'"),
+        ("objective='acuracy'", "objective is unknown; did you mean accuracy?"),
+        ("search.engine='cloud'", "search.engine is 'cloud'"),
+        ("training.learnig_rate=1", "training.learnig_rate is unknown; did you mean learning_rate?"),
+        ("training.seed=1", "training.seed is set by the search"),
+        ("training.learning_rate=1e-4", "is fixed in .training. as learning_rate too"),
+        ("training.per_device_train_batch_size=1.5", "per_device_train_batch_size is 1.5; must be int"),
+        ("training.optim='adam'", "training.optim is unknown; did you mean"),
+        ("space.parameters.weight_decai={low=0.0,high=0.1}", "weight_decai is unknown; did you mean weight_decay?"),
+        ("space.parameters.seed={low=0,high=9}", "cannot be searched: a seed is noise"),
+        ("space.parameters.max_steps={low=1.0,high=9.5}", "holds 1.0, which is 1.0; must be int"),
+        ("space.parameters.warmup_ratio={low=0.0,high=1.0}", "must be a share of the steps"),
+        ("space.parameters.logging_steps={low=1,high=9}", "no trained model would differ by it"),
+        ("model.checkpoint='./nowhere'", "no folder"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(small: Path, override: str, says: str) -> None:
+    before = sorted(small.parent.iterdir())
+    with pytest.raises(HpoError, match=says) as caught:
+        run(small, "none.db", override)
+    assert "\n" not in str(caught.value)
+    assert sorted(small.parent.iterdir()) == before
+
+
+def test_a_space_may_hold_model_fields_and_what_trainer_reads_too_early(small: Path) -> None:
+    study = run(
+        small,
+        "wide.db",
+        'space.parameters={"model.hidden_dropout_prob"={low=0.0,high=0.3}, label_smoothing_factor={low=0.1,high=0.2},'
+        ' neftune_noise_alpha={low=1.0,high=5.0}, lr_scheduler_type={choices=["cosine"]}}',
+        "search.trials=2",
+    )
+    for trial in study.get_trials():
+        assert trial.state == TrialState.COMPLETE
+        for name, value in trial.params.items():
+            assert trial.user_attrs["effective"][name] == value
+
+
+def test_inline_runs_one_worker(small: Path) -> None:
+    with pytest.raises(SpecError, match="engine inline runs one"):
+        run(small, "many.db", "search.engine='inline'", "search.workers=2")

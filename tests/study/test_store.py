@@ -1,0 +1,141 @@
+"""The store: SQLite that many processes share, a real PostgreSQL, and studies that agree with their file."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+
+from hpo.errors import StoreError, StudyError
+from hpo.study import store
+from hpo.study.spec import load
+
+DATA = {"fingerprint": "abc", "rows": {"train": 1}}
+
+
+def test_sqlite_has_a_write_ahead_log_and_a_long_patience(tmp_path: Path) -> None:
+    storage: Any = store.open_storage(f"sqlite:///{tmp_path}/store.db")
+    with storage.engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(sqlalchemy.text("PRAGMA busy_timeout")).scalar() == store.BUSY * 1000
+
+
+def test_plain_optuna_reads_it(small: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    made = store.open_study(store.open_storage(url), load(small), "maximize", {"data": DATA, "seed": 0})
+    plain = optuna.load_study(study_name="small", storage=url)
+    assert plain.direction == made.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert plain.metric_names == ["accuracy"]
+    assert plain.user_attrs["spec"]["data"]["source"] == "builtin:reviews"
+
+
+def test_a_changed_file_or_data_is_refused_and_the_change_named(small: Path, tmp_path: Path) -> None:
+    storage = store.open_storage(f"sqlite:///{tmp_path}/store.db")
+    store.open_study(storage, load(small), "maximize", {"data": DATA})
+    changed = load(small, ("training.num_train_epochs=2", "space.parameters.learning_rate.high=0.1"))
+    with pytest.raises(StudyError) as caught:
+        store.open_study(storage, changed, "maximize", {"data": DATA})
+    assert "training.num_train_epochs: 1 -> 2" in str(caught.value)
+    assert "space.parameters.learning_rate.high: 0.01 -> 0.1" in str(caught.value)
+    with pytest.raises(StudyError, match="the data changed"):
+        store.open_study(storage, load(small), "maximize", {"data": {**DATA, "fingerprint": "xyz"}})
+    same = load(small, ("search.trials=99", "search.workers=4", "search.timeout=5"))
+    assert store.open_study(storage, same, "maximize", {"data": DATA}).user_attrs["spec"]["search"]["trials"] == 3
+
+
+def test_a_study_by_someone_else_is_not_taken_over(small: Path, tmp_path: Path) -> None:
+    storage = store.open_storage(f"sqlite:///{tmp_path}/store.db")
+    foreign = optuna.create_study(storage=storage, study_name="small")
+    foreign.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(StudyError, match="was not made by hpo"):
+        store.open_study(storage, load(small), "maximize", {"data": DATA})
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "is no URL"),
+        ("sqlite:////no/such/folder/store.db", "no folder"),
+        ("postgresql://me:secret@127.0.0.1:1/none", "cannot be opened"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_says_so_without_the_password(url: str, says: str) -> None:
+    with pytest.raises(StoreError, match=says) as caught:
+        store.open_storage(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_reading_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        store.open_storage(f"sqlite:///{tmp_path}/none.db", create=False)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_text("this is no database, and long enough to be read as one" * 20)
+    with pytest.raises(StoreError, match="not a database"):
+        store.open_storage(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_the_file_decides_where_the_store_is(small: Path) -> None:
+    assert store.url_of(load(small)) == f"sqlite:///{small.parent.resolve()}/store.db"
+    assert (
+        store.url_of(load(small, ("storage='sqlite:///other.db'",))) == f"sqlite:///{small.parent.resolve()}/other.db"
+    )
+    assert store.url_of(load(small), "sqlite:///mine.db") == "sqlite:///mine.db"
+
+
+def test_a_reader_never_waits_for_a_writer(tmp_path: Path) -> None:
+    storage = store.open_storage(f"sqlite:///{tmp_path}/store.db")
+    study = optuna.create_study(storage=storage, study_name="s")
+    writer = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    assert optuna.load_study(study_name="s", storage=storage).study_name == study.study_name
+    assert time.monotonic() - started < store.BUSY / 2
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own on a socket in a temporary folder."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
+        Path(path).resolve().parent for path in [shutil.which("postgres")] if path
+    ]
+    if not found:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    bin_, home = found[-1], tmp_path_factory.mktemp("pg")
+    data, owner = home / "data", []
+    if Path("/proc/self").owner() == "root":  # the server refuses to run as root
+        for folder in [home, *home.parents[:2]]:
+            folder.chmod(0o755)
+        shutil.chown(home, "postgres")
+        owner = ["runuser", "-u", "postgres", "--"]
+    port = "54329"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    subprocess.run([*owner, str(bin_ / "initdb"), "-D", str(data), "-U", "me", "-A", "trust"], **quiet)  # type: ignore[call-overload]
+    options = f"-k {home} -p {port} -c listen_addresses= -c fsync=off"
+    control = [*owner, str(bin_ / "pg_ctl"), "-D", str(data), "-l", str(home / "log"), "-w"]
+    subprocess.run([*control, "-o", options, "start"], **quiet)  # type: ignore[call-overload]
+    try:
+        yield f"postgresql://me@/postgres?host={home}&port={port}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
+
+
+def test_a_search_on_postgresql(postgresql: str, small: Path) -> None:
+    from hpo.search.engines import search
+    from hpo.search.listener import Listener
+
+    for trials in (2, 3):
+        done: Any = search(load(small, (f"search.trials={trials}",)), postgresql, Listener())
+        assert [trial.state.name for trial in done.get_trials()] == ["COMPLETE"] * trials
+        done._storage._backend.engine.dispose()
