@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,7 @@ def search(
             done = run(spec, url, progress)
         except KeyboardInterrupt:
             progress.stop()
-            again = " ".join(["hpo", *sys.argv[1:]])
+            again = shlex.join(["hpo", *sys.argv[1:]])
             typer.echo(f"interrupted; everything that was finished is saved. Go on with: {again}", err=True)
             raise typer.Exit(130) from None
     terminal.print_outcome(done, spec, study)

@@ -45,8 +45,12 @@ class Budget:
     def has_room(self, trials: list[FrozenTrial]) -> bool:
         """Whether another trial may start: time is left, and finished and running ones do not fill the budget."""
         begun = sum(is_finished(trial) or ending(trial) == "running" for trial in trials)
+        return begun < self.trials and self.has_time()
+
+    def has_time(self) -> bool:
+        """Whether enough time is left to start a trial."""
         left = self.seconds_left()
-        return begun < self.trials and (left is None or left > LEAST)
+        return left is None or left > LEAST
 
 
 def finished(trials: list[FrozenTrial]) -> int:

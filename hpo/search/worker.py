@@ -132,6 +132,8 @@ class Worker:
                     raise TrainingError(f"{errors} trials in a row failed; the last one: {reason} (-v shows where)")
 
     def _is_room(self) -> bool:
+        if not self.budget.has_time():
+            return False
         trials.queue(self.study, self.spec.space)
         if not self.budget.has_room(self.study.get_trials(deepcopy=False)):
             return False
@@ -250,6 +252,8 @@ class Worker:
         best = self.spec.folder / "best"
         aside = self.spec.folder / f"best.new-{os.getpid()}"
         aside.mkdir(parents=True, exist_ok=True)
+        if self.trainer.best_state is not None:
+            self.trainer.model.load_state_dict(self.trainer.best_state)
         checkpoints.save(self.trainer.model, self.task.checkpoint.tokenizer, aside)
         (aside / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
         with FileLock(self.spec.folder / ".best.lock"):

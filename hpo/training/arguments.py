@@ -81,6 +81,7 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
     chosen: dict[str, Any] = {
         "per_device_eval_batch_size": DEFAULT_EVAL_BATCH,
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "use_cpu": not torch.accelerator.is_available(),  # said outright, Trainer allows bf16 there
     }
     chosen |= {"save_strategy": "no", "report_to": "none", "logging_strategy": "no"}
     chosen |= spec.training | {name: value for name, value in values.items() if not name.startswith("model.")}

@@ -58,12 +58,12 @@ class Checkpoint:
 
     def reason_against(self, field: str, values: Sequence[Any]) -> str | None:
         """Why a config field cannot take these values, or None where it can."""
+        if field in {"num_labels", "id2label", "label2id", "problem_type", "dtype", "vocab_size", "model_type"}:
+            return "cannot be searched: data and checkpoint decide it"
         known = {name for name in self.config.to_dict() if not name.startswith("_")}
         if field not in known:
             near = unknown(field, known, limit=0)
             return near if "did you mean" in near else f"is unknown to the config of {self.name}"
-        if field in {"num_labels", "id2label", "label2id", "problem_type", "dtype", "vocab_size", "model_type"}:
-            return "cannot be searched: data and checkpoint decide it"
         now = getattr(self.config, field)
         for value in values:
             fits = isinstance(value, int | float) if isinstance(now, float) else type(value) is type(now)
@@ -80,10 +80,11 @@ class Checkpoint:
         config = copy.deepcopy(self.config)
         for field, value in changes.items():
             setattr(config, field, value)
-        # A checkpoint's own dtype would win otherwise: one in fp16 would train in pure fp16 (trap 22).
-        model = AutoModelForSequenceClassification.from_config(
-            config, dtype=torch.float32, trust_remote_code=self._code
-        )
+        with torch.random.fork_rng():  # what is drawn here is overwritten; the seed is for the head
+            # A checkpoint's own dtype would win otherwise: one in fp16 would train in pure fp16 (trap 22).
+            model = AutoModelForSequenceClassification.from_config(
+                config, dtype=torch.float32, trust_remote_code=self._code
+            )
         strange = [name for name, tensor in model.state_dict().items() if _differs(self._base.get(name), tensor)]
         if strange:
             raise ModelError(f"{self.name}: {dict(changes)} does not fit the checkpoint's weights ({strange[0]})")
@@ -92,8 +93,10 @@ class Checkpoint:
     def _reset(self, model: PreTrainedModel) -> None:
         import torch
 
-        model.__dict__.pop("forward", None)  # accelerate wraps the forward once per run; wraps would pile up
-        model.__dict__.pop("_original_forward", None)
+        # accelerate marks a model that it has prepared and wrapped for bf16, and leaves it alone ever after: without
+        # this a trial after the first would train with the first one's precision, whatever its arguments say.
+        for mark in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            model.__dict__.pop(mark, None)
         device = next(model.parameters()).device
         if not self._base:
             model.to("cpu")  # so that draws come from one generator, whatever the device

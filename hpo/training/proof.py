@@ -86,6 +86,11 @@ def _neftune(trainer: Trainer) -> float | None:
     return getattr(embeddings, "neftune_noise_alpha", None) if embeddings._forward_hooks else None
 
 
+def _precision(trainer: Trainer) -> str:
+    """What the model's forward pass is wrapped for; the accelerator's setting alone proves nothing."""
+    return str(trainer.accelerator.mixed_precision) if "_original_forward" in trainer.model.__dict__ else "no"
+
+
 def _sampling(trainer: Trainer) -> str:
     sampler = trainer.callback_handler.train_dataloader.batch_sampler.sampler
     return _SAMPLERS.get(type(sampler).__name__, type(sampler).__name__)
@@ -107,8 +112,8 @@ READERS: dict[str, Callable[[Trainer], Any]] = {
     "max_grad_norm": lambda trainer: trainer.args.max_grad_norm,
     "label_smoothing_factor": lambda trainer: trainer.compute_loss_func.label_smoothing,
     "neftune_noise_alpha": _neftune,
-    "bf16": lambda trainer: trainer.accelerator.mixed_precision == "bf16",
-    "fp16": lambda trainer: trainer.accelerator.mixed_precision == "fp16",
+    "bf16": lambda trainer: _precision(trainer) == "bf16",
+    "fp16": lambda trainer: _precision(trainer) == "fp16",
     "dataloader_drop_last": lambda trainer: trainer.callback_handler.train_dataloader.batch_sampler.drop_last,
     "train_sampling_strategy": _sampling,
 }

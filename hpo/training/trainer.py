@@ -53,6 +53,7 @@ class Record:
     examples: int = 0
     tokens: int = 0  # padding not counted
     peak_memory: int = 0  # bytes: of the process, or of the accelerator where there is one
+    lost: float = 0.0  # seconds of attempts that ran out of memory, counted in wall
     split: int = 1  # parts that the device batch was cut into, because it did not fit
     device_batch: int = 0
 
@@ -107,12 +108,13 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         where the loss is not finite, a value did not reach the run, or not even one example fits.
         """
         self.record = Record()
+        self.best_state: dict[str, torch.Tensor] | None = None
         while not self._attempt(values, seed, output):
             batch = arguments.build(self.task.spec, values).per_device_train_batch_size
             smaller = arguments.smaller_split(batch, self.record.split)
             if smaller is None:
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
-            self.record = Record(split=smaller)
+            self.record = Record(split=smaller, lost=self.record.lost + self.record.seconds["wall"])
         return self.record
 
     def _attempt(self, values: Mapping[str, Any], seed: int, output: str) -> bool:
@@ -167,6 +169,14 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         batches = len(self.callback_handler.train_dataloader)
         return math.ceil(batches / int(self.args.gradient_accumulation_steps))
 
+    def call_model_init(self, trial: Any = None) -> Any:
+        """The run's model, made after the last one is let go: a model of another config does not reuse it."""
+        self.model: Any = None
+        self.model_wrapped = None
+        if hasattr(self, "callback_handler"):
+            self.callback_handler.model = None
+        return super().call_model_init(trial)
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; a loss that is not finite ends the run at once."""
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
@@ -202,11 +212,19 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._process.memory_info().rss
         self.record.peak_memory = max(self.record.peak_memory, used)
 
+    def _remember_best(self, rung: int) -> None:
+        """Keep the weights of the best rung, where that is the run's value: the score and its weights stay together."""
+        curve = self.record.values_of(self.task.spec.objective)
+        better = max if self.task.direction == "maximize" else min
+        if better(curve, key=lambda each: curve[each]) == rung:
+            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+
     def _count(self) -> None:
         """Bring seconds, steps, examples, tokens and memory in the record up to now."""
         self._note_memory()
-        wall, evaluation = time.monotonic() - self._started, self._evaluating
-        self.record.seconds = {"wall": wall, "train": wall - evaluation, "evaluation": evaluation}
+        this, evaluation = time.monotonic() - self._started, self._evaluating
+        wall = this + self.record.lost
+        self.record.seconds = {"wall": wall, "train": this - evaluation, "evaluation": evaluation}
         self.record.steps = self.state.global_step
         self.record.examples, self.record.tokens = self._seen.tolist()
 
@@ -258,6 +276,8 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         scores = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
         self.trainer.record.curve[rung] = scores
         self.trainer._count()
+        if self.trainer.task.spec.search.value == "best":
+            self.trainer._remember_best(rung)
         self.trainer.at_rung(rung, scores, state.global_step == state.max_steps)
 
 

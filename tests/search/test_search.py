@@ -66,12 +66,13 @@ def wait_for_trials(store: Path, evaluated: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.05)
-        if store.exists():
-            with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader:
-                with contextlib.suppress(sqlite3.OperationalError):  # the tables are not there yet
-                    query = "SELECT count(DISTINCT trial_id) FROM trial_intermediate_values"
-                    if reader.execute(query).fetchone()[0] >= evaluated:
-                        return
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # the file or its tables are not there yet
+            contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader,
+        ):
+            query = "SELECT count(DISTINCT trial_id) FROM trial_intermediate_values"
+            if reader.execute(query).fetchone()[0] >= evaluated:
+                return
     raise AssertionError("the search never came so far")
 
 
