@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench readme clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/hpo search studies/quickstart.toml
@@ -15,6 +15,9 @@ lint: $(VENV)/test.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+readme: $(VENV)/test.ready
+	$(BIN)/python -m tests.test_readme
 
 bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.memory

@@ -1,0 +1,107 @@
+"""The shell as a person meets it: what is printed where, exit codes, and nothing written on a mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from typer.testing import CliRunner
+
+from hpo import __version__
+from hpo.cli import app, main
+
+HPO = [sys.executable, "-m", "hpo"]
+
+
+def shell(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*HPO, *words], capture_output=True, text=True, cwd=folder, timeout=300)
+
+
+def test_version_and_help() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"hpo {__version__}\n"
+    for verb in ("init", "search", "show"):
+        said = CliRunner().invoke(app, [verb, "--help"]).output
+        assert "Example: hpo" in said
+
+
+def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
+    """init, search, show, as the README has it, in a folder that knows nothing of this repository."""
+    assert "next: hpo search" in shell("init", ".", folder=tmp_path).stdout
+    fast = ["--set", "data.rows={train=96, validation=32, test=32}", "--set", "data.validation=32"]
+    done = shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "best trial #" in done.stdout and "next: hpo show studies/first.toml" in done.stdout
+    assert done.stderr.count("complete") + done.stderr.count("pruned") == 2
+    assert "Warning" not in done.stderr and "%|" not in done.stderr and "\x1b" not in done.stderr
+    again = shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
+    assert again.returncode == 0 and "continuing: 2 of 2 trials finished" in again.stderr
+
+    table = shell("show", "studies/first.toml", folder=tmp_path).stdout
+    assert "2 of 2 trials finished" in table and max(map(len, table.splitlines())) <= 120
+    listed = shell("show", folder=tmp_path).stdout
+    assert "first" in listed and "accuracy" in listed
+    found = json.loads(shell("show", "studies/first.toml", "--json", folder=tmp_path).stdout)
+    assert found["finished"] == 2 and found["best"]["value"] == optuna.load_study(
+        study_name="first", storage=f"sqlite:///{tmp_path}/studies/store.db"
+    ).best_value
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["search", "none.toml"], "none.toml: no such file; `hpo init DIR` writes a starter study"),
+        (["search", "small.toml", "--set", "data.train=none.csv", "--set", "data.source=builtin:reviewz"], "builtin:"),
+        (["search", "small.toml", "--storage", "nonsense"], "storage 'nonsense' is no URL"),
+        (["search", "small.toml", "--timeout", "soon"], 'search.timeout is "soon"'),
+        (["search", "small.toml", "--engine", "cloud"], "search.engine is 'cloud'"),
+        (["search", "small.toml", "--set", "model.checkpoint=./none"], "no folder"),
+        (["search", "small.toml", "--force-new", "a/b"], 'name is "a/b"'),
+        (["show", "small.toml"], "no store at"),
+        (["show"], "no store at"),
+        (["init", "small.toml"], "is a file"),
+    ],
+)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_on_disk(
+    words: list[str], says: str, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(small.parent)
+    monkeypatch.setattr(sys, "argv", ["hpo", *words])
+    before = sorted(small.parent.rglob("*"))
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.startswith("hpo: ") and says in said and said.count("\n") == 1
+    assert sorted(small.parent.rglob("*")) == before
+
+
+def test_no_complete_trial_is_exit_code_1_with_the_reasons(small: Path) -> None:
+    words = ["--set", "space.parameters.learning_rate={choices=[1e30]}", "--set", "training.max_grad_norm=0.0"]
+    done = shell("search", str(small), *words, "--trials", "2")
+    assert done.returncode == 1
+    assert "2 diverged" in done.stdout and "no trial is complete" in done.stdout
+    assert done.stdout.count("not finite at step") == 2
+
+
+def test_a_changed_file_is_refused_and_force_new_starts_another(small: Path) -> None:
+    assert shell("search", str(small), "--trials", "1").returncode == 0
+    small.write_text(small.read_text().replace("num_train_epochs = 1", "num_train_epochs = 2"))
+    refused = shell("search", str(small), "--trials", "1")
+    assert refused.returncode == 2 and "training.num_train_epochs: 1 -> 2" in refused.stderr
+    assert shell("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
+    taken = shell("search", str(small), "--trials", "1", "--force-new", "other")
+    assert taken.returncode == 2 and "there is such a study already" in taken.stderr
+
+
+def test_on_a_terminal_the_live_line_shows_and_finished_trials_stay(small: Path) -> None:
+    """A real pseudo-terminal; what it shows is read back."""
+    command = " ".join([*HPO, "search", str(small), "--trials", "2"])
+    done = subprocess.run(
+        ["script", "-qec", f"env COLUMNS=100 TERM=xterm {command}", "/dev/null"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0
+    assert "trial 1 of 2" in done.stdout and "loss" in done.stdout
+    assert "#0" in done.stdout and "#1" in done.stdout and "best trial #" in done.stdout
