@@ -1,0 +1,25 @@
+"""On the built-in corpus learning rate and epochs matter, so that a search on it has something to find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo.search.listener import Listener
+from hpo.search.worker import prepare
+from hpo.study.spec import load
+from hpo.training.trainer import RungTrainer
+
+
+def test_learning_rate_and_epochs_matter_on_the_built_in_corpus(small: Path) -> None:
+    rows = "data.rows={train=2500, validation=600}"
+    spec = load(small, (rows, "data.validation=600", "model.max_length=64", "training.per_device_train_batch_size=32"))
+    trainer = RungTrainer(prepare(spec, Listener())[0])
+
+    def accuracy(learning_rate: float, epochs: int) -> float:
+        values = {"learning_rate": learning_rate, "num_train_epochs": epochs, "warmup_ratio": 0.1}
+        return trainer.run(values, seed=0).curve[1000]["accuracy"]
+
+    good = accuracy(1e-3, epochs=5)
+    assert good > 0.7
+    assert good > accuracy(1e-3, epochs=1) + 0.05
+    assert good > accuracy(1e-5, epochs=5) + 0.15
