@@ -45,9 +45,11 @@ def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
     listed = shell("show", folder=tmp_path).stdout
     assert "first" in listed and "accuracy" in listed
     found = json.loads(shell("show", "studies/first.toml", "--json", folder=tmp_path).stdout)
-    assert found["finished"] == 2 and found["best"]["value"] == optuna.load_study(
-        study_name="first", storage=f"sqlite:///{tmp_path}/studies/store.db"
-    ).best_value
+    assert (
+        found["finished"] == 2
+        and found["best"]["value"]
+        == optuna.load_study(study_name="first", storage=f"sqlite:///{tmp_path}/studies/store.db").best_value
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,10 @@ def test_on_a_terminal_the_live_line_shows_and_finished_trials_stay(small: Path)
     """A real pseudo-terminal; what it shows is read back."""
     command = " ".join([*HPO, "search", str(small), "--trials", "2"])
     done = subprocess.run(
-        ["script", "-qec", f"env COLUMNS=100 TERM=xterm {command}", "/dev/null"], capture_output=True, text=True, timeout=300
+        ["script", "-qec", f"env COLUMNS=100 TERM=xterm {command}", "/dev/null"],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0
     assert "trial 1 of 2" in done.stdout and "loss" in done.stdout

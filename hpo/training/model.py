@@ -27,8 +27,11 @@ class Checkpoint:
     lacks (the head), so nothing of a trial outlives it and no second model is ever in memory (trap 10).
     """
 
-    def __init__(self, spec: ModelSpec, texts: Sequence[str], label_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, spec: ModelSpec, texts: Sequence[str], label_names: tuple[str, ...], folder: Path | None = None
+    ) -> None:
         self.name = spec.checkpoint
+        self._where = str(folder or spec.checkpoint)
         self.notices: list[str] = []
         self._code = spec.trust_remote_code
         self._resident: PreTrainedModel | None = None
@@ -118,13 +121,13 @@ class Checkpoint:
         where = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
         where = {name: value for name, value in where.items() if value}
         try:
-            config = AutoConfig.from_pretrained(spec.checkpoint, **where)
-            tokenizer = AutoTokenizer.from_pretrained(spec.checkpoint, **where)
+            config = AutoConfig.from_pretrained(self._where, **where)
+            tokenizer = AutoTokenizer.from_pretrained(self._where, **where)
             self._check_tokenizer(tokenizer, config, spec.max_length)
             head_names = [str(config.id2label[index]) for index in range(config.num_labels)]
             config.num_labels = len(label_names)
             model, loading = AutoModelForSequenceClassification.from_pretrained(
-                spec.checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True,
+                self._where, config=config, dtype=torch.float32, ignore_mismatched_sizes=True,
                 output_loading_info=True, **where,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, ImportError) as error:
@@ -145,7 +148,7 @@ class Checkpoint:
         rows = [name for name in head if base[name].shape[:1] == (len(label_names),)]
         order = _label_order(head_names, label_names) if rows and len(head_names) == len(label_names) else None
         if order is None:
-            what = f"its labels are {_listed(head_names)}" if rows else "it has no head for so many labels"
+            what = f"its labels are {_listed(head_names)}" if rows else f"it has no head for {len(label_names)} labels"
             self.notices.append(f"{self.name}: {what}; a head for {_listed(label_names)} is drawn anew in each trial")
             return {name: tensor for name, tensor in base.items() if name not in rows}
         if order != list(range(len(order))):
@@ -171,15 +174,12 @@ class Checkpoint:
 
 def load(spec: StudySpec, data: TextData) -> Checkpoint:
     """The study's checkpoint. Raises ModelError (not there, no tokenizer, too short) and SpecError (`model.` axes)."""
-    path = spec.file.parent / spec.model.checkpoint
-    model = spec.model
-    if path.is_dir():
-        model = model.model_copy(update={"checkpoint": str(path)})
-    elif model.checkpoint.startswith((".", "/", "~")):
+    name, path = spec.model.checkpoint, spec.file.parent / spec.model.checkpoint
+    if name.startswith((".", "/", "~")) and not path.is_dir():
         raise ModelError(f"model.checkpoint: no folder {path}")
-    elif model.checkpoint.startswith("builtin:") and model.checkpoint != "builtin:tiny":
-        raise ModelError(f"model.checkpoint {model.checkpoint} {unknown(model.checkpoint, ['builtin:tiny'])}")
-    checkpoint = Checkpoint(model, data.train.texts, data.label_names)
+    if name.startswith("builtin:") and name != "builtin:tiny":
+        raise ModelError(f"model.checkpoint {name} {unknown(name, ['builtin:tiny'])}")
+    checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
     for name, axis in spec.space.parameters.items():
         if name.startswith("model."):
             values = axis.choices if axis.choices is not None else [axis.low, axis.high]

@@ -123,7 +123,7 @@ def test_a_study_names_its_checkpoint_relative_to_its_file(folder: Path, small: 
 
     spec = load(small, ("model.checkpoint='checkpoint'",))
     data = load_data(spec.data, small.parent)
-    assert checkpoints.load(spec, data).name == str(small.parent / "checkpoint")
+    assert checkpoints.load(spec, data).name == "checkpoint"
     axis = 'space.parameters={"model.dropout_prob"={low=0.0,high=0.1}}'
     with pytest.raises(SpecError, match="space.parameters.model.dropout_prob"):
         checkpoints.load(load(small, ("model.checkpoint='checkpoint'", axis)), data)
