@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from hpo import __version__
-from hpo.errors import HpoError, StudyError
+from hpo.errors import HpoError, StudyError, TrainingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,15 +85,18 @@ def search(
     url = store.url_of(spec, storage)
     if force_new and store.exists(url) and store.find_study(store.open_storage(url), force_new):
         raise StudyError(f"--force-new {force_new}: there is such a study already; choose another name")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end while data load, it ends like Ctrl-C
     with terminal.Progress(spec) as progress:
         try:
             done = run(spec, url, progress)
         except KeyboardInterrupt:
             progress.stop()
-            again = shlex.join(["hpo", *sys.argv[1:]])
+            again = shlex.join(["hpo", *_continuing(sys.argv[1:])])
             typer.echo(f"interrupted; everything that was finished is saved. Go on with: {again}", err=True)
             raise typer.Exit(130) from None
-    terminal.print_outcome(done, spec, study)
+    where = [word for name, value in (("--set", force_new and f"name={force_new}"), ("--storage", storage)) if value
+             for word in (name, value)]  # fmt: skip
+    terminal.print_outcome(done, spec, shlex.join(["hpo", "show", str(study), *where]))
     if not any(trial.state.name == "COMPLETE" for trial in done.get_trials(deepcopy=False)):
         raise typer.Exit(1)
 
@@ -136,18 +140,29 @@ def show(
 
 
 def main() -> None:
-    """Run the shell: HpoError becomes one line on standard error and exit code 2."""
+    """Run the shell: HpoError becomes one line on standard error, and exit code 2, or 1 where a run failed."""
     try:
         app(standalone_mode=True)
     except HpoError as error:
         typer.echo(f"hpo: {error}", err=True)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, TrainingError) else 2) from None
 
 
 def _load(study: Path, overrides: tuple[str, ...]) -> Any:
     from hpo.study.spec import load
 
     return load(study, overrides)
+
+
+def _continuing(words: list[str]) -> list[str]:
+    """The words of a command that goes on: a new study is no longer new."""
+    kept: list[str] = []
+    for number, word in enumerate(words):
+        name = word.removeprefix("--force-new=") if word.startswith("--force-new=") else None
+        if number and words[number - 1] == "--force-new":
+            name = word
+        kept += ["--set", f"name={name}"] if name else [] if word == "--force-new" else [word]
+    return kept
 
 
 def _store_folder() -> Path:

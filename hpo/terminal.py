@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +36,7 @@ class Progress(Listener):
         self.live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
         self.head = self.last_rung = ""
         self.best: float | None = None
+        self.best_number: int | None = None
         self.done = 0
         self.started = self.told = self.sitting = time.monotonic()
         self.finished_here = 0
@@ -60,6 +60,23 @@ class Progress(Listener):
     def notice(self, text: str) -> None:
         """A line of its own."""
         err.print(f"note: {escape(text)}" if not text.startswith("continuing") else escape(text), soft_wrap=True)
+
+    def opens(self, study: Study) -> None:
+        """Begin with what earlier sittings have done."""
+        self._stand(study)
+
+    def runs(self, study: Study) -> None:
+        """The live line of a search whose workers are other processes."""
+        if self.live:
+            running = sum(ending(trial) == "running" for trial in study.get_trials(deepcopy=False))
+            parts = [f"{self.done} of {self.spec.search.trials} trials finished, {running} running", self._best()]
+            self.live.update(Text("  ".join(part for part in parts if part)))
+
+    def _stand(self, study: Study) -> None:
+        trials = study.get_trials(deepcopy=False)
+        self.done = finished(trials)
+        if any(ending(each) == "complete" for each in trials):
+            self.best, self.best_number = study.best_value, study.best_trial.number
 
     def begins(self, number: int, values: Mapping[str, Any], budget: Budget) -> None:
         """The running trial's head: n of N, and its values."""
@@ -88,16 +105,12 @@ class Progress(Listener):
 
     def ends(self, trial: FrozenTrial, study: Study) -> None:
         """One line per ended trial, which stays."""
-        trials = study.get_trials(deepcopy=False)
-        complete = [each for each in trials if ending(each) == "complete"]
-        if complete:
-            self.best = study.best_value
-        self.done = finished(trials)
+        self._stand(study)
         self.finished_here += 1
         how = ending(trial)
         value = f"{trial.value:.4f}" if trial.value is not None else "      "
         seconds = (trial.user_attrs.get("seconds") or {}).get("wall", 0.0)
-        mark = " *best" if complete and trial.number == study.best_trial.number else ""
+        mark = " *best" if trial.number == self.best_number else ""
         reason = trial.user_attrs.get("reason", "") if how not in {"complete", "pruned"} else ""
         if how == "pruned":
             reason = f"at rung {max(trial.intermediate_values, default=0)}"
@@ -117,7 +130,7 @@ class Progress(Listener):
         return f"about {shown_time(max(0.0, min(known)))} left" if known else ""
 
 
-def print_outcome(study: Study, spec: StudySpec, file: Path) -> None:
+def print_outcome(study: Study, spec: StudySpec, show: str) -> None:
     """How the search ended, the best trial, and what to type next."""
     found = status.study(study)
     endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items())
@@ -128,18 +141,21 @@ def print_outcome(study: Study, spec: StudySpec, file: Path) -> None:
         soft_wrap=True,
     )
     best = found["best"]
+    if found["finished"] < spec.search.trials:
+        early = (
+            "the study's time is spent; a longer --timeout goes on" if spec.search.timeout else "nothing is left to try"
+        )
+        out.print("it ended early: other processes still run trials" if "running" in found["endings"] else early)
     if best is None:
         out.print("no trial is complete, so there is no best one. Why trials ended:")
         for row in found["trials"]:
             out.print(f"  #{row['trial']} {escape(row['reason'] or row['ending'])}", soft_wrap=True)
         return
-    if found["finished"] < spec.search.trials:
-        out.print("the time is spent; a longer --timeout goes on")
     out.print(f"best trial #{best['trial']}: {spec.objective} {best['value']:.4f} on validation")
     for name, value in best["values"].items():
-        out.print(f"  {name} = {value!r}")
-    out.print(f"its weights: {spec.folder / 'best'}", soft_wrap=True)
-    out.print(f"next: hpo show {file}", soft_wrap=True)
+        out.print(f"  {name} = {escape(repr(value))}")
+    out.print(f"its weights: {escape(str(spec.folder / 'best'))}", soft_wrap=True)
+    out.print(f"next: {escape(show)}", soft_wrap=True)
 
 
 def print_studies(rows: list[dict[str, Any]]) -> None:
@@ -159,6 +175,7 @@ def print_study(found: dict[str, Any]) -> None:
     """One study: where it stands, its best values, and its trials as a table, the worst endings last."""
     endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items())
     out.print(f"{escape(found['study'])}: {found['finished']} of {found['wanted']} trials finished ({endings})")
+    out.print(f"state: {found['state']}")
     out.print(f"time spent {shown_time(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
     if found["data"]:
         rows = ", ".join(f"{count} {split}" for split, count in found["data"]["rows"].items())

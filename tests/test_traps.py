@@ -790,6 +790,7 @@ def test_trap_26_a_trial_that_runs_again_is_pruned_like_any_other(study_file: Pa
     study, dead = passed_a_rung()
     dead.set_user_attr("reason", trials.KILLED)
     study.tell(dead, state=TrialState.FAIL)
+    trials.close_dead(study)
     trials.queue(study, load(study_file).space)
     assert study.trials[-1].user_attrs["retry_of"] == dead.number
     assert not any(name.startswith("completed_rung") for name in study.trials[-1].system_attrs)
@@ -838,6 +839,7 @@ def test_trap_27_a_trial_that_died_before_its_first_heartbeat_is_found(study_fil
     fail_stale_trials(study)
     assert study.trials[0].state is TrialState.RUNNING  # after a day without any sign of life
 
+    trials.close_dead(study)
     trials.queue(study, load(study_file).space)
     found, again = study.trials
     assert found.state is TrialState.FAIL and trials.ending(found) == trials.KILLED
@@ -979,6 +981,7 @@ def test_optuna_the_retry_sets_constraints_of_its_own(study_file: Path) -> None:
     assert study.trials[1].constraints == {"memory": 1.0}
 
     study, first = infeasible()
+    trials.close_dead(study)
     trials.queue(study, load(study_file).space)
     again = study.ask({"x": FloatDistribution(0.0, 1.0)})
     again.set_constraint("memory", -1.0)
@@ -1001,6 +1004,7 @@ def test_optuna_a_dead_trial_does_not_repel_the_sampler(study_file: Path) -> Non
     assert study.trials[dead.number].state is TrialState.RUNNING
     assert next_draw(study) != without
 
+    trials.close_dead(study)
     trials.queue(study, load(study_file).space)
     assert study.trials[dead.number].state is TrialState.FAIL
     assert next_draw(study) == without

@@ -147,6 +147,11 @@ def _texts(raw: Raw, clean: Callable[[str], str]) -> list[str]:
                 f"{raw.where}: text in row {row + 1} is a {type(text).__name__}, {text!r:.40}; expected a string"
             )
     _refuse(raw.where, "text", [row for row, text in enumerate(raw.texts) if not text.strip()])
+    for row, text in enumerate(raw.texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{raw.where}: text in row {row + 1} holds half a character; save it as UTF-8") from None
     texts = [clean(text) for text in raw.texts]
     _refuse(raw.where, "text", [row for row, text in enumerate(texts) if not text.strip()], " after cleaning")
     return texts
@@ -241,6 +246,9 @@ def _notices(splits: dict[str, Split], names: Sequence[str]) -> list[str]:
         told.append(f"train: {repeated:,} of {len(train):,} texts are repeats of another")
     for name, split in splits.items():
         leaked = sum(text in known for text in split.texts) if name != "train" else 0
+        lacking = set(train.labels) - set(split.labels)
+        if lacking:
+            told.append(f"{name}: no row of class {names[min(lacking)]!r}, so scores on it say nothing of that class")
         if leaked:
             told.append(
                 f"{name}: {leaked:,} of {len(split):,} texts also stand in train; drop_leaks = true removes them there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hpo.search.budget import spent
 from hpo.study.trials import ending, is_finished, is_superseded, reasons
 
 if TYPE_CHECKING:
@@ -13,17 +14,16 @@ if TYPE_CHECKING:
 
 
 def studies(summaries: list[StudySummary]) -> list[dict[str, Any]]:
-    """One row per study of a store: name, objective, trials, best value, last start."""
-    started = [summary.datetime_start for summary in summaries]
+    """One row per study of a store: name, objective, trials, best value, first start."""
     return [
         {
             "study": summary.study_name,
             "objective": (summary.user_attrs.get("spec") or {}).get("objective"),
             "trials": summary.n_trials,
             "best": summary.best_trial.value if summary.best_trial else None,
-            "started": start.isoformat(sep=" ", timespec="seconds") if start else None,
+            "started": f"{summary.datetime_start:%Y-%m-%d %H:%M:%S}" if summary.datetime_start else None,
         }
-        for summary, start in zip(summaries, started, strict=True)
+        for summary in summaries
     ]
 
 
@@ -42,14 +42,21 @@ def study(stored: Study) -> dict[str, Any]:
         "direction": stored.direction.name.lower(),
         "finished": sum(is_finished(trial) for trial in trials),
         "wanted": (spec.get("search") or {}).get("trials"),
+        "state": _state(trials, (spec.get("search") or {}).get("trials", 0)),
         "endings": reasons(trials),
-        "seconds": round(sum(_wall(trial) for trial in trials), 1),
+        "seconds": round(spent(trials), 1),
         "saved_by_pruning": _saved(trials),
         "data": stored.user_attrs.get("data"),
         "device": stored.user_attrs.get("device"),
         "best": complete[0] if complete else None,
         "trials": rows,
     }
+
+
+def _state(trials: list[FrozenTrial], wanted: int) -> str:
+    if any(ending(trial) == "running" for trial in trials):
+        return "running, or its process was killed; hpo search finds out"
+    return "finished" if sum(map(is_finished, trials)) >= wanted else "stopped; hpo search goes on with it"
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

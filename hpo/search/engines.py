@@ -58,8 +58,6 @@ def run_here(search: Search) -> None:
 
 def run_processes(search: Search) -> None:
     """`search.workers` processes on this machine; each its share of the processor's threads and one accelerator."""
-    import torch
-
     workers = search.spec.search.workers
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
@@ -69,8 +67,8 @@ def run_processes(search: Search) -> None:
         try:
             for number in range(workers):
                 environment = {**os.environ, "OMP_NUM_THREADS": threads}
-                if torch.cuda.device_count() > 1:
-                    environment["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
+                if devices := _devices():
+                    environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
                 started.append(_start(search.orders(), environment))
             while any(process.poll() is None for process, _ in started):
                 watch.look()
@@ -79,9 +77,7 @@ def run_processes(search: Search) -> None:
             _end(started)
             watch.look()
     words = [(process.returncode, _last_line(log)) for process, log in started]
-    failed = [line for code, line in words if code not in (0, 130)]
-    if failed:
-        raise TrainingError(f"{len(failed)} of {workers} workers failed; the last one: {failed[-1]}")
+    _tell_failures(search, [line for code, line in words if code not in (0, 130)])
 
 
 def run_ray(search: Search) -> None:
@@ -117,8 +113,7 @@ def run_ray(search: Search) -> None:
                 watch.look()
         finally:
             ray.shutdown()
-    if failed:
-        raise TrainingError(f"{len(failed)} workers failed; the last one: {failed[-1]}")
+    _tell_failures(search, failed)
 
 
 ENGINES: dict[str, Callable[[Search], None]] = {"inline": run_here, "processes": run_processes, "ray": run_ray}
@@ -145,11 +140,31 @@ def search(spec: StudySpec, url: str, listener: Listener) -> optuna.Study:
     """
     engine = choose(spec)
     task, storage, study = open_search(spec, url, listener)
+    listener.opens(study)
     done = finished(study.get_trials(deepcopy=False))
     if done:
         listener.notice(f"continuing: {done} of {spec.search.trials} trials finished")
     engine(Search(task, storage, study, url, listener))
     return study
+
+
+def _devices() -> list[str]:
+    """The accelerators to share out, as CUDA_VISIBLE_DEVICES names them; none where there is but one."""
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (visible.split(",") if visible else [str(number) for number in range(count)]) if count > 1 else []
+
+
+def _tell_failures(search: Search, failed: list[str]) -> None:
+    """Raise TrainingError for workers that failed, or only tell where the others have filled the budget."""
+    if not failed:
+        return
+    told = f"{len(failed)} of {search.spec.search.workers} workers failed; the last one: {failed[-1]}"
+    if finished(search.study.get_trials(deepcopy=False)) < search.spec.search.trials:
+        raise TrainingError(told)
+    search.listener.notice(told)
 
 
 class _Watch:
@@ -165,6 +180,7 @@ class _Watch:
                 self.told.add(trial.number)
                 if ending(trial) != SURPLUS:
                     self.search.listener.ends(trial, self.search.study)
+        self.search.listener.runs(self.search.study)
 
 
 def _start(orders: dict[str, Any], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
@@ -193,4 +209,4 @@ def _last_line(log: IO[bytes]) -> str:
     with log:
         log.seek(0)
         lines = log.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no word"
+    return lines[-1] if lines else "no word; it was killed, or there was no memory left for it"

@@ -18,6 +18,12 @@ class Listener:
     def notice(self, text: str) -> None:
         """Something the user should know."""
 
+    def opens(self, study: Study) -> None:
+        """The study is open: new, or with the trials of earlier sittings."""
+
+    def runs(self, study: Study) -> None:
+        """Workers elsewhere are at it; called now and then."""
+
     def begins(self, number: int, values: Mapping[str, Any], budget: Budget) -> None:
         """A trial starts."""
 

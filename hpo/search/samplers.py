@@ -82,7 +82,9 @@ class ReplayingSampler(BaseSampler):
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
-        """Let the sampler store what the next one needs."""
+        """Let the sampler store what the next one needs; a grid only would stop a study that stops by itself."""
+        if isinstance(self._inner, GridSampler):
+            return
         self._inner.after_trial(study, trial, state, values)
 
     def is_exhausted(self, study: optuna.Study) -> bool:
@@ -105,9 +107,11 @@ def trial_seed(study_seed: int, place: int) -> int:
 
 def build(spec: StudySpec) -> ReplayingSampler:
     """The study's sampler. Raises SpecError: an unknown name, an option that it does not take."""
-    name = spec.search.sampler.name
+    name, options = spec.search.sampler.name, spec.search.sampler.options
     if name not in SAMPLERS:
         raise spec.error("search.sampler", f"is {name!r}; it {unknown(name, SAMPLERS)}")
+    if "seed" in options:
+        raise spec.error("search.sampler.seed", "is not an option: every draw follows from search.seed")
     try:
         return ReplayingSampler(spec)
     except (TypeError, ValueError) as error:

@@ -9,23 +9,26 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import optuna
+import psutil
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.data import tokens
 from hpo.data.load import load as load_data
-from hpo.errors import StudyError, TrainingError
+from hpo.errors import HpoError, StudyError, TrainingError
 from hpo.search import pruners, samplers
-from hpo.search.budget import Budget
+from hpo.search.budget import Budget, finished
 from hpo.search.listener import Listener
 from hpo.study import provenance, store, trials
 from hpo.study.spec import StudySpec, load
@@ -74,11 +77,16 @@ def check(spec: StudySpec) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # Under DDP only the first process would hear that a trial is pruned; the others would wait for ever (trap 21).
         raise StudyError("started under torchrun, but a trial runs on one device: start plain `hpo search --workers N`")
-    samplers.build(spec)
     pruners.build(spec)
+    try:  # a wrong value of an option may show only when something is drawn
+        spec.space.suggest(optuna.create_study(sampler=samplers.build(spec)).ask())
+    except (TypeError, ValueError) as error:
+        raise samplers.option_error(spec, "search.sampler", error) from None
     if reason := metrics.reason_against(spec.objective, classes=2):
         raise spec.error("objective", reason)
     arguments.check(spec)
+    if spec.folder.exists() and not spec.folder.is_dir():
+        raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
 
 
 def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
@@ -93,6 +101,11 @@ def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
     length = spec.model.max_length
     train, validation = (tokens.encode(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
     notices = [*data.notices, *checkpoint.notices]
+    if metrics.METRICS[spec.objective].two_classes_only:
+        notices.append(f"{spec.objective} counts {data.label_names[1]!r} as the positive class")
+    batch = spec.space.parameters.get("per_device_train_batch_size")
+    if batch and max(batch.ends) > len(train):
+        raise spec.error("space.parameters.per_device_train_batch_size", f"reaches beyond the {len(train)} train rows")
     notices += [text for text in [tokens.notice(train, length)] if text]
     for text in notices:
         listener.notice(text)
@@ -125,19 +138,31 @@ class Worker:
         errors = 0
         with self.stop.on_signals():
             while self._is_room():
+                self.stop.check()
                 ended = self._one_trial()
-                errors = errors + 1 if trials.ending(ended) == trials.ERROR else 0
+                errors = errors + 1 if trials.ending(ended) in {trials.ERROR, trials.UNPROVEN} else 0
                 if errors == MOST_ERRORS:
                     reason = ended.user_attrs["reason"]
                     raise TrainingError(f"{errors} trials in a row failed; the last one: {reason} (-v shows where)")
 
     def _is_room(self) -> bool:
-        if not self.budget.has_time():
-            return False
+        """Whether another trial may start; waits where that hangs on a trial whose process may be gone."""
+        patience = time.monotonic() + store.GRACE + 2 * store.HEARTBEAT
+        while True:
+            trials.close_dead(self.study)
+            found = self.study.get_trials(deepcopy=False)
+            if self.budget.has_room(found):
+                break
+            elsewhere = [each for each in found if trials.ending(each) == "running" and not trials.lives_here(each)]
+            full = finished(found) >= self.budget.trials or not self.budget.has_time()
+            if full or not elsewhere or time.monotonic() > patience:
+                return False
+            self.listener.notice(f"waiting for a sign of life of trial #{elsewhere[0].number}, which runs elsewhere")
+            time.sleep(store.HEARTBEAT / 2)
+            self.stop.check()
         trials.queue(self.study, self.spec.space)
-        if not self.budget.has_room(self.study.get_trials(deepcopy=False)):
-            return False
-        return not self.sampler.is_exhausted(self.study)
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(waiting) or not self.sampler.is_exhausted(self.study)
 
     def _one_trial(self) -> FrozenTrial:
         """One trial through Trainer.hyperparameter_search, which makes or loads the study itself (trap 16)."""
@@ -186,7 +211,9 @@ class Worker:
         trainer.at_rung = partial(self._at_rung, trial)
         trainer.pulse = self._pulse
         try:
-            record = trainer.run(values, seed, arguments.output_folder(self.spec, trial.number))
+            trainer.run(values, seed, arguments.output_folder(self.spec, trial.number))
+            self._remember(trial, trainer.record)
+            return self._finish(trial, values)
         except BaseException as error:
             trial.set_user_attr("reason", _reason(error, trainer.record))
             if isinstance(error, optuna.TrialPruned | TrialEnded | KeyboardInterrupt):
@@ -195,7 +222,6 @@ class Worker:
             raise TrialEnded(_reason(error, trainer.record)) from error
         finally:
             self._remember(trial, trainer.record)
-        return self._finish(trial, record, values)
 
     def _pulse(self, step: int, steps: int, loss: float | None) -> None:
         self.stop.check()
@@ -204,7 +230,7 @@ class Worker:
         self.listener.step(step, steps, loss)
 
     def _at_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
-        value = scores[self.spec.objective]
+        value = scores.get(self.spec.objective, math.nan)
         if not math.isfinite(value):
             raise TrialEnded(f"{trials.DIVERGED}: {self.spec.objective} is {value} at rung {rung}")
         self.listener.rung(rung, value)
@@ -236,16 +262,28 @@ class Worker:
         for name, value in known.items():
             trial.set_user_attr(name, value)
 
-    def _finish(self, trial: optuna.Trial, record: Record, values: Mapping[str, Any]) -> float:
+    def _finish(self, trial: optuna.Trial, values: Mapping[str, Any]) -> float:
         """The trial's value; its weights are kept where no complete trial was better."""
         attributes = trial.user_attrs
         value = float(attributes[self.spec.search.value])
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        sign = 1 if self.task.direction == "maximize" else -1
-        if all(sign * value > sign * (other.value or 0.0) for other in complete):
+        if all(self._is_better(value, other.value) for other in complete):
             about = {"trial": trial.number, "place": attributes["place"], "objective": self.spec.objective}
             self._keep({**about, "value": value, "values": dict(values), "seed": attributes["seed"]})
         return value
+
+    def _is_better(self, value: float, than: float | None) -> bool:
+        return than is None or (value > than if self.task.direction == "maximize" else value < than)
+
+    def _is_beaten(self, best: Path, value: float) -> bool:
+        """Whether the kept weights are a better trial's of this study, which another worker has just ended."""
+        try:
+            told = json.loads((best / "trial.json").read_text(encoding="utf8"))
+        except (OSError, ValueError):
+            return False
+        same = [each for each in self.study.get_trials(deepcopy=False) if each.number == told["trial"]]
+        ours = bool(same) and same[0].user_attrs.get(self.spec.search.value) == told["value"]
+        return ours and not self._is_better(value, told["value"]) and not trials.is_superseded(same[0])
 
     def _keep(self, about: dict[str, Any]) -> None:
         """Put the trial's weights in the place of the best so far: written aside, then moved."""
@@ -257,11 +295,16 @@ class Worker:
         checkpoints.save(self.trainer.model, self.task.checkpoint.tokenizer, aside)
         (aside / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
         with FileLock(self.spec.folder / ".best.lock"):
-            old = self.spec.folder / f"best.old-{os.getpid()}"
-            if best.exists():
+            old = self.spec.folder / "best.old"
+            if best.exists() and not self._is_beaten(best, about["value"]):
+                shutil.rmtree(old, ignore_errors=True)
                 best.rename(old)
-            aside.rename(best)
+            if not best.exists():
+                aside.rename(best)
             shutil.rmtree(old, ignore_errors=True)
+            for left in self.spec.folder.glob("best.new-*"):  # ours, or what a killed process left
+                if left == aside or not psutil.pid_exists(int(left.name.removeprefix("best.new-"))):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _reason(error: BaseException, record: Record) -> str:
@@ -284,6 +327,7 @@ def open_search(
     Nothing is written before every input is known to be good.
     """
     check(spec)
+    store.check_url(url)
     storage = store.open_storage(url) if store.exists(url) else None
     if storage and (stored := store.find_study(storage, spec.name)):
         store.check_unchanged(stored, spec)  # a changed file is told before the data are loaded
@@ -297,12 +341,15 @@ def main() -> None:
     """A worker in a process of its own: `python -m hpo.search.worker`, its orders as JSON on standard input."""
     orders = json.load(sys.stdin)
     spec = load(orders["file"], tuple(orders["overrides"]))
-    task, storage, study = open_search(spec, orders["storage"], Listener())
     stop = Stop(parent=orders["parent"])
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
+        task, storage, study = open_search(spec, orders["storage"], Listener())
         Worker(task, storage, study, Listener(), Budget.of(spec.search, study), stop).run()
     except KeyboardInterrupt:
         sys.exit(130)
+    except HpoError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna import Trial
     from optuna.distributions import BaseDistribution
 
-Number = StrictInt | StrictFloat
+Number = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
@@ -59,6 +59,11 @@ class Parameter(BaseModel):
         if self.is_integer:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(float(self.low), float(self.high), log=self.log, step=self.step)
+
+    @property
+    def ends(self) -> list[Any]:
+        """Both ends of the range, or all choices."""
+        return self.choices if self.choices is not None else [self.low, self.high]
 
     def suggest(self, trial: Trial, name: str) -> Any:
         """A trial's value on this axis."""

@@ -57,6 +57,7 @@ Component = Annotated[Named, BeforeValidator(_named)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
+Files = Annotated[list[str], Field(min_length=1)]
 
 
 class DataSpec(Strict):
@@ -65,11 +66,11 @@ class DataSpec(Strict):
     source: str | None = Field(None, description='Hub id, folder, or "builtin:reviews"')
     config: str | None = Field(None, description="Configuration of a hub data set")
     revision: str | None = Field(None, description="Revision of a hub data set: branch, tag or commit")
-    train: str | list[str] | None = Field(None, description="Train files (globs too), or a split's name")
-    test: Share | Rows | str | list[str] | None = Field(
+    train: str | Files | None = Field(None, description="Train files (globs too), or a split's name")
+    test: Share | Rows | str | Files | None = Field(
         None, description="Test files, a split's name, or a share or number of rows carved off train"
     )
-    validation: Share | Rows | str | list[str] = Field(
+    validation: Share | Rows | str | Files = Field(
         0.2, description="A share or number of rows carved off train, a split's name, or files"
     )
     text: str = Field("text", description="Name of the text column")
@@ -85,6 +86,8 @@ class DataSpec(Strict):
     def _has_source(self) -> DataSpec:
         if self.source is None and self.train is None:
             raise ValueError('needs source (hub id, folder, "builtin:reviews") or train (files)')
+        if self.text == self.label:
+            raise ValueError(f"has {self.text!r} for both text and label")
         return self
 
 
@@ -183,6 +186,9 @@ def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     """
     path = Path(file)
     raw = read_toml(path)
+    for name in ("file", "overrides"):  # set here, never by a file
+        if name in raw:
+            raise SpecError(path, name, "is unknown")
     # What --set says of the space's content comes after the space file is read.
     for override in sorted(overrides, key=_is_space_content):
         if _is_space_content(override):
@@ -198,7 +204,7 @@ def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file. Raises SpecError where there is no such file or no TOML in it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SpecError(path, "", "no such file; `hpo init DIR` writes a starter study") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -210,7 +216,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> SpecError:
     """The first of pydantic's complaints, as one line about one key."""
     first = error.errors()[0]
-    place = [part for part in first["loc"] if not _is_union_tag(part)]
+    *before, end = first["loc"] or ("",)
+    place = [part for part in before if not _is_union_tag(part)]
+    if first["type"] in {"extra_forbidden", "missing"} or not _is_union_tag(end):
+        place.append(end)  # a user's own key may look like pydantic's name of a type
     key = ".".join(map(str, place))
     if first["type"] == "extra_forbidden":
         return SpecError(file, key, unknown(str(place[-1]), _known_keys(model, place[:-1])))
@@ -246,13 +255,26 @@ def _override(raw: dict[str, Any], override: str, path: Path) -> None:
         value = text.strip()
     if key in _PATH_KEYS and isinstance(value, str) and Path(value).exists():
         value = str(Path(value).resolve())  # typed in a shell, a path starts where the shell stands
-    *parents, last = key.split(".")
+    *parents, last = _parts(key, override)
     table = raw
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
             raise SpecError("--set", override, f"cannot be: {parent} is no table in {path}")
     table[last] = value
+
+
+def _parts(key: str, override: str) -> list[str]:
+    """The parts of a dotted key, quoted ones too: `space.parameters."model.dropout".low`."""
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        raise SpecError("--set", override, f"cannot be: {key} is no key") from None
+    parts = []
+    while isinstance(table, dict):
+        part, table = next(iter(table.items()))
+        parts.append(part)
+    return parts
 
 
 def _read_space_file(raw: dict[str, Any], path: Path) -> None:
@@ -264,6 +286,8 @@ def _read_space_file(raw: dict[str, Any], path: Path) -> None:
     name = inline.pop("file")
     if not isinstance(name, str):
         raise SpecError(path, "space.file", f"is {name!r}; must be the path of a search-space file")
+    if not isinstance(inline.get("parameters", {}), dict):
+        raise SpecError(path, "space.parameters", f"is {inline['parameters']!r}; must be a table per parameter")
     file = path.parent / name
     read = read_toml(file)
     try:

@@ -18,9 +18,12 @@ def write(folder: Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise SpecError(folder, "", "is a file; choose a folder")
     written = []
-    for name, template in STARTER.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text((files("hpo.study") / template).read_text(encoding="utf8"), encoding="utf8")
-        written.append(target)
+    try:
+        for name, template in STARTER.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text((files("hpo.study") / template).read_text(encoding="utf8"), encoding="utf8")
+            written.append(target)
+    except OSError as error:
+        raise SpecError(folder, "", f"cannot be written: {error.strerror}; choose another folder") from None
     return written

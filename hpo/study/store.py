@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,9 +42,31 @@ def url_of(spec: StudySpec, storage: str | None = None) -> str:
 
 def exists(url: str) -> bool:
     """Whether there is a store at a URL; a server's is taken to be there."""
-    if not url.startswith("sqlite:///"):
-        return True
-    return Path(url.removeprefix("sqlite:///").partition("?")[0]).exists()
+    file = _sqlite_file(url)
+    return file is None or file.exists()
+
+
+def check_url(url: str) -> None:
+    """Raise StoreError for a URL that no store can be at; nothing is opened."""
+    file = _sqlite_file(url)
+    if file is not None and not file.parent.is_dir():
+        raise StoreError(f"storage {url}: no folder {file.parent}")
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL, None for a server. Raises StoreError for what is no URL, or kept in memory only."""
+    import sqlalchemy.exc
+    from sqlalchemy.engine import make_url
+
+    try:
+        parsed = make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise StoreError(f"storage {url!r} is no URL; for example sqlite:///studies/store.db") from None
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if parsed.database in (None, "", ":memory:"):
+        raise StoreError(f"storage {url}: a store in memory is lost at the end; for example sqlite:///studies/store.db")
+    return Path(str(parsed.database))
 
 
 def open_storage(url: str, create: bool = True) -> BaseStorage:
@@ -57,17 +80,11 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     from optuna.storages import get_storage
     from sqlalchemy.engine import make_url
 
-    try:
-        parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        raise StoreError(f"storage {url!r} is no URL; for example sqlite:///studies/store.db") from None
-    shown = parsed.render_as_string(hide_password=True)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        file = Path(str(parsed.database))
-        if not create and not exists(url):
-            raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
-        if not file.parent.is_dir():
-            raise StoreError(f"storage {shown}: no folder {file.parent}")
+    file = _sqlite_file(url)
+    if file and not create and not _holds_studies(file):
+        raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
+    check_url(url)
+    shown = make_url(url).render_as_string(hide_password=True)
     try:
         return get_storage(url) if url.startswith("redis") else _relational(url)
     except ImportError as error:
@@ -75,6 +92,17 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise StoreError(f"storage {shown} cannot be opened: {reason[0] if reason else type(error).__name__}") from None
+
+
+def _holds_studies(file: Path) -> bool:
+    """Whether an SQLite file is an Optuna store; a look that writes nothing, as Optuna's own opening would."""
+    if not file.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as reader:
+            return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone())
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{file}: {error}") from None
 
 
 def _relational(url: str) -> BaseStorage:
@@ -134,6 +162,8 @@ def open_study(
         check_unchanged(stored, spec)
         check_data(stored, spec, provenance["data"])
         if "spec" in stored.user_attrs:
+            if stored.user_attrs["spec"] != spec.resolved():
+                stored.set_user_attr("spec", spec.resolved())  # a larger budget; all else was found the same
             return stored
     study = stored or optuna.create_study(study_name=spec.name, storage=storage, direction=direction)
     with warnings.catch_warnings():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ INTERRUPTED, KILLED, OUT_OF_TIME, SURPLUS = "interrupted", "killed", "out of tim
 PRUNED, DIVERGED, INFEASIBLE, UNPROVEN, ERROR = "pruned", "diverged", "infeasible", "unproven", "error"
 _RUN_AGAIN = {INTERRUPTED, KILLED, OUT_OF_TIME}
 MOST_KILLS = 3  # a trial that takes its process down so often is given up as infeasible
-SILENT = timedelta(seconds=120)  # a running trial without any sign of its process is dead after so long
+SILENT = timedelta(seconds=60)  # a running trial without any sign of its process is dead after so long
 
 
 def ending(trial: FrozenTrial) -> str:
@@ -71,12 +72,11 @@ def this_process() -> dict[str, Any]:
 
 
 def queue(study: Study, space: SearchSpace) -> None:
-    """Put next what must run next: dead trials are closed, unfinished ones queued again, then known-good starts.
+    """Put next what must run next: unfinished trials are queued again, then known-good starts.
 
     Known-good starts are queued one at a time, so that a trial that runs again comes before those after it: the
     order of results, on which pruners and samplers build, is the one of a search without interruption.
     """
-    _close_dead(study)
     trials = study.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("retry_of") for trial in trials}
     for trial in trials:
@@ -86,7 +86,7 @@ def queue(study: Study, space: SearchSpace) -> None:
             }
             kept |= {"retry_of": trial.number, "kills": _kills(trial)}
             # Only values travel: Optuna's own retry would copy the rungs already passed, and never prune there again.
-            study.enqueue_trial(trial.params or _fixed(trial), user_attrs=kept)
+            study.enqueue_trial({**_fixed(trial), **trial.params}, user_attrs=kept)
     if any(ending(trial) == "waiting" for trial in study.get_trials(deepcopy=False)):
         return
     queued = {trial.user_attrs.get("known_good") for trial in trials}
@@ -117,7 +117,7 @@ def reasons(trials: Sequence[FrozenTrial]) -> dict[str, int]:
 
 
 def _fixed(trial: FrozenTrial) -> dict[str, Any]:
-    """The values that a queued trial was to have, where it died before it drew them."""
+    """The values that a queued trial was to have, some of which it may have died before drawing."""
     return dict(trial.system_attrs.get("fixed_params", {}))
 
 
@@ -125,15 +125,19 @@ def _kills(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get("kills", 0)) + (ending(trial) == KILLED)
 
 
-def _close_dead(study: Study) -> None:
-    """Fail running trials whose process is gone from this host, or never gave a sign of life.
+def close_dead(study: Study) -> None:
+    """Fail running trials whose process is gone from this host, missed its heartbeats, or never gave a sign of life.
 
-    Optuna fails those on other hosts by their missed heartbeats before each trial; but a process that died before
-    its first heartbeat would run for ever there, and on this host there is no need to wait.
+    A process that died before its first heartbeat would run for ever for Optuna, and on this host there is no need
+    to wait.
     """
-    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+    from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _is_dead(trial):
             try:
@@ -144,14 +148,21 @@ def _close_dead(study: Study) -> None:
 
 
 def _is_dead(trial: FrozenTrial) -> bool:
-    import psutil
-
     worker = trial.user_attrs.get("worker")
     if worker is None:
         return trial.datetime_start is not None and datetime.now() - trial.datetime_start > SILENT
-    if worker["host"] != socket.gethostname():
+    return worker["host"] == socket.gethostname() and not lives_here(trial)
+
+
+def lives_here(trial: FrozenTrial) -> bool:
+    """Whether the process that runs a trial is known to be alive on this host."""
+    import psutil
+
+    worker = trial.user_attrs.get("worker")
+    if worker is None or worker["host"] != socket.gethostname():
         return False
     try:
-        return bool(abs(psutil.Process(worker["pid"]).create_time() - worker["started"]) > 1)
+        # The time of start shifts with the clock, so a small difference is no other process.
+        return bool(abs(psutil.Process(worker["pid"]).create_time() - worker["started"]) < SILENT.total_seconds())
     except psutil.NoSuchProcess:
-        return True
+        return False

@@ -35,6 +35,8 @@ OWNED |= {
     "logging_nan_inf_filter": "is set by the search: a loss that is not finite ends the trial",
     "remove_unused_columns": "is set by the search",
     "label_names": "is set by the search",
+    "prediction_loss_only": "is set by the search: without predictions there is no score",
+    "batch_eval_metrics": "is set by the search: metrics are computed over all rows",
     "torch_compile": "is not supported yet: each trial would compile anew",
     "disable_tqdm": "is set by the search: it shows its own progress",
 }
@@ -48,6 +50,10 @@ SEARCHABLE = frozenset(
      "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor", "neftune_noise_alpha", "bf16", "fp16",
      "dataloader_drop_last", "train_sampling_strategy")
 )  # fmt: skip
+# Lower bounds of what TrainingArguments itself would accept, and then fail on in the middle of a trial.
+LEAST = {"learning_rate": 0, "weight_decay": 0, "num_train_epochs": 1e-6, "per_device_train_batch_size": 1,
+         "gradient_accumulation_steps": 1, "per_device_eval_batch_size": 1, "max_grad_norm": 0, "adam_epsilon": 0,
+         "label_smoothing_factor": 0, "neftune_noise_alpha": 0}  # fmt: skip
 _NO_KEYWORDS = {"reduce_lr_on_plateau": "waits for a metric, so its steps are not known in advance"}
 DEFAULT_EVAL_BATCH = 64
 
@@ -135,7 +141,7 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
         raise spec.error(key, "has no effect beside max_steps, which decides the length alone; remove one of the two")
     if name in {"warmup_ratio", "warmup_steps"} and "constant" in _schedules(spec):
         raise spec.error(key, "has no effect with lr_scheduler_type constant; constant_with_warmup takes it")
-    for value in _ends(axis):
+    for value in axis.ends:
         if reason := _misfit(fields, name, value) or _NO_KEYWORDS.get(str(value)):
             raise spec.error(key, f"holds {value!r}, which {reason}")
 
@@ -143,10 +149,6 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
 def _schedules(spec: StudySpec) -> list[Any]:
     axis = spec.space.parameters.get("lr_scheduler_type")
     return axis.choices or [] if axis else [spec.training.get("lr_scheduler_type")]
-
-
-def _ends(axis: Parameter) -> list[Any]:
-    return axis.choices if axis.choices is not None else [axis.low, axis.high]
 
 
 def _misfit(fields: Mapping[str, Any], name: str, value: Any) -> str | None:
@@ -167,6 +169,8 @@ def _misfit(fields: Mapping[str, Any], name: str, value: Any) -> str | None:
         fits = bool(kinds) or str in accepted
     else:
         fits = type(value) in accepted
+    if fits and isinstance(value, int | float) and value < LEAST.get(name, value):
+        return f"is {value!r}; must be at least {LEAST[name]}"
     wanted = " or ".join(sorted(kind.__name__ for kind in accepted if kind is not type(None)))
     return None if fits else f"is {value!r}; must be {wanted}"
 
@@ -181,15 +185,21 @@ def _types(annotation: Any) -> set[type]:
 
 def _build_corners(spec: StudySpec) -> None:
     """Let TrainingArguments judge the fixed fields, and both ends of every axis, before the first trial."""
-    from transformers import TrainingArguments  # noqa: F401  # what fails below must be the values, not the import
+    import torch
+    from transformers import Trainer, get_scheduler
+
+    nothing = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
 
     def attempt(key: str, values: dict[str, Any]) -> None:
         try:
-            build(spec, values)
+            args = build(spec, values)
+            get_scheduler(args.lr_scheduler_type, nothing, 1, 10, scheduler_specific_kwargs=args.lr_scheduler_kwargs)
+            if "model" not in args.optim and "galore" not in args.optim and "apollo" not in args.optim:
+                Trainer.get_optimizer_cls_and_kwargs(args)  # the others need a model to be built
         except (ValueError, TypeError, ImportError, NotImplementedError) as error:
-            raise spec.error(key, f"is refused by TrainingArguments: {str(error).splitlines()[0]}") from None
+            raise spec.error(key, f"is refused by the library: {str(error).splitlines()[0]}") from None
 
     attempt("training", {})
     for name, axis in spec.space.parameters.items():
-        for value in _ends(axis):
+        for value in axis.ends:
             attempt(f"space.parameters.{name}", {name: value})

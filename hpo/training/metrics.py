@@ -115,4 +115,5 @@ def score(modules: dict[str, Metric], logits: NDArray[Any], references: NDArray[
     for metric in modules.values():
         predictions = probabilities if metric.measure.on_probabilities else labels
         scores |= metric.compute(predictions=predictions, references=references)
-    return scores
+    # Where a class has no row in validation, the area under the ROC curve is no number; JSON has no word for that.
+    return {name: value for name, value in scores.items() if np.isfinite(value)}

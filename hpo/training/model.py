@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.data.load import TextData
-from hpo.errors import ModelError, unknown
+from hpo.errors import HpoError, ModelError, unknown
 from hpo.study.spec import ModelSpec, StudySpec
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ class Checkpoint:
                 self._where, config=config, dtype=torch.float32, ignore_mismatched_sizes=True,
                 output_loading_info=True, **where,
             )  # fmt: skip
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except HpoError:
+            raise
+        except Exception as error:  # a damaged file fails in as many ways as there are libraries that read it
             raise ModelError(_load_problem(spec.checkpoint, error)) from None
         drawn = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
         body = f"{model.base_model_prefix}."
@@ -151,6 +153,10 @@ class Checkpoint:
             what = f"its labels are {_listed(head_names)}" if rows else f"it has no head for {len(label_names)} labels"
             self.notices.append(f"{self.name}: {what}; a head for {_listed(label_names)} is drawn anew in each trial")
             return {name: tensor for name, tensor in base.items() if name not in rows}
+        if not _is_numbered(label_names) and _is_numbered(head_names):
+            self.notices.append(
+                f"{self.name}: {_listed(head_names)} are taken for {_listed(label_names)}, in this order"
+            )
         if order != list(range(len(order))):
             self.notices.append(f"{self.name}: the head's labels {_listed(head_names)} are put in the study's order")
         return {name: tensor[order].clone() if name in rows else tensor for name, tensor in base.items()}
@@ -174,7 +180,8 @@ class Checkpoint:
 
 def load(spec: StudySpec, data: TextData) -> Checkpoint:
     """The study's checkpoint. Raises ModelError (not there, no tokenizer, too short) and SpecError (`model.` axes)."""
-    name, path = spec.model.checkpoint, spec.file.parent / spec.model.checkpoint
+    name = spec.model.checkpoint
+    path = spec.file.parent / Path(name).expanduser()
     if name.startswith((".", "/", "~")) and not path.is_dir():
         raise ModelError(f"model.checkpoint: no folder {path}")
     if name.startswith("builtin:") and name != "builtin:tiny":
@@ -182,9 +189,14 @@ def load(spec: StudySpec, data: TextData) -> Checkpoint:
     checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
     for name, axis in spec.space.parameters.items():
         if name.startswith("model."):
-            values = axis.choices if axis.choices is not None else [axis.low, axis.high]
-            if reason := checkpoint.reason_against(name.removeprefix("model."), values):
+            field = name.removeprefix("model.")
+            if reason := checkpoint.reason_against(field, axis.ends):
                 raise spec.error(f"space.parameters.{name}", reason)
+            for value in axis.ends:
+                try:
+                    checkpoint.fresh({field: value})
+                except Exception as error:  # whatever a model's own code makes of a value that it cannot take
+                    raise spec.error(f"space.parameters.{name}", f"holds {value!r}: {_first_line(error)}") from None
     return checkpoint
 
 
@@ -249,8 +261,7 @@ def _label_order(head: Sequence[str], labels: Sequence[str]) -> list[int] | None
     Names agree where one starts the other whatever the case (neg, NEGATIVE). Labels that are mere numbers, on either
     side, stand for positions.
     """
-    positions = [str(index) for index in range(len(labels))]
-    if list(labels) == positions or [name.upper().removeprefix("LABEL_") for name in head] == positions:
+    if _is_numbered(labels) or _is_numbered(head):
         return list(range(len(labels)))
     order = []
     for label in labels:
@@ -262,8 +273,18 @@ def _label_order(head: Sequence[str], labels: Sequence[str]) -> list[int] | None
     return order if sorted(order) == list(range(len(labels))) else None
 
 
+def _is_numbered(names: Sequence[str]) -> bool:
+    """0, 1, ... or LABEL_0, LABEL_1, ..."""
+    return [name.upper().removeprefix("LABEL_") for name in names] == [str(index) for index in range(len(names))]
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _load_problem(checkpoint: str, error: Exception) -> str:
@@ -275,5 +296,5 @@ def _load_problem(checkpoint: str, error: Exception) -> str:
     elif "trust_remote_code" in text:
         reason = "it brings code of its own; model.trust_remote_code = true runs it, if you trust it"
     else:
-        reason = text[:200]
+        reason = f"{type(error).__name__}: {text[:200]}"
     return f"model.checkpoint {checkpoint}: {reason}"

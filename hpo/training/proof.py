@@ -56,16 +56,17 @@ def _schedule(trainer: Trainer) -> str | None:
     total, warmup = trainer.state.max_steps, trainer.args.get_warmup_steps(trainer.state.max_steps)
     name = str(getattr(trainer.args.lr_scheduler_type, "value", trainer.args.lr_scheduler_type))
     extra = trainer.args.lr_scheduler_kwargs
-    expected = get_scheduler(name, _still(), warmup, total, scheduler_specific_kwargs=extra).lr_lambdas[0]
+    rate = trainer.optimizer.param_groups[0]["initial_lr"]
+    expected = get_scheduler(name, _still(rate), warmup, total, scheduler_specific_kwargs=extra).lr_lambdas[0]
     probes = {0, 1, warmup, (warmup + total) // 2, total - 1}
     return name if all(math.isclose(multiplier(at), expected(at)) for at in probes) else "another"
 
 
-def _still() -> Any:
+def _still(rate: float) -> Any:
     """An optimizer of nothing, on which a schedule can be built for comparison."""
     import torch
 
-    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
 
 
 def _optimizer(trainer: Trainer) -> str:
@@ -140,6 +141,8 @@ def mismatch(trainer: Trainer, values: Mapping[str, Any], live: Mapping[str, Any
             wanted = int(sampled)
         elif name == "num_train_epochs":
             wanted = math.ceil(sampled * trainer.updates_per_epoch) / trainer.updates_per_epoch
+        if "warmup" in name and wanted >= total - 1:
+            found = wanted if (found or 0) >= total - 1 else found  # a warmup beyond the end is cut off by it
         if found != wanted:
             meant = "" if wanted == sampled else f" ({wanted})"
             return f"{name} was sampled as {sampled!r}{meant}, the live run has {found!r}"

@@ -59,7 +59,7 @@ class Record:
 
     def values_of(self, metric: str) -> dict[int, float]:
         """Rung -> score of one metric."""
-        return {rung: scores[metric] for rung, scores in self.curve.items()}
+        return {rung: scores[metric] for rung, scores in self.curve.items() if metric in scores}
 
 
 class CrossEntropy:
@@ -73,8 +73,9 @@ class CrossEntropy:
         self.label_smoothing = label_smoothing
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        smoothing = self.label_smoothing if torch.is_grad_enabled() else 0.0  # evaluation's loss is the plain one
         total = torch.nn.functional.cross_entropy(
-            outputs["logits"].float(), labels, label_smoothing=self.label_smoothing, reduction="sum"
+            outputs["logits"].float(), labels, label_smoothing=smoothing, reduction="sum"
         )
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
@@ -141,6 +142,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         search = {name: getattr(self, name, None) for name in ("hp_search_backend", "hp_name")}
         changes = {name.removeprefix("model."): value for name, value in values.items() if name.startswith("model.")}
         args = arguments.build(self.task.spec, values, seed, self.record.split, output)
+        args._n_gpu = min(args.n_gpu, 1)  # Trainer would spread a batch over all GPUs; a trial has one
         args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.record.split)
         super().__init__(
             model_init=lambda: self.task.checkpoint.fresh(changes),
@@ -151,6 +153,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             processing_class=self.task.checkpoint.tokenizer,
             compute_loss_func=CrossEntropy(args.label_smoothing_factor),
             compute_metrics=self._scores,
+            preprocess_logits_for_metrics=lambda out, labels: out[0] if isinstance(out, tuple) else out,
             callbacks=[_Rungs(self)],
         )
         self.remove_callback(PrinterCallback)

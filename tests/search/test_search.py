@@ -20,10 +20,11 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.errors import HpoError, SpecError, TrainingError
+from hpo.output import status
 from hpo.search import engines
 from hpo.search.budget import spent
 from hpo.search.listener import Listener
-from hpo.study import trials
+from hpo.study import store, trials
 from hpo.study.spec import load
 from hpo.training.trainer import RungTrainer
 
@@ -225,6 +226,13 @@ def test_each_trial_says_what_it_was_and_what_it_cost(small: Path) -> None:
         ("search.sampler='grid'", "search.sampler is refused: grid needs a step or choices for learning_rate"),
         ("search.pruner='ashe'", "search.pruner is 'ashe'; it is unknown; did you mean asha?"),
         ("search.pruner={name='patient', wrapped='x'}", "search.pruner is refused: wrapped is 'x'"),
+        ("search.sampler={name='tpe', n_startup_trials='5'}", "search.sampler is refused"),
+        ("search.sampler={name='tpe', seed=5}", "every draw follows from search.seed"),
+        ("training.num_train_epochs=0", "num_train_epochs is 0; must be at least"),
+        ("training.prediction_loss_only=true", "without predictions there is no score"),
+        ("space.parameters.lr_scheduler_type={choices=['cosine_with_min_lr']}", "is refused by the library"),
+        ('space.parameters."model.hidden_dropout_prob"={low=0.0,high=1.5}', "holds 1.5: dropout probability"),
+        ("space.parameters.per_device_train_batch_size={low=8,high=128}", "fixed in .training."),
         ("objective='acuracy'", "objective is unknown; did you mean accuracy?"),
         ("search.engine='cloud'", "search.engine is 'cloud'"),
         ("training.learnig_rate=1", "training.learnig_rate is unknown; did you mean learning_rate?"),
@@ -265,3 +273,46 @@ def test_a_space_may_hold_model_fields_and_what_trainer_reads_too_early(small: P
 def test_inline_runs_one_worker(small: Path) -> None:
     with pytest.raises(SpecError, match="engine inline runs one"):
         run(small, "many.db", "search.engine='inline'", "search.workers=2")
+
+
+def test_a_grid_survives_an_interruption_and_known_good_starts(small: Path) -> None:
+    axis = "space.parameters.learning_rate={choices=[1e-4, 1e-3]}"
+    start = 'space.known_good=[{source="paper", learning_rate=1e-3}]'
+    words = (axis, start, "search.sampler='grid'", "search.trials=9")
+    study = run(small, "grid.db", *words, "search.timeout=0.001")  # the study is made, nothing is run
+    broken = optuna.create_study(storage=study._storage, study_name="small", load_if_exists=True)
+    broken.enqueue_trial({"learning_rate": 1e-4})
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        trial = broken.ask()
+    trial.suggest_categorical("learning_rate", [1e-4, 1e-3])
+    trial.set_user_attr("reason", trials.INTERRUPTED)
+    broken.tell(trial, state=TrialState.FAIL)
+    study = run(small, "grid.db", *words)
+    ended = [trial.params["learning_rate"] for trial in study.get_trials() if trials.is_finished(trial)]
+    assert {1e-4, 1e-3} == set(ended)
+    assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())
+
+
+def test_a_trial_lost_on_another_host_does_not_hold_the_last_place_for_ever(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "GRACE", 2)
+    monkeypatch.setattr(store, "HEARTBEAT", 1)
+    run(small, "lost.db", "search.trials=1")
+    storage = store.open_storage(f"sqlite:///{small.parent}/lost.db")
+    study = optuna.load_study(study_name="small", storage=storage)
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        lost = study.ask()
+    lost.set_user_attr("worker", {"host": "gone", "pid": 1, "started": 1.0})
+    storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
+    study = run(small, "lost.db", "search.trials=2")
+    assert trials.ending(study.get_trials()[lost.number]) == trials.KILLED
+    assert sum(map(trials.is_finished, study.get_trials())) == 2
+
+
+def test_a_larger_budget_is_what_the_store_says_from_then_on(small: Path) -> None:
+    run(small, "more.db", "search.trials=1")
+    study = run(small, "more.db", "search.trials=2")
+    found = status.study(study)
+    assert (found["finished"], found["wanted"], found["state"]) == (2, 2, "finished")
+    assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())

@@ -35,6 +35,13 @@ def test_defaults_and_paths(small: Path) -> None:
         ("space.parameters.learning_rate.choices=[1]", "needs either choices"),
         ("data.source.x=1", "source is no table"),
         ("trials", "must look like key=value"),
+        ("int=3", "int is unknown"),
+        ("file='x'", "file is unknown"),
+        ("data.Text='x'", "data.Text is unknown; did you mean text?"),
+        ("data.validation=[]", "data.validation is []"),
+        ("data.label='text'", "has 'text' for both text and label"),
+        ("space.parameters.learning_rate.low=nan", "finite number"),
+        ("space..x=3", "is no key"),
     ],
 )
 def test_each_mistake_has_one_line_that_names_it(small: Path, override: str, says: str) -> None:

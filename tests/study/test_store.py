@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -48,7 +49,7 @@ def test_a_changed_file_or_data_is_refused_and_the_change_named(small: Path, tmp
     with pytest.raises(StudyError, match="the data changed"):
         store.open_study(storage, load(small), "maximize", {"data": {**DATA, "fingerprint": "xyz"}})
     same = load(small, ("search.trials=99", "search.workers=4", "search.timeout=5"))
-    assert store.open_study(storage, same, "maximize", {"data": DATA}).user_attrs["spec"]["search"]["trials"] == 3
+    assert store.open_study(storage, same, "maximize", {"data": DATA}).user_attrs["spec"]["search"]["trials"] == 99
 
 
 def test_a_study_by_someone_else_is_not_taken_over(small: Path, tmp_path: Path) -> None:
@@ -63,6 +64,7 @@ def test_a_study_by_someone_else_is_not_taken_over(small: Path, tmp_path: Path) 
     ("url", "says"),
     [
         ("nonsense", "is no URL"),
+        ("sqlite://", "a store in memory is lost"),
         ("sqlite:////no/such/folder/store.db", "no folder"),
         ("postgresql://me:secret@127.0.0.1:1/none", "cannot be opened"),
     ],
@@ -77,6 +79,15 @@ def test_reading_makes_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store at"):
         store.open_storage(f"sqlite:///{tmp_path}/none.db", create=False)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_reading_writes_nothing_into_a_database_of_someone_else(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as mine:
+        mine.execute("CREATE TABLE notes (text)")
+    before = (tmp_path / "mine.db").read_bytes()
+    with pytest.raises(StoreError, match="no store at"):
+        store.open_storage(f"sqlite:///{tmp_path}/mine.db", create=False)
+    assert (tmp_path / "mine.db").read_bytes() == before
 
 
 def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def study(tmp_path: Path) -> optuna.Study:
 
 def ask(study: optuna.Study) -> optuna.Trial:
     """What a worker does: queue, then ask and draw."""
+    trials.close_dead(study)
     trials.queue(study, SPACE)
     with pytest.warns(UserWarning, match="Heartbeat"):  # ask() beside optimize() sends none
         trial = study.ask()
@@ -72,13 +73,13 @@ def test_a_trial_of_a_dead_process_is_closed_and_queued_at_once(study: optuna.St
 def test_a_process_id_used_again_is_not_the_same_process(study: optuna.Study) -> None:
     dead = ask(study)
     dead.set_user_attr("worker", {**trials.this_process(), "started": 1.0})
-    trials.queue(study, SPACE)
+    trials.close_dead(study)
     assert trials.ending(study.trials[dead.number]) == trials.KILLED
 
 
 def test_a_living_trial_is_left_alone(study: optuna.Study) -> None:
     living = ask(study)
-    trials.queue(study, SPACE)
+    trials.close_dead(study)
     assert study.trials[living.number].state == TrialState.RUNNING
 
 

@@ -116,6 +116,19 @@ def test_every_searched_value_is_read_back_from_the_live_run(trainer: RungTraine
     assert trainer.run({"max_steps": 5, "warmup_steps": 2}, seed=1).effective["max_steps"] == 5
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lr_scheduler_type": "polynomial", "learning_rate": 3e-4, "warmup_ratio": 0.2},
+        {"lr_scheduler_type": "inverse_sqrt", "warmup_ratio": 0.2},
+        {"warmup_steps": 500.0},
+        {"warmup_ratio": 0.9, "max_steps": 2},
+    ],
+)
+def test_what_runs_as_it_should_is_not_taken_for_a_mismatch(trainer: RungTrainer, values: dict[str, Any]) -> None:
+    assert list(trainer.run(values, seed=1).curve)[-1] == 1000
+
+
 # What the plain library does to values on their way: drops, casts, ignores. Each must be found out.
 TAMPERED: dict[str, dict[str, Any]] = {
     "learning_rate": {"learning_rate": 1e-5},
