@@ -186,15 +186,15 @@ def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     """
     path = Path(file)
     raw = read_toml(path)
-    for name in ("file", "overrides"):  # set here, never by a file
-        if name in raw:
-            raise SpecError(path, name, "is unknown")
     # What --set says of the space's content comes after the space file is read.
     for override in sorted(overrides, key=_is_space_content):
         if _is_space_content(override):
             _read_space_file(raw, path)
         _override(raw, override, path)
     _read_space_file(raw, path)
+    for name in ("file", "overrides"):  # set here, never by a file
+        if name in raw:
+            raise SpecError(path, name, "is unknown")
     try:
         return StudySpec.model_validate({**raw, "file": path, "overrides": overrides})
     except ValidationError as error:
@@ -215,7 +215,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> SpecError:
     """The first of pydantic's complaints, as one line about one key."""
-    first = error.errors()[0]
+    # Of a number that is none, the union of integer and float would complain that it is no integer.
+    first = next((each for each in error.errors() if each["type"] == "finite_number"), error.errors()[0])
     *before, end = first["loc"] or ("",)
     place = [part for part in before if not _is_union_tag(part)]
     if first["type"] in {"extra_forbidden", "missing"} or not _is_union_tag(end):
