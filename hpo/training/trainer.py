@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import math
 import time
@@ -244,6 +246,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        with contextlib.suppress(OSError, AttributeError):  # glibc alone has it, and keeps what was freed without it
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
