@@ -212,7 +212,6 @@ class Worker:
         trainer.pulse = self._pulse
         try:
             trainer.run(values, seed, arguments.output_folder(self.spec, trial.number))
-            self._remember(trial, trainer.record)
             return self._finish(trial, values)
         except BaseException as error:
             trial.set_user_attr("reason", _reason(error, trainer.record))
