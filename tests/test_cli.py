@@ -23,18 +23,18 @@ def shell(*words: str, folder: Path | None = None) -> subprocess.CompletedProces
 
 def test_version_and_help() -> None:
     assert CliRunner().invoke(app, ["--version"]).output == f"hpo {__version__}\n"
-    for verb in ("init", "search", "show"):
+    for verb in ("init", "search", "retrain", "baseline", "compare", "run", "predict", "show"):
         said = CliRunner().invoke(app, [verb, "--help"]).output
         assert "Example: hpo" in said
 
 
 def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
     """init, search, show, as the README has it, in a folder that knows nothing of this repository."""
-    assert "next: hpo search" in shell("init", ".", folder=tmp_path).stdout
+    assert "next: hpo run" in shell("init", ".", folder=tmp_path).stdout
     fast = ["--set", "data.rows={train=96, validation=32, test=32}", "--set", "data.validation=32"]
     done = shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "best trial #" in done.stdout and "next: hpo show studies/first.toml" in done.stdout
+    assert "best trial #" in done.stdout and "next: hpo retrain studies/first.toml --set" in done.stdout
     assert done.stderr.count("complete") + done.stderr.count("pruned") == 2
     assert "Warning" not in done.stderr and "%|" not in done.stderr and "\x1b" not in done.stderr
     again = shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
@@ -72,7 +72,7 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_on_disk(
 ) -> None:
     monkeypatch.chdir(small.parent)
     monkeypatch.setattr(sys, "argv", ["hpo", *words])
-    monkeypatch.setattr("hpo.cli._quiet", lambda verbose: None)  # the process is that of all tests
+    monkeypatch.setattr("hpo.cli.quiet", lambda verbose: None)  # the process is that of all tests
     before = sorted(small.parent.rglob("*"))
     with pytest.raises(SystemExit) as left:
         main()

@@ -39,7 +39,7 @@ def test_rooms_import_only_what_lies_before_them() -> None:
 
 def test_only_the_shell_prints_or_exits() -> None:
     for file in HPO.rglob("*.py"):
-        if file.name in {"cli.py", "terminal.py", "__main__.py"}:
+        if file.relative_to(HPO).parts[0] in {"cli.py", "terminal", "__main__.py"}:
             continue
         calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         assert "print" not in [call.id for call in calls if isinstance(call, ast.Name)], file

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hpo.errors import DataError, unknown
 from hpo.study.spec import DataSpec
+
+Reader = TypeVar("Reader")
 
 
 @dataclass
@@ -30,33 +33,58 @@ def read(files: list[Path], spec: DataSpec) -> Raw:
     """
     raw = Raw(str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more")
     for file in files:
-        if file.suffix.lower() not in READERS:
-            raise DataError(f"{file}: suffix {file.suffix or 'none'} {unknown(file.suffix, READERS)}")
-        try:
-            part = READERS[file.suffix.lower()](file, spec)
-        except (OSError, ValueError, Warning) as error:  # pandas, pyarrow, json and utf-8 raise their own ValueErrors
-            raise DataError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
+        reader = by_suffix(file, READERS)
+        with readable(file):
+            part = reader(file, spec)
         raw.texts += part.texts
         raw.labels += part.labels
         raw.names = raw.names or part.names
     return raw
 
 
-def _csv(file: Path, spec: DataSpec) -> Raw:
+def by_suffix(file: Path, readers: Mapping[str, Reader]) -> Reader:
+    """The reader for a file's suffix. Raises DataError where there is none."""
+    if file.suffix.lower() not in readers:
+        raise DataError(f"{file}: suffix {file.suffix or 'none'} {unknown(file.suffix, readers)}")
+    return readers[file.suffix.lower()]
+
+
+@contextmanager
+def readable(where: object) -> Iterator[None]:
+    """What the libraries raise inside for a file that they cannot read becomes a DataError."""
+    try:
+        yield
+    except (OSError, ValueError, Warning) as error:  # pandas, pyarrow, json and utf-8 raise their own ValueErrors
+        raise DataError(f"{where}: cannot be read: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def whole_rows() -> Iterator[None]:
+    """A csv row that is longer than the header is an error inside; pandas would cut it, with a warning."""
     import pandas
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows longer than the header would be cut
-        table = pandas.read_csv(
-            file,
-            sep="\t" if file.suffix.lower() == ".tsv" else ",",
-            encoding="utf-8-sig",
-            dtype={spec.text: str},
-            keep_default_na=False,  # "NA", "null" and "None" are words; only an empty field is null
-            na_values=[""],
-            index_col=False,
-            low_memory=False,
-        )
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        yield
+
+
+def csv_rules(file: Path) -> dict[str, Any]:
+    """How pandas is to read a csv or tsv."""
+    return {
+        "sep": "\t" if file.suffix.lower() == ".tsv" else ",",
+        "encoding": "utf-8-sig",
+        "keep_default_na": False,  # "NA", "null" and "None" are words; only an empty field is null
+        "na_values": [""],
+        "index_col": False,
+        "low_memory": False,
+    }
+
+
+def _csv(file: Path, spec: DataSpec) -> Raw:
+    import pandas
+
+    with whole_rows():
+        table = pandas.read_csv(file, dtype={spec.text: str}, **csv_rules(file))
     raw = _columns(file, table, spec)
     if {type(label) for label in raw.labels} >= {str}:
         # One word among numbers makes pandas read them all as text: give the numbers back, to be refused as mixed.
@@ -91,26 +119,34 @@ def _columns(file: Path, table: Any, spec: DataSpec) -> Raw:
     return Raw(str(file), texts, labels, categories if words else None)
 
 
-def _json(file: Path, spec: DataSpec) -> Raw:
+def json_rows(file: Path) -> list[Any]:
     """A list of objects; or, in spite of the suffix, an object a line, as `datasets` writes them."""
+    text = file.read_text(encoding="utf-8-sig")
     try:
-        rows = json.loads(file.read_text(encoding="utf-8-sig"))
+        rows = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise
-        return _jsonl(file, spec)
-    return _objects(file, rows if isinstance(rows, list) else [rows], spec)
+        return list(json_lines(text.split("\n")))
+    return rows if isinstance(rows, list) else [rows]
+
+
+def json_lines(lines: Iterable[str]) -> Iterator[Any]:
+    """The value in each line that is not blank. Raises ValueError with the number of a line that is no JSON."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg}") from None
+
+
+def _json(file: Path, spec: DataSpec) -> Raw:
+    return _objects(file, json_rows(file), spec)
 
 
 def _jsonl(file: Path, spec: DataSpec) -> Raw:
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number}: {error.msg}") from None
-    return _objects(file, rows, spec)
+    return _objects(file, list(json_lines(file.read_text(encoding="utf-8-sig").split("\n"))), spec)
 
 
 def _objects(file: Path, rows: list[Any], spec: DataSpec) -> Raw:
@@ -123,12 +159,17 @@ def _objects(file: Path, rows: list[Any], spec: DataSpec) -> Raw:
 
 def require(spec: DataSpec, columns: list[Any], where: str) -> None:
     """Raise DataError where the text or the label column is not among the columns."""
-    for key, name in (("text", spec.text), ("label", spec.label)):
-        if name not in columns:
-            known = [str(column) for column in columns]
-            near = unknown(name, known)
-            shown = "" if ", ".join(sorted(known)) in near else f" (columns: {', '.join(known)})"
-            raise DataError(f"{where}: column {name!r} (data.{key}) {near}{shown}")
+    require_column(spec.text, "data.text", columns, where)
+    require_column(spec.label, "data.label", columns, where)
+
+
+def require_column(name: str, key: str, columns: list[Any], where: str) -> None:
+    """Raise DataError where a column is not there; `key` is where the user names it."""
+    if name not in columns:
+        known = [str(column) for column in columns]
+        near = unknown(name, known)
+        shown = "" if ", ".join(sorted(known)) in near else f" (columns: {', '.join(known)})"
+        raise DataError(f"{where}: column {name!r} ({key}) {near}{shown}")
 
 
 READERS: dict[str, Callable[[Path, DataSpec], Raw]] = {

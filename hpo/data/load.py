@@ -54,6 +54,10 @@ class TextData:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: len(split) for name, split in splits.items() if split is not None}
 
+    def about(self) -> dict[str, Any]:
+        """What a store keeps of the data."""
+        return {"fingerprint": self.fingerprint, "rows": self.rows(), "labels": list(self.label_names)}
+
 
 def load(spec: DataSpec, folder: Path) -> TextData:
     """The rows that a study trains and tests on, cleaned, checked, carved and limited.

@@ -18,7 +18,8 @@ import optuna
 from hpo.errors import TrainingError, unknown
 from hpo.search.budget import Budget, finished
 from hpo.search.listener import Listener
-from hpo.search.worker import Stop, Worker, open_search
+from hpo.search.stop import Stop
+from hpo.search.worker import Worker, open_search
 from hpo.study.spec import StudySpec
 from hpo.study.trials import SURPLUS, ending
 from hpo.training.trainer import Task

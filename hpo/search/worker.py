@@ -5,71 +5,33 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
-import psutil
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.data import tokens
+from hpo.data.load import TextData
 from hpo.data.load import load as load_data
 from hpo.errors import HpoError, StudyError, TrainingError
 from hpo.search import pruners, samplers
 from hpo.search.budget import Budget, finished
 from hpo.search.listener import Listener
+from hpo.search.stop import Stop
 from hpo.study import provenance, store, trials
+from hpo.study.aside import written_aside
 from hpo.study.spec import StudySpec, load
 from hpo.training import arguments, metrics
 from hpo.training import model as checkpoints
 from hpo.training.trainer import Record, RungTrainer, Task, TrialEnded
 
 MOST_ERRORS = 3  # so many trials in a row that end in an error are no property of their values
-
-
-@dataclass
-class Stop:
-    """What tells the running trial to end: a signal that arrived, or a parent process that is gone."""
-
-    asked: bool = False
-    in_trial: bool = False
-    parent: int | None = None
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt between two steps where the user asked to stop."""
-        if self.asked or (self.parent is not None and os.getppid() != self.parent):
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the trial after its present step; a second one, or one outside a trial, at once."""
-
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            if self.asked or not self.in_trial:
-                raise KeyboardInterrupt
-            self.asked = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def check(spec: StudySpec) -> None:
@@ -89,18 +51,26 @@ def check(spec: StudySpec) -> None:
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
 
 
+def texts(spec: StudySpec) -> TextData:
+    """The study's rows. Raises DataError, and SpecError where the objective does not fit the number of classes."""
+    data = load_data(spec.data, spec.file.parent)
+    if reason := metrics.reason_against(spec.objective, len(data.label_names)):
+        raise spec.error("objective", reason)
+    return data
+
+
 def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
     """The task that all trials share, and what the store should know of its data.
 
     Raises DataError, ModelError, SpecError; the store has not been touched yet.
     """
-    data = load_data(spec.data, spec.file.parent)
-    if reason := metrics.reason_against(spec.objective, len(data.label_names)):
-        raise spec.error("objective", reason)
+    data = texts(spec)
     checkpoint = checkpoints.load(spec, data)
     length = spec.model.max_length
     train, validation = (tokens.encode(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
     notices = [*data.notices, *checkpoint.notices]
+    if data.test is None:
+        notices.append("no test split: without one (data.test: files, a share, a number of rows) there is no verdict")
     if metrics.METRICS[spec.objective].two_classes_only:
         notices.append(f"{spec.objective} counts {data.label_names[1]!r} as the positive class")
     batch = spec.space.parameters.get("per_device_train_batch_size")
@@ -109,8 +79,8 @@ def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
     notices += [text for text in [tokens.notice(train, length)] if text]
     for text in notices:
         listener.notice(text)
-    about = {"fingerprint": data.fingerprint, "rows": data.rows(), "labels": list(data.label_names), "notices": notices}
-    return Task(spec, checkpoint, train, validation, metrics.modules(len(data.label_names))), about
+    task = Task(spec, checkpoint, train, validation, metrics.modules(len(data.label_names)))
+    return task, {**data.about(), "notices": notices}
 
 
 @dataclass
@@ -274,10 +244,10 @@ class Worker:
     def _is_better(self, value: float, than: float | None) -> bool:
         return than is None or (value > than if self.task.direction == "maximize" else value < than)
 
-    def _is_beaten(self, best: Path, value: float) -> bool:
+    def _is_beaten(self, value: float) -> bool:
         """Whether the kept weights are a better trial's of this study, which another worker has just ended."""
         try:
-            told = json.loads((best / "trial.json").read_text(encoding="utf8"))
+            told = json.loads((self.spec.folder / "best" / "trial.json").read_text(encoding="utf8"))
         except (OSError, ValueError):
             return False
         same = [each for each in self.study.get_trials(deepcopy=False) if each.number == told["trial"]]
@@ -285,25 +255,11 @@ class Worker:
         return ours and not self._is_better(value, told["value"]) and not trials.is_superseded(same[0])
 
     def _keep(self, about: dict[str, Any]) -> None:
-        """Put the trial's weights in the place of the best so far: written aside, then moved."""
-        best = self.spec.folder / "best"
-        aside = self.spec.folder / f"best.new-{os.getpid()}"
-        aside.mkdir(parents=True, exist_ok=True)
-        if self.trainer.best_state is not None:
-            self.trainer.model.load_state_dict(self.trainer.best_state)
-        checkpoints.save(self.trainer.model, self.task.checkpoint.tokenizer, aside)
-        (aside / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
-        with FileLock(self.spec.folder / ".best.lock"):
-            old = self.spec.folder / "best.old"
-            if best.exists() and not self._is_beaten(best, about["value"]):
-                shutil.rmtree(old, ignore_errors=True)
-                best.rename(old)
-            if not best.exists():
-                aside.rename(best)
-            shutil.rmtree(old, ignore_errors=True)
-            for left in self.spec.folder.glob("best.new-*"):  # ours, or what a killed process left
-                if left == aside or not psutil.pid_exists(int(left.name.removeprefix("best.new-"))):
-                    shutil.rmtree(left, ignore_errors=True)
+        """Put the trial's weights in the place of the best so far."""
+        model = self.trainer.settled()
+        with written_aside(self.spec.folder / "best", lambda: not self._is_beaten(about["value"])) as folder:
+            checkpoints.save(model, self.task.checkpoint.tokenizer, folder)
+            (folder / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
 
 
 def _reason(error: BaseException, record: Record) -> str:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hpo.errors import SpecError, unknown
+from hpo.study.overrides import is_space_content, override_key
 from hpo.study.space import SearchSpace
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_PATH_KEYS = {"data.source", "data.train", "data.validation", "data.test", "model.checkpoint", "space.file"}
 
 
 class Strict(BaseModel):
@@ -58,6 +58,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
 Files = Annotated[list[str], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class DataSpec(Strict):
@@ -131,11 +132,33 @@ class SearchSpec(Strict):
         return self
 
 
-class FinalSpec(Strict):
-    """What the winner is tried against, and with how many seeds."""
+BASELINES = ("majority", "tfidf-logreg", "tfidf-logreg-tuned", "bow-forest", "nb-svm", "pretrained", "recipe")
 
-    seeds: int = Field(5, ge=1, description="Fresh runs of the best trial")
-    baselines: list[str] = Field(default_factory=list, description="Names of baselines")
+
+class FinalSpec(Strict):
+    """What the winner is tried against, and with which seeds."""
+
+    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] = Field(
+        5, description="Fresh runs of the best trial: their number, or their seeds"
+    )
+    top_k: int = Field(1, ge=1, description="Best trials to retrain; the best on validation over the seeds wins")
+    train_on: Literal["train", "train+validation"] = Field(
+        "train", description='Rows that final runs are fitted to; or "train+validation"'
+    )
+    baselines: list[str] = Field(list(BASELINES), description="What the winner is tried against")
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> FinalSpec:
+        if self.top_k > 1 and self.train_on != "train":
+            raise ValueError('top_k above 1 chooses on validation, so train_on must be "train"')
+        if len(set(self.seed_list)) < len(self.seed_list):
+            raise ValueError("seeds names a seed twice")
+        return self
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds of the fresh runs: 0, 1, ... where only their number is given."""
+        return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
 
 
 class StudySpec(Strict):
@@ -157,6 +180,11 @@ class StudySpec(Strict):
     def folder(self) -> Path:
         """Where what this study makes lands: a folder of its name beside its file."""
         return self.file.parent / self.name
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the winner's model lies."""
+        return self.folder / "model"
 
     def error(self, key: str, problem: str) -> SpecError:
         """A SpecError about one key of this study's file."""
@@ -187,10 +215,10 @@ def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     path = Path(file)
     raw = read_toml(path)
     # What --set says of the space's content comes after the space file is read.
-    for override in sorted(overrides, key=_is_space_content):
-        if _is_space_content(override):
+    for override in sorted(overrides, key=is_space_content):
+        if is_space_content(override):
             _read_space_file(raw, path)
-        _override(raw, override, path)
+        override_key(raw, override, path)
     _read_space_file(raw, path)
     for name in ("file", "overrides"):  # set here, never by a file
         if name in raw:
@@ -238,44 +266,6 @@ def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in table.items():
         rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(prefix + key, value)]
     return rows
-
-
-def _is_space_content(override: str) -> bool:
-    return override.startswith("space.") and not override.startswith("space.file=")
-
-
-def _override(raw: dict[str, Any], override: str, path: Path) -> None:
-    """Set one `key.path=value` in the raw table; the value is TOML where it reads as TOML, else a text."""
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise SpecError("--set", override, "must look like key=value, for example search.trials=10")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    if key in _PATH_KEYS and isinstance(value, str) and Path(value).exists():
-        value = str(Path(value).resolve())  # typed in a shell, a path starts where the shell stands
-    *parents, last = _parts(key, override)
-    table = raw
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise SpecError("--set", override, f"cannot be: {parent} is no table in {path}")
-    table[last] = value
-
-
-def _parts(key: str, override: str) -> list[str]:
-    """The parts of a dotted key, quoted ones too: `space.parameters."model.dropout".low`."""
-    try:
-        table: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
-        raise SpecError("--set", override, f"cannot be: {key} is no key") from None
-    parts = []
-    while isinstance(table, dict):
-        part, table = next(iter(table.items()))
-        parts.append(part)
-    return parts
 
 
 def _read_space_file(raw: dict[str, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ from hpo.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import BaseStorage
     from optuna.study import StudySummary
 
@@ -38,6 +39,15 @@ def url_of(spec: StudySpec, storage: str | None = None) -> str:
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         return f"sqlite:///{(spec.file.parent / url.removeprefix('sqlite:///')).resolve()}"
     return url
+
+
+def artifacts(url: str, spec: StudySpec) -> FileSystemArtifactStore:
+    """Where the files of a store's trials lie: beside an SQLite file, and beside the study file for a server."""
+    from optuna.artifacts import FileSystemArtifactStore
+
+    folder = (_sqlite_file(url) or spec.file.parent / "store.db").with_suffix(".artifacts")
+    folder.mkdir(exist_ok=True)
+    return FileSystemArtifactStore(folder)
 
 
 def exists(url: str) -> bool:
@@ -148,16 +158,26 @@ def find_study(storage: BaseStorage, name: str) -> Study | None:
         return None
 
 
+def final_name(name: str) -> str:
+    """The companion study that holds the final runs of a study; no study file can have such a name."""
+    return f"{name}/final"
+
+
 def open_study(
-    storage: BaseStorage, spec: StudySpec, direction: Literal["maximize", "minimize"], provenance: dict[str, Any]
+    storage: BaseStorage,
+    spec: StudySpec,
+    direction: Literal["maximize", "minimize"],
+    provenance: dict[str, Any],
+    name: str | None = None,
 ) -> Study:
-    """The stored study, made with its provenance where it is new.
+    """The stored study, made with its provenance where it is new; `name` where it is not the spec's own.
 
     Raises StudyError where the stored study was made from another file or other data: it names what changed.
     """
     import optuna
 
-    stored = find_study(storage, spec.name)
+    name = name or spec.name
+    stored = find_study(storage, name)
     if stored is not None:
         check_unchanged(stored, spec)
         check_data(stored, spec, provenance["data"])
@@ -165,13 +185,13 @@ def open_study(
             if stored.user_attrs["spec"] != spec.resolved():
                 stored.set_user_attr("spec", spec.resolved())  # a larger budget; all else was found the same
             return stored
-    study = stored or optuna.create_study(study_name=spec.name, storage=storage, direction=direction)
+    study = stored or optuna.create_study(study_name=name, storage=storage, direction=direction)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.objective])
     # `spec` comes last: with it a study is whole, without it the next start writes the attributes again.
-    for name, value in {**provenance, "identity": spec.identity(), "spec": spec.resolved()}.items():
-        study.set_user_attr(name, value)
+    for key, value in {**provenance, "identity": spec.identity(), "spec": spec.resolved()}.items():
+        study.set_user_attr(key, value)
     return study
 
 

@@ -35,6 +35,7 @@ class Checkpoint:
         self.notices: list[str] = []
         self._code = spec.trust_remote_code
         self._resident: PreTrainedModel | None = None
+        self.has_head = False  # whether the checkpoint brings a trained head for the study's labels
         if spec.checkpoint == "builtin:tiny":
             self.tokenizer, self.config = _tiny(texts, spec.max_length)
             self._base: dict[str, torch.Tensor] = {}
@@ -96,10 +97,7 @@ class Checkpoint:
     def _reset(self, model: PreTrainedModel) -> None:
         import torch
 
-        # accelerate marks a model that it has prepared and wrapped for bf16, and leaves it alone ever after: without
-        # this a trial after the first would train with the first one's precision, whatever its arguments say.
-        for mark in ("forward", "_original_forward", "_is_accelerate_prepared"):
-            model.__dict__.pop(mark, None)
+        unwrap(model)
         device = next(model.parameters()).device
         if not self._base:
             model.to("cpu")  # so that draws come from one generator, whatever the device
@@ -140,7 +138,9 @@ class Checkpoint:
         if lacking:
             raise ModelError(f"{spec.checkpoint}: {len(lacking)} weights of the model's body are missing: {lacking[0]}")
         base = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items() if name not in drawn}
-        return tokenizer, config, self._fit_head(base, body, head_names, label_names)
+        fitted = self._fit_head(base, body, head_names, label_names)
+        self.has_head = fitted.keys() >= model.state_dict().keys()
+        return tokenizer, config, fitted
 
     def _fit_head(
         self, base: dict[str, Any], body: str, head_names: list[str], label_names: tuple[str, ...]
@@ -196,8 +196,18 @@ def load(spec: StudySpec, data: TextData) -> Checkpoint:
                 try:
                     checkpoint.fresh({field: value})
                 except Exception as error:  # whatever a model's own code makes of a value that it cannot take
-                    raise spec.error(f"space.parameters.{name}", f"holds {value!r}: {_first_line(error)}") from None
+                    raise spec.error(f"space.parameters.{name}", f"holds {value!r}: {first_line(error)}") from None
     return checkpoint
+
+
+def unwrap(model: PreTrainedModel) -> None:
+    """Take away what accelerate has put around a model's forward pass.
+
+    It marks a model that it has prepared and wrapped for bf16, and leaves it alone ever after: without this a trial
+    after the first would train with the first one's precision, whatever its arguments say.
+    """
+    for mark in ("forward", "_original_forward", "_is_accelerate_prepared"):
+        model.__dict__.pop(mark, None)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
@@ -282,7 +292,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An error in one line: the first of its text, or its kind."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

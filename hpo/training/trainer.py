@@ -21,7 +21,7 @@ from hpo.data.tokens import Tokens
 from hpo.study.spec import EveryExamples, StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
 from hpo.training import arguments, metrics, proof
-from hpo.training.model import Checkpoint
+from hpo.training.model import Checkpoint, unwrap
 
 
 class TrialEnded(Exception):
@@ -119,6 +119,13 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
             self.record = Record(split=smaller, lost=self.record.lost + self.record.seconds["wall"])
         return self.record
+
+    def settled(self) -> Any:
+        """The run's model as its value stands for it (the best rung's weights, or the last), free of wrappers."""
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state)
+        unwrap(self.model)
+        return self.model
 
     def _attempt(self, values: Mapping[str, Any], seed: int, output: str) -> bool:
         """Train once; False where memory ran out."""

@@ -1,0 +1,262 @@
+"""Runs -> paired differences, intervals, corrected p-values, a verdict; from the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.errors import StudyError
+from hpo.final import ledger, statistics, verdict
+from hpo.final.baselines import BASELINES, names_of
+from hpo.final.retrain import Candidate, fine_tunes, to_deploy, winner
+from hpo.final.runs import find, predictions
+from hpo.search.budget import finished
+from hpo.study import store
+from hpo.study.spec import StudySpec
+from hpo.training.metrics import METRICS
+
+WINNER = "winner"
+ALPHA = 0.05
+
+
+@dataclass
+class System:
+    """The winner or a baseline: its complete runs with their test predictions."""
+
+    name: str
+    runs: list[FrozenTrial]
+    failed: list[str]  # why its other runs did not come to their end
+    tables: list[pandas.DataFrame]
+
+    @property
+    def probabilities(self) -> list[NDArray[Any]]:
+        """One array (rows, classes) per run."""
+        return [table.filter(like="probability_").to_numpy() for table in self.tables]
+
+    @property
+    def seconds(self) -> float:
+        """Device seconds that a fit takes, on average over the runs."""
+        return float(mean(run.user_attrs["seconds"]["fit"] for run in self.runs))
+
+    def about(self, cost: float) -> dict[str, Any]:
+        """Everything that is told of the system, as JSON values."""
+        attributes = [run.user_attrs for run in self.runs]
+        return {
+            "system": self.name,
+            "as": (attributes[0].get("effective") or {}).get("as"),
+            "values": self.runs[0].user_attrs["run"]["values"],
+            "runs": [run.number for run in self.runs],
+            "seeds": [each["seed"] for each in attributes],
+            "failed": self.failed,
+            "validation": _over_seeds([each["validation"]["metrics"] for each in attributes]),
+            "test": _over_seeds([each["test"]["metrics"] for each in attributes]),
+            "per_class": {
+                label: _over_seeds([each["test"]["per_class"][label] for each in attributes])
+                for label in attributes[0]["test"]["per_class"]
+            },
+            "confusion": np.mean([each["test"]["confusion"] for each in attributes], axis=0).tolist(),
+            "cost_seconds": cost,
+            "texts_per_second": mean(each["predicted_per_second"] for each in attributes),
+        }
+
+
+@dataclass
+class Comparison:
+    """The winner of a study against its baselines, on the test split."""
+
+    spec: StudySpec
+    search: optuna.Study
+    companion: optuna.Study
+    best: Candidate
+    systems: list[System]  # the winner first
+    missing: list[str]  # baselines of the study that have no runs yet
+    tell: Callable[[float, str], None]
+
+    @cached_property
+    def costs(self) -> list[float]:
+        """Device seconds that it takes to come by each system, in order: one fit, and the search for the winner.
+
+        The other seeds' runs are what the comparison costs, on either side, and are left out; where top_k > 1 the
+        runs of all candidates are part of choosing the winner.
+        """
+        searched = sum(_wall(trial) for trial in self.search.get_trials(deepcopy=False))
+        chosen = sum(_wall(run) for run in self.companion.get_trials(deepcopy=False) if _is_candidate(run))
+        ours = searched + (chosen if self.spec.final.top_k > 1 else self.systems[0].seconds)
+        return [ours, *(system.seconds for system in self.systems[1:])]
+
+    @cached_property
+    def differences(self) -> list[dict[str, Any]]:
+        """The winner against each baseline: difference, interval, p-values, and a verdict on each."""
+        ours, *others = self.systems
+        if not others:
+            return []
+        labels = ours.tables[0]["label"].to_numpy()
+        every = [array for system in self.systems for array in system.probabilities]
+        resampled = statistics.resample(self.spec.objective, labels, every, seed=self.spec.search.seed, tell=self.tell)
+        sign = 1 if METRICS[self.spec.objective].direction == "maximize" else -1
+        ends = np.cumsum([0, *(len(system.runs) for system in self.systems)])
+        places = [list(range(start, end)) for start, end in zip(ends, ends[1:], strict=False)]
+        rows = []
+        for system, place in zip(others, places[1:], strict=True):
+            found = statistics.difference(resampled, places[0], place, sign)
+            exact = statistics.mcnemar(labels, _labels(self._deployed(ours)), _labels(system.tables[0]))
+            single = len(ours.runs) == len(system.runs) == 1 and self.spec.objective == "accuracy"
+            is_same = {run.number for run in ours.runs} == {run.number for run in system.runs}
+            rows.append(
+                {
+                    "against": system.name,
+                    "same_runs": is_same,
+                    **(asdict(found) if not is_same else _NO_DIFFERENCE),
+                    "p": 1.0 if is_same else exact.p if single else found.p,
+                    "test": "exact McNemar" if single else "paired bootstrap over rows and seeds",
+                    "mcnemar": asdict(exact),
+                }
+            )
+        for row, corrected in zip(rows, statistics.holm([row["p"] for row in rows]), strict=True):
+            row["p_holm"] = corrected
+            row["outcome"] = "none" if corrected >= ALPHA else "better" if row["difference"] > 0 else "worse"
+        return rows
+
+    def _deployed(self, system: System) -> pandas.DataFrame:
+        """The predictions of the one run whose model people take away, if no seed is named."""
+        run = to_deploy(self.spec, system.runs, self.companion.direction.name.lower(), None)
+        return system.tables[system.runs.index(run)] if run else system.tables[0]
+
+    def optimism(self) -> dict[str, Any]:
+        """What the search promised, and what fresh seeds keep of it on validation and on test."""
+        runs, objective = self.systems[0].runs, self.spec.objective
+        fresh = [float(run.value) for run in runs if run.value is not None]
+        seen = self.spec.final.train_on != "train"
+        sign = 1 if METRICS[objective].direction == "maximize" else -1
+        kept = {
+            "validation": None if seen else _spread(fresh),
+            "test": _spread([run.user_attrs["test"]["metrics"][objective] for run in runs]),
+        }
+        lost = {
+            split: None if held is None else sign * (self.best.value - held["mean"]) for split, held in kept.items()
+        }
+        return {"search": self.best.value, **kept, "optimism": lost}
+
+    def about(self) -> dict[str, Any]:
+        """The whole comparison as JSON values, sentences included."""
+        data = self.companion.user_attrs["data"]
+        found: dict[str, Any] = {
+            "study": self.spec.name,
+            "objective": self.spec.objective,
+            "direction": METRICS[self.spec.objective].direction,
+            "labels": data["labels"],
+            "rows": data["rows"],
+            "trained_on": self.spec.final.train_on,
+            "winner": {"trial": self.best.trial, "values": dict(self.best.values)},
+            "search": {
+                "finished": finished(self.search.get_trials(deepcopy=False)),
+                "wanted": self.search.user_attrs["spec"]["search"]["trials"],
+            },
+            "systems": [each.about(cost) for each, cost in zip(self.systems, self.costs, strict=True)],
+            "differences": self.differences,
+            "missing": self.missing,
+            "optimism": self.optimism(),
+            "test_uses": _uses(self.companion),
+        }
+        for row in found["differences"]:
+            row["verdict"] = verdict.of_one(row, found)
+        found["verdict"] = verdict.of_all(found)
+        return found
+
+
+_NO_DIFFERENCE = {"difference": 0.0, "low": 0.0, "high": 0.0, "standard_error": 0.0, "df": None}
+
+
+def compare(spec: StudySpec, url: str, tell: Callable[[float, str], None] = lambda share, what: None) -> dict[str, Any]:
+    """The comparison of a study's winner with its baselines, as JSON values; the ledger has an entry of it.
+
+    Raises StudyError where the winner's runs are not there, or there is no test split, or its predictions are gone.
+    """
+    storage = store.open_storage(url, create=False)
+    search = store.find_study(storage, spec.name)
+    companion = store.find_study(storage, store.final_name(spec.name))
+    for study, verb in ((search, "search"), (companion, "retrain")):
+        if study is None:
+            raise StudyError(f"study {spec.name!r} has nothing to compare yet; `hpo {verb} {spec.file}` comes first")
+        store.check_unchanged(study, spec)
+    assert search and companion
+    if "test" not in companion.user_attrs["data"]["rows"]:
+        raise StudyError(
+            f"{spec.file}: without a test split there is no verdict: the winner was chosen on validation; "
+            "set data.test (files, a share, a number of rows), and start another study with --force-new NAME"
+        )
+    best, runs = winner(spec, search, companion)
+    files = store.artifacts(url, spec)
+
+    def system(name: str, made: Sequence[FrozenTrial]) -> System:
+        complete = [run for run in made if run.state == TrialState.COMPLETE]
+        failed = [str(run.user_attrs["reason"]) for run in made if run.state != TrialState.COMPLETE]
+        return System(name, complete, failed, [predictions(run, storage, files) for run in complete])
+
+    wanted = [run for run in (find(companion, run) for run in fine_tunes(spec, best.values)) if run]
+    systems = [system(WINNER, wanted)]
+    asked, missing = names_of(spec), []
+    for name in dict.fromkeys([*asked, *BASELINES]):  # also what was made without being in the file
+        made = _made(name, spec, companion, best.values)
+        if name not in asked and made == wanted:
+            continue  # the winner's own runs, which nobody asked for under this name
+        if made and any(run.state == TrialState.COMPLETE for run in made):
+            systems.append(system(name, made))
+        elif name in asked:
+            missing.append(name)
+    fingerprint = ledger.entries(companion)[0]["test"]
+    ledger.record(companion, spec, f"compare: {len(systems)} systems", fingerprint)
+    return Comparison(spec, search, companion, best, systems, missing, tell).about()
+
+
+def _made(name: str, spec: StudySpec, companion: optuna.Study, best: Mapping[str, Any]) -> list[FrozenTrial] | None:
+    """A baseline's runs, where all of them are there."""
+    if name == "recipe" and not spec.space.known_good:
+        return None
+    runs = [find(companion, run) for run in BASELINES[name](name, spec, best)]
+    return [run for run in runs if run] if all(runs) else None
+
+
+def _uses(companion: optuna.Study) -> dict[str, Any]:
+    """How often, since when and by what the test split was used; in other studies of the store too."""
+    entries = ledger.entries(companion)
+    now = entries[-1]["test"]
+    return {
+        "count": len(entries),
+        "first": entries[0]["when"],
+        "studies": sorted({entry["spec_hash"] for entry in entries}),
+        "elsewhere": ledger.elsewhere(companion, now),
+        "entries": entries,
+    }
+
+
+def _over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    """Metric -> mean and spread over the runs, for what every run has."""
+    shared = [name for name in scores[0] if all(name in each for each in scores)]
+    return {name: _spread([float(each[name]) for each in scores]) for name in shared}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "values": list(values)}
+
+
+def _labels(table: pandas.DataFrame) -> NDArray[Any]:
+    labels: NDArray[Any] = table["predicted"].to_numpy()
+    return labels
+
+
+def _wall(trial: FrozenTrial) -> float:
+    return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
+
+
+def _is_candidate(run: FrozenTrial) -> bool:
+    return str(run.user_attrs.get("system", "")).startswith("trial #")

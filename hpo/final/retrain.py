@@ -1,0 +1,225 @@
+"""Best trial -> fresh runs, one per seed -> model folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.data.load import Split
+from hpo.errors import ModelError, StudyError, TrainingError
+from hpo.final.runs import FINE_TUNE, Final, Outcome, Run, find, predict
+from hpo.study.aside import written_aside
+from hpo.study.spec import StudySpec
+from hpo.training import arguments, deployed
+from hpo.training.inference import probabilities
+from hpo.training.trainer import Record
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the search's best trials."""
+
+    trial: int
+    values: Mapping[str, Any]
+    value: float  # that won it its place in the search
+
+    @property
+    def system(self) -> str:
+        """What its runs are called."""
+        return f"trial #{self.trial}"
+
+
+def candidates(search: optuna.Study, count: int) -> list[Candidate]:
+    """The best complete trials of a search, of different values, the best first.
+
+    Raises StudyError where no trial is complete.
+    """
+    complete = search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise StudyError(
+            f"no trial of study {search.study_name!r} is complete, so none is the best; hpo search goes on"
+        )
+    sign = -1 if search.direction.name == "MAXIMIZE" else 1
+    found: list[Candidate] = []
+    for trial in sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number)):
+        if all(trial.params != other.values for other in found):
+            found.append(Candidate(trial.number, trial.params, float(trial.value or 0.0)))
+    return found[:count]
+
+
+def fine_tunes(spec: StudySpec, values: Mapping[str, Any]) -> list[Run]:
+    """The runs of these values, one per seed of the study."""
+    return [Run(FINE_TUNE, seed, spec.final.train_on, values) for seed in spec.final.seed_list]
+
+
+def choose(validated: Mapping[int, Sequence[float]], direction: str) -> int:
+    """The key whose validation scores are the best on average; the first of equals.
+
+    This is all that ever chooses between systems, and it is given nothing but scores on validation.
+    """
+    better = max if direction == "maximize" else min
+    return better(validated, key=lambda key: mean(validated[key]))
+
+
+def winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> tuple[Candidate, list[FrozenTrial]]:
+    """The winning candidate with its complete runs.
+
+    Raises StudyError where a candidate lacks runs, and TrainingError where none of them came to an end.
+    """
+    runs: dict[int, list[FrozenTrial]] = {}
+    found = candidates(search, spec.final.top_k)
+    for candidate in found:
+        wanted = fine_tunes(spec, candidate.values)
+        made = [trial for trial in (find(companion, run) for run in wanted) if trial is not None]
+        if len(made) < len(wanted):
+            raise StudyError(
+                f"{len(made)} of {len(wanted)} fresh runs of {candidate.system}, the best, are there; "
+                f"`hpo retrain {spec.file}` makes the others"
+            )
+        runs[candidate.trial] = [trial for trial in made if trial.state == TrialState.COMPLETE]
+    validated = {trial: _values(made) for trial, made in runs.items() if made}
+    if not validated:
+        raise TrainingError(f"no fresh run of {_listed(found)} came to its end; its values are not stable")
+    chosen = choose(validated, companion.direction.name.lower())
+    return next(each for each in found if each.trial == chosen), runs[chosen]
+
+
+def retrain(final: Final, seed: int | None = None) -> tuple[Candidate, FrozenTrial]:
+    """The winner, and the run whose model lies in the model folder: all made where they are not there yet.
+
+    Deployed is the run of the named seed, else the best on validation; where validation was trained on, the first.
+    Raises StudyError (no complete trial, a seed that is none of the study's) and TrainingError.
+    """
+    seeds = final.spec.final.seed_list
+    if seed is not None and seed not in seeds:
+        raise StudyError(f"seed {seed} is none of the final seeds of this study: {', '.join(map(str, seeds))}")
+    for candidate in candidates(final.search, final.spec.final.top_k):
+        made: list[FrozenTrial] = []
+        for run in fine_tunes(final.spec, candidate.values):
+            is_new = final.find(run) is None
+            trial = final.make(run, candidate.system, partial(fine_tune, final, run))
+            made += [trial] if trial.state == TrialState.COMPLETE else []
+            if is_new and made and to_deploy(final.spec, made, final.direction, seed) is trial:
+                _keep(final, candidate, trial)
+    best, runs = winner(final.spec, final.search, final.study)
+    deployed_run = to_deploy(final.spec, runs, final.direction, seed)
+    if deployed_run is None:
+        raise TrainingError(f"the run of seed {seed} did not come to its end; choose another --seed")
+    _deploy(final, best, deployed_run)
+    return best, deployed_run
+
+
+def to_deploy(spec: StudySpec, runs: list[FrozenTrial], direction: str, seed: int | None) -> FrozenTrial | None:
+    """Which of a candidate's complete runs gives the model; None where the run of the named seed is not among them."""
+    if seed is not None:
+        return next((run for run in runs if run.user_attrs["seed"] == seed), None)
+    if spec.final.train_on != "train":
+        return runs[0]
+    chosen = choose({run.number: [run.value] for run in runs if run.value is not None}, direction)
+    return next(run for run in runs if run.number == chosen)
+
+
+def train(final: Final, run: Run) -> Record:
+    """Train once with the run's values and seed; the model stays in `final.trainer`."""
+
+    def pulse(step: int, steps: int, loss: float | None) -> None:
+        final.stop.check()
+        if loss is not None:
+            final.listener.step(step / steps, f"step {step}/{steps}  loss {loss:.3f}")
+
+    final.trainer.pulse = pulse
+    return final.trainer.run(run.values, run.seed, arguments.output_folder(final.spec, run.seed))
+
+
+def fine_tune(final: Final, run: Run) -> Outcome:
+    """Train once, then predict."""
+    record = train(final, run)
+    model = final.trainer.settled()
+    validation, test, seconds = predict(final, lambda split: answers(final, model, split))
+    about = {
+        "effective": record.effective,
+        "metrics": record.curve,
+        "steps": record.steps,
+        "examples": record.examples,
+        "tokens": record.tokens,
+        "peak_memory": record.peak_memory,
+        "examples_per_second": record.examples / record.seconds["train"],
+        "steps_per_second": record.steps / record.seconds["train"],
+    }
+    if record.split > 1:
+        about["batch_split"] = record.split
+    return Outcome(validation, test, {**record.seconds, "fit": record.seconds["wall"], "predict": seconds}, about)
+
+
+def answers(final: Final, model: Any, split: Split) -> NDArray[Any]:
+    """The model's class probabilities for a split."""
+
+    def pulse(done: int, count: int) -> None:
+        final.stop.check()
+        final.listener.step(done / count, f"predicting {done:,} of {count:,}")
+
+    return probabilities(model, final.checkpoint.tokenizer, final.tokens(split), pulse)
+
+
+def _keep(final: Final, candidate: Candidate, trial: FrozenTrial) -> None:
+    """Put the weights of the run that was just made aside, in the place of the candidate's best so far."""
+    spec = final.spec
+    made = {
+        "run": trial.user_attrs["run"],
+        "trial": candidate.trial,
+        "objective": spec.objective,
+        "validation": trial.user_attrs["validation"]["metrics"],
+        "provenance": trial.user_attrs["provenance"],
+    }
+    recipe = deployed.Recipe(
+        study=spec.name, text=spec.data.text, clean=spec.data.clean, max_length=spec.model.max_length,
+        labels=list(final.data.label_names), made=made,
+    )  # fmt: skip
+    with written_aside(_kept(spec, candidate)) as folder:
+        deployed.write(folder, final.trainer.settled(), final.checkpoint.tokenizer, recipe)
+
+
+def _deploy(final: Final, candidate: Candidate, trial: FrozenTrial) -> None:
+    """Put the run's model into the study's model folder, and remove the weights that were kept aside for it."""
+    spec = final.spec
+    if not _holds(spec.model_folder, trial):
+        if not _holds(_kept(spec, candidate), trial):
+            seed = trial.user_attrs["seed"]
+            final.listener.notice(
+                f"the weights of {candidate.system}, seed {seed} were not kept: training it once more"
+            )
+            train(final, Run(**trial.user_attrs["run"]))
+            _keep(final, candidate, trial)
+        with written_aside(spec.model_folder) as folder:
+            shutil.copytree(_kept(spec, candidate), folder, dirs_exist_ok=True)
+    shutil.rmtree(_kept(spec, candidate).parent, ignore_errors=True)
+
+
+def _kept(spec: StudySpec, candidate: Candidate) -> Path:
+    return spec.folder / "retrained" / f"trial-{candidate.trial}"
+
+
+def _holds(folder: Path, trial: FrozenTrial) -> bool:
+    """Whether a model folder holds this very run's model."""
+    try:
+        made = deployed.read_recipe(folder).made
+    except ModelError:
+        return False
+    return all(made.get(name) == trial.user_attrs[name] for name in ("run", "provenance"))
+
+
+def _values(runs: list[FrozenTrial]) -> list[float]:
+    return [run.value for run in runs if run.value is not None]
+
+
+def _listed(found: list[Candidate]) -> str:
+    return ", ".join(candidate.system for candidate in found)

@@ -1,0 +1,72 @@
+"""What every command does around its work: quiet libraries, a clean stop, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from hpo.study.spec import StudySpec
+    from hpo.terminal.progress import Screen
+
+_BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=")
+Shown = TypeVar("Shown", bound="Screen")
+
+
+@contextmanager
+def stoppable(screen: Shown) -> Iterator[Shown]:
+    """Show progress on the screen; Ctrl-C or SIGTERM ends with code 130 and the line that goes on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end while data load, it ends like Ctrl-C
+    with screen:
+        try:
+            yield screen
+        except KeyboardInterrupt:
+            screen.stop()
+            again = shlex.join(["hpo", *_continuing(sys.argv[1:])])
+            typer.echo(f"interrupted; everything that was finished is saved. Go on with: {again}", err=True)
+            raise typer.Exit(130) from None
+
+
+def following(verb: str, study: Path, spec: StudySpec, storage: str | None) -> str:
+    """What to type next for the same study: `--set` and `--storage` belong to it, the budget does not."""
+    kept = [each for each in spec.overrides if not each.startswith(_BUDGET)]
+    words = [word for each in kept for word in ("--set", each)] + (["--storage", storage] if storage else [])
+    return shlex.join(["hpo", verb, str(study), *words])
+
+
+def _continuing(words: list[str]) -> list[str]:
+    """The words of a command that goes on: a new study is no longer new."""
+    kept: list[str] = []
+    for number, word in enumerate(words):
+        name = word.removeprefix("--force-new=") if word.startswith("--force-new=") else None
+        if number and words[number - 1] == "--force-new":
+            name = word
+        kept += ["--set", f"name={name}"] if name else [] if word == "--force-new" else [word]
+    return kept
+
+
+def quiet(verbose: bool) -> None:
+    """Silence what the libraries underneath print and the user cannot act on, before they are imported."""
+    if verbose:
+        return
+    import logging
+    import warnings
+
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    for name in ("huggingface_hub", "datasets", "transformers", "accelerate", "alembic", "torch"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,116 @@
+"""Every baseline is a run like the winner's: the same rows, stored whole, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+
+from hpo.errors import HpoError, TrainingError
+from hpo.final import baselines, runs
+from hpo.final.baselines import BASELINES, baseline, check, names_of
+from hpo.final.listener import RunListener
+from hpo.final.retrain import retrain
+from hpo.study import store
+from hpo.study.spec import load
+from tests.final.conftest import FINAL
+
+
+def made(file: Path, *names: str, listener: RunListener | None = None) -> dict[str, list[FrozenTrial]]:
+    spec = load(file)
+    with runs.opened(spec, store.url_of(spec), listener or RunListener()) as final:
+        return baseline(final, names)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_is_stored_like_a_run(name: str, searched: Path) -> None:
+    spec = load(searched)
+    found = made(searched, name)[name]
+    assert len(found) == (2 if name in {"recipe", "rerun"} else 1)
+    for trial in found:
+        known = trial.user_attrs
+        assert trial.value == known["validation"]["metrics"]["accuracy"]
+        assert 0 <= known["test"]["metrics"]["accuracy"] <= 1 and known["test"]["metrics"]["log_loss"] > 0
+        assert known["seconds"]["fit"] >= 0 and known["predicted_per_second"] > 0
+        companion = store.find_study(store.open_storage(store.url_of(spec)), "small/final")
+        assert companion
+        table = runs.predictions(trial, companion._storage, store.artifacts(store.url_of(spec), spec))
+        assert list(table["row"]) == list(range(400)) and set(table["label"]) == {0, 1}
+
+
+def test_none_is_made_twice(searched: Path, heard: Any) -> None:
+    first = made(searched, "majority", "tfidf-logreg")
+    again = made(searched, "majority", "tfidf-logreg", listener=heard)
+    assert not heard.made and [[run.number for run in each] for each in again.values()] == [[0], [1]]
+    assert first.keys() == again.keys()
+
+
+def test_they_need_no_search(tmp_path: Path) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text(FINAL)
+    assert made(file, "majority")["majority"][0].value == 18 / 32  # the share of its first class
+    with pytest.raises(HpoError, match="no study 'small' in the store; `hpo search"):
+        made(file, "rerun")
+
+
+def test_a_recipe_that_won_is_not_trained_again(searched: Path, heard: Any) -> None:
+    """The first known-good start is the best trial of this search, so its runs are the winner's."""
+    spec = load(searched)
+    best = optuna.load_study(study_name="small", storage=store.url_of(spec)).best_trial
+    assert best.params == spec.space.known_good[0].values
+    with runs.opened(spec, store.url_of(spec), heard) as final:
+        retrain(final)
+        baseline(final, ["recipe"])
+    assert len(heard.made) == 2 and heard.found == [0, 1]
+
+
+def test_a_recipe_leaves_out_what_it_does_not_say(searched: Path) -> None:
+    text = searched.read_text().replace("[search]", "[space.parameters.weight_decay]\nlow = 0.1\nhigh = 0.3\n[search]")
+    searched.write_text(text.replace('"small"', '"other"'))
+    run = made(searched, "recipe")["recipe"][0]
+    assert run.params == {"learning_rate": 1e-3} and run.user_attrs["effective"]["weight_decay"] == 0.0
+
+
+def test_pretrained_is_the_checkpoint_as_it_is_or_a_probe_and_says_which(searched: Path, shared: Path) -> None:
+    (probe,) = made(searched, "pretrained")["pretrained"]
+    assert probe.user_attrs["effective"]["as"].startswith("a linear probe")
+    assert probe.user_attrs["seconds"]["fit"] > 0
+    text = (
+        searched.read_text().replace("builtin:tiny", str(shared / "models/minilm-l6-sst2")).replace('"small"', '"real"')
+    )
+    searched.write_text(text)
+    (whole,) = made(searched, "pretrained")["pretrained"]
+    assert whole.user_attrs["effective"]["as"] == "the checkpoint as it is, with its own head"
+    assert whole.user_attrs["seconds"]["fit"] == 0 and (whole.value or 0) > 0.6
+    searched.write_text(text.replace("minilm-l6-sst2", "minilm-l6").replace('"real"', '"headless"'))
+    (headless,) = made(searched, "pretrained")["pretrained"]
+    assert headless.user_attrs["effective"]["as"].startswith("a linear probe")
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_made(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(seed: int) -> Any:
+        raise MemoryError("no room for the forest")
+
+    monkeypatch.setitem(baselines.CLASSICAL, "bow-forest", broken)
+    with pytest.raises(TrainingError, match="bow-forest, seed 0: MemoryError: no room for the forest"):
+        made(searched, "bow-forest", "majority")
+    companion = store.find_study(store.open_storage(store.url_of(load(searched))), "small/final")
+    assert companion and [trial.state.name for trial in companion.get_trials()] == ["FAIL", "COMPLETE"]
+
+
+def test_names_are_known_before_anything_is_made(searched: Path) -> None:
+    spec = load(searched)
+    assert names_of(spec) == list(spec.final.baselines)
+    with pytest.raises(HpoError, match="has 'forest'; it is unknown"):
+        names_of(load(searched, ('final.baselines=["forest"]',)))
+    with pytest.raises(HpoError, match="baseline 'nbsvm' is unknown; did you mean nb-svm?"):
+        check(spec, ["nbsvm"])
+    bare = load(searched, ("space.known_good=[]",))
+    assert "recipe" not in names_of(bare)
+    with pytest.raises(HpoError, match="the search space names no known_good start"):
+        check(bare, ["recipe"])
