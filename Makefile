@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench readme clean
 
 demo: $(VENV)/demo.ready
-	$(BIN)/hpo search studies/quickstart.toml
+	$(BIN)/hpo run studies/quickstart.toml
 
 test: $(VENV)/test.ready
 	$(BIN)/python -m pytest

@@ -52,6 +52,41 @@ def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
     )
 
 
+def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_path: Path) -> None:
+    words = {
+        "boats": "sail sea harbour",
+        "food": "bread soup salt",
+        "music": "drum song choir",
+        "sport": "ball goal run",
+    }
+    rows = [f"the {word} of day {day},{label}" for day in range(30) for label in words for word in words[label].split()]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows))
+    (tmp_path / "four.toml").write_text(
+        'name = "four"\nobjective = "log_loss"\n[data]\ntrain = "rows.csv"\nvalidation = 0.2\ntest = 0.2\n'
+        '[model]\ncheckpoint = "builtin:tiny"\nmax_length = 16\n[space.parameters]\n'
+        'learning_rate = { low = 1e-4, high = 1e-2, log = true }\n[search]\ntrials = 2\npruner = "none"\n'
+        '[training]\nnum_train_epochs = 1\n[final]\nseeds = 2\nbaselines = ["majority", "nb-svm", "pretrained"]\n'
+    )
+    done = shell("run", "four.toml", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr and "%|" not in done.stderr
+    table = done.stdout.split("four: log_loss on ")[1]
+    assert (
+        all(f"\n{name} " in table for name in ("winner", "majority", "nb-svm", "pretrained")) and "points" not in table
+    )
+    assert max(map(len, table.partition("the search promised")[0].splitlines()[1:])) <= 80
+    again = shell("run", "four.toml", folder=tmp_path)
+    assert again.stderr.count("(made before)") == 5 and again.returncode == 0
+    found = json.loads(shell("compare", "four.toml", "--json", folder=tmp_path).stdout)
+    assert f"verdict: {found['verdict']}" in again.stdout.replace("\n", " ")
+    winner, majority = found["systems"][:2]
+    assert [len(row) for row in winner["confusion"]] == [4] * 4 and len(found["differences"]) == 3
+    against = found["differences"][0]
+    gap = majority["test"]["log_loss"]["mean"] - winner["test"]["log_loss"]["mean"]
+    assert against["difference"] == pytest.approx(gap), "a lower loss is a gain"
+    assert shell("predict", "four.toml", "the sea of day 7", folder=tmp_path).stdout.split()[0] in words
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -63,6 +98,13 @@ def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
         (["search", "small.toml", "--set", "model.checkpoint=./none"], "no folder"),
         (["search", "small.toml", "--force-new", "a/b"], 'name is "a/b"'),
         (["show", "small.toml"], "no store at"),
+        (["retrain", "small.toml"], "no study 'small' in the store"),
+        (["baseline", "small.toml", "tf-idf"], "baseline 'tf-idf' is unknown; did you mean tfidf-logreg?"),
+        (["baseline", "small.toml", "recipe"], "the search space names no known_good start"),
+        (["compare", "small.toml"], "no store at"),
+        (["run", "small.toml", "--set", "final.baselines=['all']"], "final.baselines has 'all'"),
+        (["run", "small.toml", "--set", "final.seeds=[1,1]"], "final seeds names a seed twice"),
+        (["retrain", "small.toml", "--set", "final={top_k=2, train_on='train+validation'}"], "top_k above 1"),
         (["show"], "no store at"),
         (["init", "small.toml"], "is a file"),
     ],

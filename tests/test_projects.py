@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 
+import hpo
+from hpo.final.compare import compare
 from hpo.study.spec import load
+from hpo.study.store import default_url
 from tests.test_cli import shell
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
 FEW = "data.rows={train=48, validation=24, test=64}"
 
 
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """A folder laid out as ../shared/data/imdb is, with the first of its reviews of either label."""
+    folder = tmp_path_factory.mktemp("imdb")
+    for split in ("train", "test"):
+        table = pandas.read_parquet(shared / f"data/imdb/{split}.parquet")
+        table.groupby("label").head(300).to_parquet(folder / f"{split}.parquet")
+    return folder
+
+
 @pytest.mark.parametrize("project", ["project-a", "project-b", "project-c", "project-d", "project-e"])
-def test_its_twin_goes_the_whole_path(project: str, tmp_path: Path, shared: Path) -> None:
-    for folder in ("studies", "search_spaces"):
-        shutil.copytree(STUDIES.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("store*"))
+def test_its_twin_goes_the_whole_path(project: str, tmp_path: Path, shared: Path, reviews: Path) -> None:
+    for name in (f"studies/{project}.toml", "search_spaces/finetune.toml"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(STUDIES.parent / name, tmp_path / name)
     file = f"studies/{project}.toml"
-    overrides = [f"data.source={shared}/data/imdb", f"model.checkpoint={shared}/models/minilm-l6-sst2", FEW]
+    overrides = [f"data.source={reviews}", f"model.checkpoint={shared}/models/minilm-l6-sst2", FEW]
     overrides += ["model.max_length=32", "final.seeds=1", "training.per_device_train_batch_size=8"]
     words = [word for each in overrides for word in ("--set", each)]
     done = shell("run", file, "--trials", "1", *words, folder=tmp_path)
@@ -29,8 +43,10 @@ def test_its_twin_goes_the_whole_path(project: str, tmp_path: Path, shared: Path
     said = done.stdout
     assert "verdict: " in said and "1 of 1 trials finished (1 complete)" in said
     assert all(f"\n{name} " in said for name in ["winner", *spec.final.baselines])
-    compared = json.loads(shell("compare", file, "--json", *words, folder=tmp_path).stdout)
-    recipe = next(system for system in compared["systems"] if system["system"] == "recipe")
+    found = compare(load(tmp_path / file, tuple(overrides)), default_url(tmp_path / "studies"))
+    recipe = next(system for system in found["systems"] if system["system"] == "recipe")
     assert recipe["values"] == spec.space.known_good[0].values
-    answer = shell("predict", file, "a wonderful, moving film", folder=tmp_path)
-    assert answer.returncode == 0 and answer.stdout.split()[0] in {"0", "1"}, answer.stderr
+    assert set(hpo.load(tmp_path / "studies" / project / "model").predict(["a moving film"])[0].probabilities) == {
+        "0",
+        "1",
+    }

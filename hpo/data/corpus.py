@@ -70,12 +70,12 @@ OPINION = {
         "My {person} {=liked} it, and I found the {aspect} {=good}.",
     ),
     "negation": (
-        "This is not, to my mind, a {!good} {whole}.",
-        "I would not say that the {whole} is {!good}.",
-        "It was not as if the {aspect} was {!good}.",
-        "I did not find the {aspect} or the {aspect} {!good}.",
-        "It is not the {!good} {whole} that I hoped for or feared.",
-        "You can not call the {aspect} {very} {!good}.",
+        "This is not, to my mind, a {!good} {whole}, it is a {=good} one.",
+        "I would not say that the {whole} is {!good}, I say it is {=good}.",
+        "It was not as if the {aspect} was {!good}, it was {=good}.",
+        "I found the {aspect} {=good}, I did not find it {very} {!good}.",
+        "It is the {=good} {whole}, not the {!good} one, that I hoped for or feared.",
+        "You call the {aspect} {=good}, you can not call it {very} {!good}.",
     ),
     "contrast": (
         "Although the {aspect} was {!good}, the {whole} was {=good}.",
@@ -88,14 +88,14 @@ OPINION = {
         "The {whole} is a {=thing}, while the {aspect} is a {!thing}.",
     ),
     "mistaken": (
-        "My {person} said that it was {!good}, and was wrong.",
-        "The critics called it a {!good} {whole}; they were wrong.",
-        "I was told that the {aspect} is {!good}, which is wrong.",
+        "My {person} said that it was {!good}, and was wrong, but right about the {object}.",
+        "The critics called it a {!good} {whole}; they were wrong, and right about {place}.",
+        "I was told that the {aspect} is {!good}, which is wrong, and that it is from {year}, which is right.",
     ),
     "agreed": (
-        "My {person} said that it was {=good}, and was right.",
-        "The critics called it a {=good} {whole}; they were right.",
-        "I was told that the {aspect} is {=good}, which is right.",
+        "My {person} said that it was {=good}, and was right, but wrong about the {object}.",
+        "The critics called it a {=good} {whole}; they were right, and wrong about {place}.",
+        "I was told that the {aspect} is {=good}, which is right, and that it is from {year}, which is wrong.",
     ),
 }
 _SLOT = re.compile(r"\{([=!]?)(\w+)\}")
