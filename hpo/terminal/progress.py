@@ -190,7 +190,8 @@ def _run_line(trial: FrozenTrial) -> str:
     head = f"{attributes['system']:<18} seed {attributes['seed']:<3}"
     if ending(trial) != "complete":
         return f"{head} {attributes.get('reason', ending(trial))}"
-    objective = f"{trial.value:.4f} on validation"
+    seen = "" if attributes["trained_on"] == "train" else ", which it was fitted to"
+    objective = f"{trial.value:.4f} on validation{seen}"
     seconds = attributes["seconds"]
     costs = f"fit {shown_time(seconds['fit'])}, predict {shown_time(seconds['predict'])}"
     note = (attributes.get("effective") or {}).get("as", "")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# Without dropout: a model so small that starts from nothing underfits, and attention dropout keeps it off the fast path.
+# Without dropout: a model so small underfits as it is, and attention dropout keeps it off the fast path.
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256,
         "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
 TINY_VOCABULARY = 2000
