@@ -85,7 +85,7 @@ def search(
         raise StudyError(f"--force-new {force_new}: there is such a study already; choose another name")
     with stoppable(progress.Progress(spec)) as screen:
         done = run(spec, url, screen)
-    tables.print_outcome(done, spec, following("retrain", study, spec, storage))
+    tables.print_outcome(done, spec, following("retrain", spec, storage))
     if not any(trial.state.name == "COMPLETE" for trial in done.get_trials(deepcopy=False)):
         raise typer.Exit(1)
 
@@ -113,10 +113,10 @@ def retrain(
 
     with (
         stoppable(progress.RunProgress()) as screen,
-        runs.opened(spec, store.url_of(spec, storage), screen) as final,
+        runs.opened(spec, store.url_of(spec, storage), screen, searched=True) as final,
     ):
         best, deployed = fresh.retrain(final, seed)
-    tables.print_retrained(spec, best, deployed, following("baseline", study, spec, storage))
+    tables.print_retrained(spec, best, deployed, following("baseline", spec, storage))
 
 
 @app.command()
@@ -146,7 +146,7 @@ def baseline(
         runs.opened(spec, store.url_of(spec, storage), screen) as final,
     ):
         baselines.baseline(final, wanted)
-    tables.print_next(following("compare", study, spec, storage))
+    tables.print_next(following("compare", spec, storage))
 
 
 @app.command()
@@ -161,7 +161,7 @@ def compare(study: StudyFile, storage: Storage = None, set_: Overrides = None, a
     from hpo.study import store
     from hpo.terminal import comparison, progress
 
-    with stoppable(progress.RunProgress("reading runs ...")) as screen:
+    with stoppable(progress.RunProgress("comparing")) as screen:
         found = weigh(spec, store.url_of(spec, storage), screen.step)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -200,16 +200,17 @@ def run(
     if not any(trial.state.name == "COMPLETE" for trial in done.get_trials(deepcopy=False)):
         raise typer.Exit(1)
     failed = None
-    with stoppable(progress.RunProgress()) as screen:
-        with runs.opened(spec, url, screen) as final:
-            best, deployed = fresh.retrain(final)
-            try:
-                baselines.baseline(final, baselines.names_of(spec))
-            except TrainingError as error:  # a verdict over the others is worth more than none
-                failed = error
-        found = weigh(spec, url, screen.step)
+    with stoppable(progress.RunProgress()) as listener, runs.opened(spec, url, listener) as final:
+        best, deployed = fresh.retrain(final)
+        try:
+            baselines.baseline(final, baselines.names_of(spec))
+        except TrainingError as error:  # a verdict over the others is worth more than none
+            failed = error
     tables.print_retrained(spec, best, deployed)
-    comparison.print_comparison(found)
+    if final.held_out:
+        with stoppable(progress.RunProgress("comparing")) as listener:
+            found = weigh(spec, url, listener.step)
+        comparison.print_comparison(found)
     if failed:
         raise failed
 

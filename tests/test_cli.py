@@ -79,6 +79,11 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
     assert again.stderr.count("(made before)") == 5 and again.returncode == 0
     found = json.loads(shell("compare", "four.toml", "--json", folder=tmp_path).stdout)
     assert f"verdict: {found['verdict']}" in again.stdout.replace("\n", " ")
+    live = subprocess.run(  # a real pseudo-terminal
+        ["script", "-qec", " ".join([*HPO, "compare", "four.toml"]), "/dev/null"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert live.returncode == 0 and "verdict: " in live.stdout, live.stdout
     winner, majority = found["systems"][:2]
     assert [len(row) for row in winner["confusion"]] == [4] * 4 and len(found["differences"]) == 3
     against = found["differences"][0]
@@ -99,7 +104,7 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
         (["search", "small.toml", "--force-new", "a/b"], 'name is "a/b"'),
         (["show", "small.toml"], "no store at"),
         (["retrain", "small.toml"], "no study 'small' in the store"),
-        (["baseline", "small.toml", "tf-idf"], "baseline 'tf-idf' is unknown; did you mean tfidf-logreg?"),
+        (["baseline", "small.toml", "nbsvm"], "baseline 'nbsvm' is unknown; did you mean nb-svm?"),
         (["baseline", "small.toml", "recipe"], "the search space names no known_good start"),
         (["compare", "small.toml"], "no store at"),
         (["run", "small.toml", "--set", "final.baselines=['all']"], "final.baselines has 'all'"),

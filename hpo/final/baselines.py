@@ -37,8 +37,8 @@ def _recipe(name: str, spec: StudySpec, best: Mapping[str, Any] | None) -> list[
 def _rerun(name: str, spec: StudySpec, best: Mapping[str, Any] | None) -> list[Run]:
     """The winner's own values under other seeds: whoever finds a gain over it finds noise (an A/A test)."""
     if best is None:
-        raise StudyError(f"baseline rerun needs the search's best trial; `hpo search {spec.file}` comes first")
-    return [Run(FINE_TUNE, seed + OTHER_SEEDS, spec.final.train_on, best) for seed in spec.final.seed_list]
+        raise StudyError(f"baseline rerun needs the search's best trial; `{spec.command('search')}` comes first")
+    return [Run(FINE_TUNE, (seed + OTHER_SEEDS) % 2**32, spec.final.train_on, best) for seed in spec.final.seed_list]
 
 
 # name -> its runs, from its name, the study, and the values of the search's best trial where there is one

@@ -14,10 +14,10 @@ import pandas
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import StudyError
+from hpo.errors import DataError, StudyError
 from hpo.final import ledger, statistics, verdict
 from hpo.final.baselines import BASELINES, names_of
-from hpo.final.retrain import Candidate, fine_tunes, to_deploy, winner
+from hpo.final.retrain import Candidate, candidates, fine_tunes, to_deploy, winner
 from hpo.final.runs import find, predictions
 from hpo.search.budget import finished
 from hpo.study import store
@@ -57,7 +57,9 @@ class System:
             "runs": [run.number for run in self.runs],
             "seeds": [each["seed"] for each in attributes],
             "failed": self.failed,
-            "validation": _over_seeds([each["validation"]["metrics"] for each in attributes]),
+            "validation": _over_seeds([each["validation"]["metrics"] for each in attributes])
+            if attributes[0]["trained_on"] == "train"
+            else None,  # it was trained on
             "test": _over_seeds([each["test"]["metrics"] for each in attributes]),
             "per_class": {
                 label: _over_seeds([each["test"]["per_class"][label] for each in attributes])
@@ -79,6 +81,7 @@ class Comparison:
     best: Candidate
     systems: list[System]  # the winner first
     missing: list[str]  # baselines of the study that have no runs yet
+    failed: dict[str, str]  # baselines none of whose runs came to its end -> why
     tell: Callable[[float, str], None]
 
     @cached_property
@@ -89,7 +92,10 @@ class Comparison:
         runs of all candidates are part of choosing the winner.
         """
         searched = sum(_wall(trial) for trial in self.search.get_trials(deepcopy=False))
-        chosen = sum(_wall(run) for run in self.companion.get_trials(deepcopy=False) if _is_candidate(run))
+        wanted = [
+            run for each in candidates(self.search, self.spec.final.top_k) for run in fine_tunes(self.spec, each.values)
+        ]
+        chosen = sum(_wall(made) for made in (find(self.companion, run) for run in wanted) if made)
         ours = searched + (chosen if self.spec.final.top_k > 1 else self.systems[0].seconds)
         return [ours, *(system.seconds for system in self.systems[1:])]
 
@@ -118,11 +124,15 @@ class Comparison:
                     **(asdict(found) if not is_same else _NO_DIFFERENCE),
                     "p": 1.0 if is_same else exact.p if single else found.p,
                     "test": "exact McNemar" if single else "paired bootstrap over rows and seeds",
+                    "seeds_are_in_it": len(ours.runs) > 1,
                     "mcnemar": asdict(exact),
                 }
             )
-        for row, corrected in zip(rows, statistics.holm([row["p"] for row in rows]), strict=True):
+        family = [row for row in rows if not row["same_runs"]]
+        for row, corrected in zip(family, statistics.holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = corrected
+        for row in rows:
+            corrected = row.setdefault("p_holm", 1.0)
             row["outcome"] = "none" if corrected >= ALPHA else "better" if row["difference"] > 0 else "worse"
         return rows
 
@@ -137,14 +147,13 @@ class Comparison:
         fresh = [float(run.value) for run in runs if run.value is not None]
         seen = self.spec.final.train_on != "train"
         sign = 1 if METRICS[objective].direction == "maximize" else -1
+        promised = candidates(self.search, 1)[0].value  # the highest, whichever of the k best won
         kept = {
             "validation": None if seen else _spread(fresh),
             "test": _spread([run.user_attrs["test"]["metrics"][objective] for run in runs]),
         }
-        lost = {
-            split: None if held is None else sign * (self.best.value - held["mean"]) for split, held in kept.items()
-        }
-        return {"search": self.best.value, **kept, "optimism": lost}
+        lost = {split: None if held is None else sign * (promised - held["mean"]) for split, held in kept.items()}
+        return {"search": promised, "chosen_among": self.spec.final.top_k, **kept, "optimism": lost}
 
     def about(self) -> dict[str, Any]:
         """The whole comparison as JSON values, sentences included."""
@@ -164,6 +173,8 @@ class Comparison:
             "systems": [each.about(cost) for each, cost in zip(self.systems, self.costs, strict=True)],
             "differences": self.differences,
             "missing": self.missing,
+            "failed": self.failed,
+            "make": self.spec.command("baseline"),
             "optimism": self.optimism(),
             "test_uses": _uses(self.companion),
         }
@@ -186,7 +197,7 @@ def compare(spec: StudySpec, url: str, tell: Callable[[float, str], None] = lamb
     companion = store.find_study(storage, store.final_name(spec.name))
     for study, verb in ((search, "search"), (companion, "retrain")):
         if study is None:
-            raise StudyError(f"study {spec.name!r} has nothing to compare yet; `hpo {verb} {spec.file}` comes first")
+            raise StudyError(f"study {spec.name!r} has nothing to compare yet; `{spec.command(verb)}` comes first")
         store.check_unchanged(study, spec)
     assert search and companion
     if "test" not in companion.user_attrs["data"]["rows"]:
@@ -204,18 +215,22 @@ def compare(spec: StudySpec, url: str, tell: Callable[[float, str], None] = lamb
 
     wanted = [run for run in (find(companion, run) for run in fine_tunes(spec, best.values)) if run]
     systems = [system(WINNER, wanted)]
-    asked, missing = names_of(spec), []
+    if any(spec.objective not in run.user_attrs["test"]["metrics"] for run in runs):
+        raise DataError(f"{spec.objective} is undefined on the test split: too few labels; set another data.test")
+    asked, missing, failed = names_of(spec), [], {}
     for name in dict.fromkeys([*asked, *BASELINES]):  # also what was made without being in the file
         made = _made(name, spec, companion, best.values)
         if name not in asked and made == wanted:
             continue  # the winner's own runs, which nobody asked for under this name
         if made and any(run.state == TrialState.COMPLETE for run in made):
             systems.append(system(name, made))
+        elif made:
+            failed[name] = str(made[0].user_attrs["reason"])
         elif name in asked:
             missing.append(name)
     fingerprint = ledger.entries(companion)[0]["test"]
     ledger.record(companion, spec, f"compare: {len(systems)} systems", fingerprint)
-    return Comparison(spec, search, companion, best, systems, missing, tell).about()
+    return Comparison(spec, search, companion, best, systems, missing, failed, tell).about()
 
 
 def _made(name: str, spec: StudySpec, companion: optuna.Study, best: Mapping[str, Any]) -> list[FrozenTrial] | None:
@@ -256,7 +271,3 @@ def _labels(table: pandas.DataFrame) -> NDArray[Any]:
 
 def _wall(trial: FrozenTrial) -> float:
     return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
-
-
-def _is_candidate(run: FrozenTrial) -> bool:
-    return str(run.user_attrs.get("system", "")).startswith("trial #")

@@ -21,7 +21,7 @@ from hpo.study.aside import written_aside
 from hpo.study.spec import StudySpec
 from hpo.training import arguments, deployed
 from hpo.training.inference import probabilities
-from hpo.training.trainer import Record
+from hpo.training.trainer import Record, TrialEnded
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ def winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> tu
         if len(made) < len(wanted):
             raise StudyError(
                 f"{len(made)} of {len(wanted)} fresh runs of {candidate.system}, the best, are there; "
-                f"`hpo retrain {spec.file}` makes the others"
+                f"`{spec.command('retrain')}` makes the others"
             )
         runs[candidate.trial] = [trial for trial in made if trial.state == TrialState.COMPLETE]
-    validated = {trial: _values(made) for trial, made in runs.items() if made}
+    # Who lost seeds on the way is not compared by those that survived.
+    most = max(map(len, runs.values()))
+    validated = {trial: _values(made) for trial, made in runs.items() if len(made) == most > 0}
     if not validated:
         raise TrainingError(f"no fresh run of {_listed(found)} came to its end; its values are not stable")
     chosen = choose(validated, companion.direction.name.lower())
@@ -137,7 +139,7 @@ def train(final: Final, run: Run) -> Record:
             final.listener.step(step / steps, f"step {step}/{steps}  loss {loss:.3f}")
 
     final.trainer.pulse = pulse
-    return final.trainer.run(run.values, run.seed, arguments.output_folder(final.spec, run.seed))
+    return final.trainer.run(run.values, run.seed, arguments.output_folder(final.spec, f"final-{run.seed}"))
 
 
 def fine_tune(final: Final, run: Run) -> Outcome:
@@ -197,7 +199,10 @@ def _deploy(final: Final, candidate: Candidate, trial: FrozenTrial) -> None:
             final.listener.notice(
                 f"the weights of {candidate.system}, seed {seed} were not kept: training it once more"
             )
-            train(final, Run(**trial.user_attrs["run"]))
+            try:
+                train(final, Run(**trial.user_attrs["run"]))
+            except TrialEnded as error:
+                raise TrainingError(f"{candidate.system}, seed {seed}, trained once more: {error}") from None
             _keep(final, candidate, trial)
         with written_aside(spec.model_folder) as folder:
             shutil.copytree(_kept(spec, candidate), folder, dirs_exist_ok=True)

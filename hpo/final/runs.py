@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ class Final:
         made = provenance.provenance(self.spec, self.data.about())
         self.provenance = {name: made[name] for name in ("spec_hash", "git", "versions", "device")}
         self.provenance["data"] = self.data.fingerprint
+        self.data = replace(self.data, test=None)  # from here on its labels are out of everyone's reach
 
     @property
     def direction(self) -> metrics.Direction:
@@ -97,7 +98,7 @@ class Final:
         """The search that the runs belong to. Raises StudyError where it has not begun."""
         found = store.find_study(self.storage, self.spec.name)
         if found is None:
-            raise StudyError(f"no study {self.spec.name!r} in the store; `hpo search {self.spec.file}` comes first")
+            raise _no_search(self.spec)
         return found
 
     @cached_property
@@ -123,7 +124,10 @@ class Final:
         """What fine-tunes, in this process."""
         modules = metrics.modules(len(self.data.label_names))
         train, validation = self.tokens(self.train), self.tokens(self.data.validation)
-        return RungTrainer(Task(self.spec, self.checkpoint, train, validation, modules))
+        spec = self.spec
+        if spec.final.train_on != "train":  # the best rung on rows that were trained on would be the most overfitted
+            spec = spec.model_copy(update={"search": spec.search.model_copy(update={"value": "last"})})
+        return RungTrainer(Task(spec, self.checkpoint, train, validation, modules))
 
     def find(self, run: Run) -> FrozenTrial | None:
         """The stored trial of a run that need not be made again."""
@@ -142,7 +146,7 @@ class Final:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = PartialFixedSampler(dict(run.values), RandomSampler())
-        before = {trial.number for trial in self.study.get_trials(deepcopy=False)}
+        self._number: int | None = None
         try:
             with self.stop.on_signals():
                 self.stop.in_trial = True
@@ -150,13 +154,18 @@ class Final:
                 self.study.optimize(lambda trial: self._attend(trial, run, system, body), n_trials=1, catch=TrialEnded)
         finally:
             self.stop.in_trial = False
-            new = [each for each in self.study.get_trials(deepcopy=False) if each.number not in before]
-            for trial in new:
+            # By its number: on another machine someone may make runs of the same study.
+            own = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
+            for trial in own:
                 self.listener.ends(trial)
-        return new[-1]
+        if trials.ending(own[0]) not in LASTING:
+            raise TrainingError(f"{system}, seed {run.seed}: {own[0].user_attrs['reason']}")
+        self.stop.check()
+        return own[0]
 
     def _attend(self, trial: optuna.Trial, run: Run, system: str, body: Callable[[], Outcome]) -> float:
         """Make one run; whatever happens, the store knows what it was, what it cost, and why it ended."""
+        self._number = trial.number
         about = {"run": run.key(), "system": system, "seed": run.seed, "provenance": self.provenance}
         for name, value in {**about, "worker": trials.this_process()}.items():
             trial.set_user_attr(name, value)
@@ -164,9 +173,7 @@ class Final:
             self.spec.space.parameters[name].suggest(trial, name)
         started = time.monotonic()
         try:
-            outcome = body()
-            self.stop.check()
-            return self._store(trial, outcome, f"{run.kind}: {system}, seed {run.seed}")
+            return self._store(trial, body(), f"{run.kind}: {system}, seed {run.seed}")
         except BaseException as error:
             trial.set_user_attr("seconds", {"wall": time.monotonic() - started})
             if isinstance(error, TrialEnded | KeyboardInterrupt):
@@ -207,8 +214,10 @@ class Final:
 
 
 @contextmanager
-def opened(spec: StudySpec, url: str, listener: RunListener) -> Iterator[Final]:
+def opened(spec: StudySpec, url: str, listener: RunListener, searched: bool = False) -> Iterator[Final]:
     """The final room of a study, for one process at a time; its companion study is made where it is new.
+
+    With `searched` it opens only for a study whose search has begun.
 
     Raises HpoError for anything the user can mend, before the store is touched.
     """
@@ -216,6 +225,8 @@ def opened(spec: StudySpec, url: str, listener: RunListener) -> Iterator[Final]:
     store.check_url(url)
     storage = store.open_storage(url) if store.exists(url) else None
     search = store.find_study(storage, spec.name) if storage else None
+    if searched and search is None:
+        raise _no_search(spec)
     if search:
         store.check_unchanged(search, spec)
     data = worker.texts(spec)
@@ -237,6 +248,10 @@ def opened(spec: StudySpec, url: str, listener: RunListener) -> Iterator[Final]:
             yield Final(spec, data, storage, study, store.artifacts(url, spec), listener)
     except Timeout:
         raise StudyError(f"another process makes final runs of study {spec.name!r}; wait for it, then go on") from None
+
+
+def _no_search(spec: StudySpec) -> StudyError:
+    return StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` comes first")
 
 
 def predict(final: Final, answers: Callable[[Split], NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any] | None, float]:

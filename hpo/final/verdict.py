@@ -10,6 +10,13 @@ _LOSSES = {"log_loss"}  # not shares of anything, so their differences are no po
 
 def of_one(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The winner against one baseline: `better than recipe by 0.8 points [0.3, 1.3]`."""
+    said = _of_one(row, found)
+    if (row["low"] > 0 or row["high"] < 0) != (row["outcome"] != "none"):  # the interval knows nothing of the family
+        said += f" (p = {row['p_holm']:.2f} over {len(found['differences'])} baselines)"
+    return said if row["seeds_are_in_it"] or row["same_runs"] else f"{said} (one seed, so seeds are not in it)"
+
+
+def _of_one(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     name, objective = row["against"], found["objective"]
     if row["same_runs"]:
         return f"the search found {name} itself: the same values, so the same runs"
@@ -19,7 +26,7 @@ def of_one(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         cost = _cost(found, name)
         sign = "-" if row["difference"] < 0 else "+"
         return f"no significant gain over {name} ({sign}{amount(size, objective)} {interval})" + (
-            f", which costs {cost}" if cost else ""
+            f" {cost}" if cost else ""
         )
     if row["outcome"] == "better":
         return f"better than {name} by {amount(size, objective)} {interval}"
@@ -32,9 +39,12 @@ def of_all(found: Mapping[str, Any]) -> str:
     rows = found["differences"]
     if not rows:
         return "no baseline was run, so nothing is known of what the search was worth"
-    failed = len(found["systems"][0]["failed"])
-    count = failed + len(found["systems"][0]["runs"])
-    return _against(rows) + (f"; {failed} of {count} fresh runs failed and are left out" if failed else "")
+    lost = [
+        f"{len(each['failed'])} of {len(each['failed']) + len(each['runs'])} runs of {each['system']} failed, left out"
+        for each in found["systems"]
+        if each["failed"]
+    ]
+    return "; ".join([_against(rows), *lost])
 
 
 def _against(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -77,9 +87,9 @@ def shown(value: float, objective: str) -> str:
 
 
 def _cost(found: Mapping[str, Any], name: str) -> str:
-    """What a baseline costs beside the winner, where that is less: `1/400`."""
+    """What a baseline costs beside the winner, where that is less: `at 1/400 of the cost`."""
     costs = {system["system"]: system["cost_seconds"] for system in found["systems"]}
     if costs[name] <= 0:
-        return "nothing to train"
+        return "that needs no training"
     ratio = costs["winner"] / costs[name]
-    return f"1/{ratio:,.0f}" if ratio >= 1.5 else ""
+    return f"at 1/{ratio:,.0f} of the cost" if ratio >= 1.5 else ""

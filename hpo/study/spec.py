@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from hpo.errors import SpecError, unknown
 from hpo.study.overrides import is_space_content, override_key
 from hpo.study.space import SearchSpace
 
+_BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -185,6 +187,11 @@ class StudySpec(Strict):
     def model_folder(self) -> Path:
         """Where the winner's model lies."""
         return self.folder / "model"
+
+    def command(self, verb: str) -> str:
+        """What to type for this very study: overrides belong to it, the budget does not."""
+        kept = [each for each in self.overrides if not each.startswith(_BUDGET)]
+        return shlex.join(["hpo", verb, str(self.file), *(word for each in kept for word in ("--set", each))])
 
     def error(self, key: str, problem: str) -> SpecError:
         """A SpecError about one key of this study's file."""

@@ -31,7 +31,12 @@ def print_comparison(found: dict[str, Any]) -> None:
     if found["search"]["finished"] < found["search"]["wanted"]:
         out.print("the search is not finished: {finished} of {wanted} trials".format(**found["search"]))
     for name in found["missing"]:
-        out.print(f"not yet made: {name}; hpo baseline STUDY {name}", soft_wrap=True)
+        out.print(f"not yet made: {name}; {escape(found['make'])} {name}", soft_wrap=True)
+    for name, reason in found["failed"].items():
+        out.print(f"{name}: all its runs failed: {escape(reason)}", soft_wrap=True)
+    for system in found["systems"]:
+        if system["as"]:
+            out.print(f"{system['system']}: {system['as']}")
     uses = found["test_uses"]
     out.print(f"the test split was used {uses['count']} times since {uses['first'][:16].replace('T', ' ')} UTC")
     for study, count in uses["elsewhere"].items():
@@ -98,6 +103,10 @@ def _print_optimism(found: dict[str, Any]) -> None:
     count = len(found["systems"][0]["runs"])
     said = " and ".join(parts)
     out.print(f"the search promised {kept['search']:.4f}; {count} fresh seeds give {said}", soft_wrap=True)
+    if kept["chosen_among"] > 1:
+        out.print(
+            f"validation also chose among the {kept['chosen_among']} best trials, so its mean is a little too high"
+        )
     if kept["validation"] is None:
         out.print("validation rows were trained on, so nothing is said of them")
 
@@ -105,7 +114,7 @@ def _print_optimism(found: dict[str, Any]) -> None:
 def _print_table(heads: list[str], rows: list[list[str]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place == 0 or head == "class" else "right", no_wrap=True)
+        table.add_column(escape(head), justify="left" if place == 0 or head == "class" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
     out.print(table)

@@ -30,7 +30,7 @@ class Screen:
 
     def __init__(self, first: str = "loading data and checkpoint ...") -> None:
         self.live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
-        self.first = first
+        self.first = self.above = first
         self.told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class Predicting(Screen):
 
 def _run_line(trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
-    head = f"{attributes['system']:<18} seed {attributes['seed']:<3}"
+    head = f"{attributes.get('system', ''):<18} seed {attributes.get('seed', ''):<3}"
     if ending(trial) != "complete":
         return f"{head} {attributes.get('reason', ending(trial))}"
     seen = "" if attributes["trained_on"] == "train" else ", which it was fitted to"

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from hpo.study.spec import StudySpec
     from hpo.terminal.progress import Screen
 
-_BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=")
 Shown = TypeVar("Shown", bound="Screen")
 
 
@@ -35,11 +33,9 @@ def stoppable(screen: Shown) -> Iterator[Shown]:
             raise typer.Exit(130) from None
 
 
-def following(verb: str, study: Path, spec: StudySpec, storage: str | None) -> str:
-    """What to type next for the same study: `--set` and `--storage` belong to it, the budget does not."""
-    kept = [each for each in spec.overrides if not each.startswith(_BUDGET)]
-    words = [word for each in kept for word in ("--set", each)] + (["--storage", storage] if storage else [])
-    return shlex.join(["hpo", verb, str(study), *words])
+def following(verb: str, spec: StudySpec, storage: str | None) -> str:
+    """What to type next for the same study in the same store."""
+    return shlex.join([*shlex.split(spec.command(verb)), *(["--storage", storage] if storage else [])])
 
 
 def _continuing(words: list[str]) -> list[str]:

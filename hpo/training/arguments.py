@@ -113,7 +113,7 @@ def smaller_split(batch: int, split: int) -> int | None:
     return next((parts for parts in range(split * 2, batch + 1) if batch % parts == 0), None)
 
 
-def output_folder(spec: StudySpec, number: int) -> str:
+def output_folder(spec: StudySpec, number: int | str) -> str:
     """Where a trial's checkpoints go if [training] asks for any; Trainer makes this folder whether or not it does."""
     return str(spec.folder / f"checkpoints/trial-{number}") if "save_strategy" in spec.training else str(spec.folder)
 

@@ -209,7 +209,7 @@ def test_models_are_given_a_test_split_without_labels(searched: Path) -> None:
     spec = load(searched)
     with runs.opened(spec, store.url_of(spec), RunListener()) as final:
         assert final.held_out and set(final.held_out.blind.labels) == {0}
-        assert not {"labels", "_labels"} & set(vars(final.held_out.blind)) - {"labels"}
+        assert final.data.test is None
         assert len(final.held_out.blind) == 400
 
 
