@@ -23,7 +23,7 @@ def print_comparison(found: dict[str, Any]) -> None:
     heads = ["", "score", "sd", "gain", "95 % interval", "p", "cost", "texts/s"]
     _print_table(heads, [_against(system, found) for system in found["systems"]])
     unit = verdict.unit(found["objective"])
-    out.print(f"score and sd: over seeds; gain: the winner's{unit and f', in{unit}'}; p: by Holm's correction;")
+    out.print(f"score and sd: over seeds; gain: the winner's{unit and f', in{unit}'}; p: Holm-corrected;")
     out.print("cost: device time to come by it, for the winner with the search\n")
     _print_table(["", *SHOWN_METRICS.values()], [_scores(system) for system in found["systems"]])
     _print_classes(found)
