@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import FrozenInstanceError
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,9 @@ def shell(*words: str) -> Iterator[Any]:
     """A process of its own; killed where an answer does not come."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "hpo", "predict", *words]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as run:
+    # A shell without job control starts what is in the background with Ctrl-C ignored, and children inherit that.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=heard) as run:
         late = threading.Timer(120, run.kill)
         late.start()
         yield run
