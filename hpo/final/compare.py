@@ -22,6 +22,7 @@ from hpo.final.runs import find, predictions
 from hpo.search.budget import finished
 from hpo.study import store
 from hpo.study.spec import StudySpec
+from hpo.study.trials import wall
 from hpo.training.metrics import METRICS
 
 WINNER = "winner"
@@ -84,6 +85,11 @@ class Comparison:
     failed: dict[str, str]  # baselines none of whose runs came to its end -> why
     tell: Callable[[float, str], None]
 
+    @property
+    def sign(self) -> int:
+        """What makes a difference in the objective positive where it is a gain."""
+        return 1 if METRICS[self.spec.objective].direction == "maximize" else -1
+
     @cached_property
     def costs(self) -> list[float]:
         """Device seconds that it takes to come by each system, in order: one fit, and the search for the winner.
@@ -91,11 +97,11 @@ class Comparison:
         The other seeds' runs are what the comparison costs, on either side, and are left out; where top_k > 1 the
         runs of all candidates are part of choosing the winner.
         """
-        searched = sum(_wall(trial) for trial in self.search.get_trials(deepcopy=False))
+        searched = sum(wall(trial) for trial in self.search.get_trials(deepcopy=False))
         wanted = [
             run for each in candidates(self.search, self.spec.final.top_k) for run in fine_tunes(self.spec, each.values)
         ]
-        chosen = sum(_wall(made) for made in (find(self.companion, run) for run in wanted) if made)
+        chosen = sum(wall(made) for made in (find(self.companion, run) for run in wanted) if made)
         ours = searched + (chosen if self.spec.final.top_k > 1 else self.systems[0].seconds)
         return [ours, *(system.seconds for system in self.systems[1:])]
 
@@ -108,12 +114,11 @@ class Comparison:
         labels = ours.tables[0]["label"].to_numpy()
         every = [array for system in self.systems for array in system.probabilities]
         resampled = statistics.resample(self.spec.objective, labels, every, seed=self.spec.search.seed, tell=self.tell)
-        sign = 1 if METRICS[self.spec.objective].direction == "maximize" else -1
         ends = np.cumsum([0, *(len(system.runs) for system in self.systems)])
         places = [list(range(start, end)) for start, end in zip(ends, ends[1:], strict=False)]
         rows = []
         for system, place in zip(others, places[1:], strict=True):
-            found = statistics.difference(resampled, places[0], place, sign)
+            found = statistics.difference(resampled, places[0], place, self.sign)
             exact = statistics.mcnemar(labels, _labels(self._deployed(ours)), _labels(system.tables[0]))
             single = len(ours.runs) == len(system.runs) == 1 and self.spec.objective == "accuracy"
             is_same = {run.number for run in ours.runs} == {run.number for run in system.runs}
@@ -146,13 +151,12 @@ class Comparison:
         runs, objective = self.systems[0].runs, self.spec.objective
         fresh = [float(run.value) for run in runs if run.value is not None]
         seen = self.spec.final.train_on != "train"
-        sign = 1 if METRICS[objective].direction == "maximize" else -1
         promised = candidates(self.search, 1)[0].value  # the highest, whichever of the k best won
         kept = {
             "validation": None if seen else _spread(fresh),
             "test": _spread([run.user_attrs["test"]["metrics"][objective] for run in runs]),
         }
-        lost = {split: None if held is None else sign * (promised - held["mean"]) for split, held in kept.items()}
+        lost = {split: None if held is None else self.sign * (promised - held["mean"]) for split, held in kept.items()}
         return {"search": promised, "chosen_among": self.spec.final.top_k, **kept, "optimism": lost}
 
     def about(self) -> dict[str, Any]:
@@ -267,7 +271,3 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 def _labels(table: pandas.DataFrame) -> NDArray[Any]:
     labels: NDArray[Any] = table["predicted"].to_numpy()
     return labels
-
-
-def _wall(trial: FrozenTrial) -> float:
-    return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,13 +38,11 @@ class Predictor:
     """A model that was made by `hpo retrain`, asked as it was trained: same cleaning, same length."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, recipe: deployed.Recipe) -> None:
-        import torch
+        from hpo.training.inference import to_accelerator
 
-        if torch.accelerator.is_available():
-            model.to(torch.accelerator.current_accelerator())
         self.recipe = recipe
         self.labels = tuple(recipe.labels)
-        self._model = model
+        self._model = to_accelerator(model)
         self._tokenizer = tokenizer
         self._clean = cleaner(recipe.clean)
 
@@ -139,10 +136,9 @@ def locate(path: str | PathLike[str], overrides: Sequence[str] = ()) -> tuple[Pa
     if not path.exists() and path.suffix != ".toml":
         raise ModelError(f"{path}: no such study file or model folder")
     study = studies.load(path, tuple(overrides))
-    folder = study.folder / "model"
+    folder = study.model_folder
     if not folder.is_dir():
-        again = shlex.join(["hpo", "retrain", str(path), *(word for each in overrides for word in ("--set", each))])
-        raise ModelError(f"{folder}: no model folder; {again} makes it")
+        raise ModelError(f"{folder}: no model folder; {study.command('retrain')} makes it")
     return folder, study.model.trust_remote_code
 
 

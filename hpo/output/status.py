@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpo.search.budget import spent
-from hpo.study.trials import ending, is_finished, is_superseded, reasons
+from hpo.study.trials import ending, is_finished, is_superseded, reasons, wall
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -70,7 +70,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "best_at_any_rung": attributes.get("best"),
         "metrics": (attributes.get("metrics") or {}).get(str(max(trial.intermediate_values, default=""))),
         "effective": attributes.get("effective"),
-        "seconds": _wall(trial),
+        "seconds": wall(trial),
         "source": attributes.get("source"),
         "retry_of": attributes.get("retry_of"),
         "reason": attributes.get("reason"),
@@ -85,16 +85,12 @@ def _rank(trial: FrozenTrial, direction: str) -> tuple[int, float]:
     return place, -value if direction == "MAXIMIZE" else value
 
 
-def _wall(trial: FrozenTrial) -> float:
-    return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
-
-
 def _saved(trials: list[FrozenTrial]) -> float:
     """Seconds that pruned trials would have taken to their end, as a share of what the search would have taken."""
     saved = 0.0
     for trial in trials:
         steps, planned = trial.user_attrs.get("steps"), (trial.user_attrs.get("effective") or {}).get("max_steps")
         if ending(trial) == "pruned" and steps and planned:
-            saved += _wall(trial) * (planned / steps - 1)
-    whole = sum(_wall(trial) for trial in trials) + saved
+            saved += wall(trial) * (planned / steps - 1)
+    whole = sum(wall(trial) for trial in trials) + saved
     return round(saved / whole, 4) if whole else 0.0

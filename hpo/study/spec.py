@@ -188,10 +188,10 @@ class StudySpec(Strict):
         """Where the winner's model lies."""
         return self.folder / "model"
 
-    def command(self, verb: str) -> str:
+    def command(self, verb: str, *more: str) -> str:
         """What to type for this very study: overrides belong to it, the budget does not."""
         kept = [each for each in self.overrides if not each.startswith(_BUDGET)]
-        return shlex.join(["hpo", verb, str(self.file), *(word for each in kept for word in ("--set", each))])
+        return shlex.join(["hpo", verb, str(self.file), *(word for each in kept for word in ("--set", each)), *more])
 
     def error(self, key: str, problem: str) -> SpecError:
         """A SpecError about one key of this study's file."""

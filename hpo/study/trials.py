@@ -42,6 +42,11 @@ def is_finished(trial: FrozenTrial) -> bool:
     return ending(trial) not in {"running", "waiting", SURPLUS} | _RUN_AGAIN or _kills(trial) >= MOST_KILLS
 
 
+def wall(trial: FrozenTrial) -> float:
+    """Seconds that a trial took, as far as it came; 0 where it never said."""
+    return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
+
+
 def is_superseded(trial: FrozenTrial) -> bool:
     """Whether a trial ended without a result; its values run again in another trial, or are not needed."""
     return ending(trial) in {SURPLUS} | _RUN_AGAIN

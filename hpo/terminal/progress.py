@@ -30,13 +30,13 @@ class Screen:
 
     def __init__(self, first: str = "loading data and checkpoint ...") -> None:
         self.live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
-        self.first = self.above = first
+        self.above = first
         self.told = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.live:
             self.live.start()
-            self.live.update(Text(self.first))
+            self.live.update(Text(self.above))
         return self
 
     def __exit__(

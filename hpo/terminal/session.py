@@ -35,7 +35,7 @@ def stoppable(screen: Shown) -> Iterator[Shown]:
 
 def following(verb: str, spec: StudySpec, storage: str | None) -> str:
     """What to type next for the same study in the same store."""
-    return shlex.join([*shlex.split(spec.command(verb)), *(["--storage", storage] if storage else [])])
+    return spec.command(verb, *(["--storage", storage] if storage else []))
 
 
 def _continuing(words: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,25 +15,17 @@ from hpo.data.files import READERS, read
 from hpo.data.stream import STREAMS, Pipe, lines, sound, texts
 from hpo.errors import DataError
 from hpo.study.spec import DataSpec
+from tests.data import test_load
 
 ODD = ['a "quoted, text"', "NA", "null", "  spaces  ", "caf\u00e9 \u2028 \x85 \U0001f600", "1.50", "True"]
 BROKEN = 2500  # a row that is read long after the first thousand
 
 
 def write(path: Path, rows: list[Any], column: str = "text") -> Path:
-    import pandas
-
-    objects = [{column: row, "label": place % 2} for place, row in enumerate(rows)]
     if path.suffix == ".txt":
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(objects))
-    elif path.suffix == ".jsonl":
-        path.write_text("\n".join(map(json.dumps, objects)) + "\n")
-    elif path.suffix == ".parquet":
-        pandas.DataFrame(objects).to_parquet(path)
     else:
-        pandas.DataFrame(objects).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+        test_load.write(path, [(row, place % 2) for place, row in enumerate(rows)], column)
     return path
 
 
