@@ -27,6 +27,7 @@ from hpo.training.metrics import METRICS
 
 WINNER = "winner"
 ALPHA = 0.05
+Tell = Callable[[float, str], None]  # the share of a comparison that is done, and what is at it
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Comparison:
     systems: list[System]  # the winner first
     missing: list[str]  # baselines of the study that have no runs yet
     failed: dict[str, str]  # baselines none of whose runs came to its end -> why
-    tell: Callable[[float, str], None]
+    tell: Tell
 
     @property
     def sign(self) -> int:
@@ -119,7 +120,7 @@ class Comparison:
         rows = []
         for system, place in zip(others, places[1:], strict=True):
             found = statistics.difference(resampled, places[0], place, self.sign)
-            exact = statistics.mcnemar(labels, _labels(self._deployed(ours)), _labels(system.tables[0]))
+            exact = statistics.mcnemar(labels, _labels(self.deployed(ours)), _labels(system.tables[0]))
             single = len(ours.runs) == len(system.runs) == 1 and self.spec.objective == "accuracy"
             is_same = {run.number for run in ours.runs} == {run.number for run in system.runs}
             rows.append(
@@ -141,7 +142,7 @@ class Comparison:
             row["outcome"] = "none" if corrected >= ALPHA else "better" if row["difference"] > 0 else "worse"
         return rows
 
-    def _deployed(self, system: System) -> pandas.DataFrame:
+    def deployed(self, system: System) -> pandas.DataFrame:
         """The predictions of the one run whose model people take away, if no seed is named."""
         run = to_deploy(self.spec, system.runs, self.companion.direction.name.lower(), None)
         return system.tables[system.runs.index(run)] if run else system.tables[0]
@@ -191,8 +192,17 @@ class Comparison:
 _NO_DIFFERENCE = {"difference": 0.0, "low": 0.0, "high": 0.0, "standard_error": 0.0, "df": None}
 
 
-def compare(spec: StudySpec, url: str, tell: Callable[[float, str], None] = lambda share, what: None) -> dict[str, Any]:
-    """The comparison of a study's winner with its baselines, as JSON values; the ledger has an entry of it.
+def silent(share: float, what: str) -> None:
+    """Tells nobody how far a comparison is."""
+
+
+def compare(spec: StudySpec, url: str, tell: Tell = silent) -> dict[str, Any]:
+    """The comparison of a study's winner with its baselines, as JSON values; see `weigh`."""
+    return weigh(spec, url, tell).about()
+
+
+def weigh(spec: StudySpec, url: str, tell: Tell = silent, use: str = "compare") -> Comparison:
+    """The winner of a study and its baselines, ready to be compared; the ledger has an entry of it, as this `use`.
 
     Raises StudyError where the winner's runs are not there, or there is no test split, or its predictions are gone.
     """
@@ -233,8 +243,8 @@ def compare(spec: StudySpec, url: str, tell: Callable[[float, str], None] = lamb
         elif name in asked:
             missing.append(name)
     fingerprint = ledger.entries(companion)[0]["test"]
-    ledger.record(companion, spec, f"compare: {len(systems)} systems", fingerprint)
-    return Comparison(spec, search, companion, best, systems, missing, failed, tell).about()
+    ledger.record(companion, spec, f"{use}: {len(systems)} systems", fingerprint)
+    return Comparison(spec, search, companion, best, systems, missing, failed, tell)
 
 
 def _made(name: str, spec: StudySpec, companion: optuna.Study, best: Mapping[str, Any]) -> list[FrozenTrial] | None:

@@ -1,0 +1,139 @@
+"""Everything that is known of one study, read once: what the report, the dashboard and the exports tell from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import optuna
+import pandas
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.data.load import TextData
+from hpo.errors import HpoError, StudyError
+from hpo.final.compare import Comparison, Tell, silent, weigh
+from hpo.output.frame import frame
+from hpo.search.worker import texts
+from hpo.study import store
+from hpo.study.spec import StudySpec
+from hpo.training.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class Record:
+    """One study as its store has it, with its comparison where there can be one."""
+
+    spec: StudySpec
+    url: str
+    storage: BaseStorage
+    search: optuna.Study
+    companion: optuna.Study | None  # of the final runs
+    comparison: Comparison | None
+    missing: str  # why there is no comparison, and what to type; empty where there is one
+
+    @cached_property
+    def found(self) -> dict[str, Any] | None:
+        """What `hpo compare --json` prints, where the winner and at least one of its runs are there."""
+        return self.comparison.about() if self.comparison else None
+
+    @cached_property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials of the search, by number."""
+        return list(self.search.get_trials(deepcopy=False))
+
+    @cached_property
+    def complete(self) -> list[FrozenTrial]:
+        """The trials that came to their end."""
+        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+
+    @cached_property
+    def runs(self) -> list[FrozenTrial]:
+        """All final runs, by number."""
+        return list(self.companion.get_trials(deepcopy=False)) if self.companion else []
+
+    @cached_property
+    def frame(self) -> pandas.DataFrame:
+        """The trials as a table; see `frame`."""
+        return frame(self.trials, self.objectives)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether hpo made the study; of another, only what Optuna itself stores is known."""
+        return "spec" in self.search.user_attrs
+
+    @cached_property
+    def directions(self) -> list[str]:
+        """`maximize` or `minimize`, per objective."""
+        return [direction.name.lower() for direction in self.search.directions]
+
+    @cached_property
+    def objectives(self) -> list[str]:
+        """The names of the objectives; a study of hpo has one."""
+        if self.is_ours and len(self.directions) == 1:
+            return [self.spec.objective]
+        named = self.search.metric_names
+        return list(named) if named else [f"objective {place}" for place in range(len(self.directions))]
+
+    @cached_property
+    def best(self) -> FrozenTrial | None:
+        """The best complete trial, the first of equals; None without one, or where there are several objectives."""
+        if not self.complete or len(self.directions) > 1:
+            return None
+        sign = -1 if self.directions[0] == "maximize" else 1
+        return min(self.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+    @cached_property
+    def data(self) -> TextData | None:
+        """The texts, where the very same are still at hand; None otherwise, as `data_missing` tells."""
+        return self._data[0]
+
+    @property
+    def data_missing(self) -> str:
+        """Why the texts cannot be shown; empty where they can."""
+        return self._data[1]
+
+    @cached_property
+    def _data(self) -> tuple[TextData | None, str]:
+        stored = self.search.user_attrs.get("data")
+        if stored is None:
+            return None, "the store does not say on which data the study ran"
+        try:
+            found = texts(self.spec)
+        except HpoError as error:
+            return None, str(error)
+        if found.fingerprint != stored["fingerprint"]:
+            return None, f"the data have changed since: fingerprint {stored['fingerprint']} -> {found.fingerprint}"
+        return found, ""
+
+    @property
+    def artifacts(self) -> FileSystemArtifactStore:
+        """Where the files of its trials lie."""
+        return store.artifacts(self.url, self.spec)
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether more of the study file's objective is better."""
+        return METRICS[self.spec.objective].direction == "maximize"
+
+
+def read(spec: StudySpec, url: str, tell: Tell = silent, use: str = "report") -> Record:
+    """The record of a study; where its comparison is made, the ledger has an entry of this `use`.
+
+    Raises StoreError and StudyError: no store, no such study in it, or one that was made from another study file.
+    """
+    storage = store.open_storage(url, create=False)
+    search = store.find_study(storage, spec.name)
+    if search is None:
+        raise StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
+    companion = store.find_study(storage, store.final_name(spec.name))
+    if "identity" not in search.user_attrs:
+        return Record(spec, url, storage, search, None, None, "the study was not made by hpo, so there are no runs")
+    store.check_unchanged(search, spec)
+    try:
+        comparison, missing = weigh(spec, url, tell, use), ""
+    except HpoError as error:
+        comparison, missing = None, str(error)
+    return Record(spec, url, storage, search, companion, comparison, missing)
