@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from os import PathLike
 
+    from hpo.api import Study
     from hpo.output.predict import Predictor
 
+__all__ = ["Study", "load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> type[Study]:
+    """`hpo.Study`, imported when it is asked for, so that `hpo --help` is quick."""
+    if name != "Study":
+        raise AttributeError(f"module 'hpo' has no attribute {name!r}")
+    from hpo.api import Study
+
+    return Study
 
 
 def load(path: str | PathLike[str], trust_remote_code: bool = False) -> Predictor:

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.data.load import TextData
-from hpo.errors import HpoError, StudyError
+from hpo.errors import HpoError
 from hpo.final.compare import Comparison, Tell, silent, weigh
 from hpo.output.frame import frame
 from hpo.search.worker import texts
@@ -124,10 +124,8 @@ def read(spec: StudySpec, url: str, tell: Tell = silent, use: str = "report") ->
 
     Raises StoreError and StudyError: no store, no such study in it, or one that was made from another study file.
     """
-    storage = store.open_storage(url, create=False)
-    search = store.find_study(storage, spec.name)
-    if search is None:
-        raise StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
+    search = store.stored(spec, url)
+    storage = search._storage
     companion = store.find_study(storage, store.final_name(spec.name))
     if "identity" not in search.user_attrs:
         return Record(spec, url, storage, search, None, None, "the study was not made by hpo, so there are no runs")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
 
 _PATH_KEYS = {"data.source", "data.train", "data.validation", "data.test", "model.checkpoint", "space.file"}
+
+
+def written(table: str, values: Mapping[str, Any]) -> list[str]:
+    """Values of one table as overrides, `table.key=value`; those that are None are left out."""
+    return [f"{table}.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
 
 
 def is_space_content(override: str) -> bool:

@@ -163,6 +163,14 @@ def final_name(name: str) -> str:
     return f"{name}/final"
 
 
+def stored(spec: StudySpec, url: str) -> Study:
+    """The study as it stands in its store. Raises StoreError and StudyError where either is not there yet."""
+    found = find_study(open_storage(url, create=False), spec.name)
+    if found is None:
+        raise StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
+    return found
+
+
 def open_study(
     storage: BaseStorage,
     spec: StudySpec,
@@ -177,15 +185,15 @@ def open_study(
     import optuna
 
     name = name or spec.name
-    stored = find_study(storage, name)
-    if stored is not None:
-        check_unchanged(stored, spec)
-        check_data(stored, spec, provenance["data"])
-        if "spec" in stored.user_attrs:
-            if stored.user_attrs["spec"] != spec.resolved():
-                stored.set_user_attr("spec", spec.resolved())  # a larger budget; all else was found the same
-            return stored
-    study = stored or optuna.create_study(study_name=name, storage=storage, direction=direction)
+    found = find_study(storage, name)
+    if found is not None:
+        check_unchanged(found, spec)
+        check_data(found, spec, provenance["data"])
+        if "spec" in found.user_attrs:
+            if found.user_attrs["spec"] != spec.resolved():
+                found.set_user_attr("spec", spec.resolved())  # a larger budget; all else was found the same
+            return found
+    study = found or optuna.create_study(study_name=name, storage=storage, direction=direction)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.objective])

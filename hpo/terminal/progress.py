@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.text import Text
 
 from hpo.final.listener import RunListener
+from hpo.output.told import shown_time, shown_values
 from hpo.search.budget import Budget, finished
 from hpo.search.listener import Listener
 from hpo.study.spec import StudySpec
 from hpo.study.trials import ending
-from hpo.terminal.words import STYLES, err, out, shown_time, shown_values
+from hpo.terminal.words import STYLES, err, out
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.output import status
+from hpo.output.told import shown_time, shown_value
 from hpo.study.spec import StudySpec
-from hpo.terminal.words import STYLES, out, shown_time, shown_value
+from hpo.terminal.words import STYLES, out
 
 if TYPE_CHECKING:
     from optuna import Study
