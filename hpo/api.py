@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ from hpo.study import store
 from hpo.study.overrides import written
 from hpo.study.spec import load
 from hpo.terminal.progress import Progress, RunProgress
+from hpo.terminal.session import calm
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -119,8 +120,11 @@ class Study:
         return status.study(store.stored(self.spec, self.url))
 
 
-def _heard(
-    listener: Heard | None, screen: Callable[[], AbstractContextManager[Heard]]
-) -> AbstractContextManager[Heard]:
-    """The listener that was given, or a screen that is taken away at the end."""
-    return screen() if listener is None else nullcontext(listener)
+@contextmanager
+def _heard(listener: Heard | None, screen: Callable[[], AbstractContextManager[Heard]]) -> Iterator[Heard]:
+    """The listener that was given, or a screen that is taken away at the end and that nobody else writes on."""
+    if listener is not None:
+        yield listener
+        return
+    with calm(), screen() as shown:
+        yield shown

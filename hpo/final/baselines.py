@@ -16,7 +16,7 @@ from hpo.errors import StudyError, TrainingError, unknown
 from hpo.final.classical import CLASSICAL
 from hpo.final.retrain import answers, candidates, fine_tune, fine_tunes, winner
 from hpo.final.runs import FINE_TUNE, Final, Outcome, Run, predict
-from hpo.study.spec import StudySpec
+from hpo.study.spec import RERUN, StudySpec
 from hpo.training.inference import embeddings, to_accelerator
 
 OTHER_SEEDS = 1_000_003  # added to the final seeds where runs must share none of them
@@ -46,7 +46,7 @@ BASELINES: dict[str, Callable[[str, StudySpec, Mapping[str, Any] | None], list[R
     **dict.fromkeys(CLASSICAL, _once),
     "pretrained": _once,
     "recipe": _recipe,
-    "rerun": _rerun,
+    RERUN: _rerun,
 }
 
 
@@ -82,7 +82,7 @@ def baseline(final: Final, names: Sequence[str]) -> dict[str, list[FrozenTrial]]
     for name in names:
         try:
             runs = BASELINES[name](name, final.spec, _best(final, name))
-            made[name] = [final.make(run, name, partial(_outcome, final, run)) for run in runs]
+            made[name] = [final.make(run, name, partial(_outcome, final, run, name)) for run in runs]
         except TrainingError as error:
             failed.append(str(error))
     if failed:
@@ -91,16 +91,16 @@ def baseline(final: Final, names: Sequence[str]) -> dict[str, list[FrozenTrial]]
 
 
 def _best(final: Final, name: str) -> Mapping[str, Any] | None:
-    if name != "rerun":
+    if name != RERUN:
         return None
     if final.spec.final.top_k > 1:
         return winner(final.spec, final.search, final.study)[0].values
     return candidates(final.search, 1)[0].values
 
 
-def _outcome(final: Final, run: Run) -> Outcome:
+def _outcome(final: Final, run: Run, name: str) -> Outcome:
     if run.kind == FINE_TUNE:
-        return fine_tune(final, run)
+        return fine_tune(final, run, name)
     return _pretrained(final, run) if run.kind == "pretrained" else _classical(final, run)
 
 

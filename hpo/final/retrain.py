@@ -19,7 +19,7 @@ from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.final.runs import FINE_TUNE, Final, Outcome, Run, find, predict
 from hpo.study.aside import written_aside
 from hpo.study.spec import StudySpec
-from hpo.training import arguments, deployed
+from hpo.training import deployed
 from hpo.training.inference import probabilities
 from hpo.training.trainer import Record, TrialEnded
 
@@ -108,7 +108,7 @@ def retrain(final: Final, seed: int | None = None) -> tuple[Candidate, FrozenTri
         made: list[FrozenTrial] = []
         for run in fine_tunes(final.spec, candidate.values):
             is_new = final.find(run) is None
-            trial = final.make(run, candidate.system, partial(fine_tune, final, run))
+            trial = final.make(run, candidate.system, partial(fine_tune, final, run, candidate.system))
             made += [trial] if trial.state == TrialState.COMPLETE else []
             if is_new and made and to_deploy(final.spec, made, final.direction, seed) is trial:
                 _keep(final, candidate, trial)
@@ -130,21 +130,25 @@ def to_deploy(spec: StudySpec, runs: list[FrozenTrial], direction: str, seed: in
     return next(run for run in runs if run.number == chosen)
 
 
-def train(final: Final, run: Run) -> Record:
-    """Train once with the run's values and seed; the model stays in `final.trainer`."""
+def train(final: Final, run: Run, system: str = "") -> Record:
+    """Train once with the run's values and seed; the model stays in `final.trainer`.
+
+    Trackers follow it where it is a run of some system, such as `recipe` or `trial #3`.
+    """
 
     def pulse(step: int, steps: int, loss: float | None) -> None:
         final.stop.check()
         if loss is not None:
             final.listener.step(step / steps, f"step {step}/{steps}  loss {loss:.3f}")
 
-    final.trainer.pulse = pulse
-    return final.trainer.run(run.values, run.seed, arguments.output_folder(final.spec, f"final-{run.seed}"))
+    final.trainer.pulse, final.trainer.notice = pulse, final.listener.notice
+    name = f"final-{system.replace(' #', '-')}-seed{run.seed}" if system else ""
+    return final.trainer.run(run.values, run.seed, name)
 
 
-def fine_tune(final: Final, run: Run) -> Outcome:
+def fine_tune(final: Final, run: Run, system: str) -> Outcome:
     """Train once, then predict."""
-    record = train(final, run)
+    record = train(final, run, system)
     model = final.trainer.settled()
     validation, test, seconds = predict(final, lambda split: answers(final, model, split))
     about = {
@@ -200,7 +204,7 @@ def _deploy(final: Final, candidate: Candidate, trial: FrozenTrial) -> None:
                 f"the weights of {candidate.system}, seed {seed} were not kept: training it once more"
             )
             try:
-                train(final, Run(**trial.user_attrs["run"]))
+                train(final, Run(**trial.user_attrs["run"]), candidate.system)
             except TrialEnded as error:
                 raise TrainingError(f"{candidate.system}, seed {seed}, trained once more: {error}") from None
             _keep(final, candidate, trial)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpo.study.spec import RERUN
+
 _LOSSES = {"log_loss"}  # not shares of anything, so their differences are no points
 
 
@@ -44,7 +46,9 @@ def of_all(found: Mapping[str, Any]) -> str:
         for each in found["systems"]
         if each["failed"]
     ]
-    return "; ".join([_against(rows), *lost])
+    rivals = [row for row in rows if row["against"] != RERUN] or rows
+    again = [f"A/A check: {row['verdict']}" for row in rows if row not in rivals]
+    return "; ".join([_against(rivals), *again, *lost])
 
 
 def _against(rows: Sequence[Mapping[str, Any]]) -> str:

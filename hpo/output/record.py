@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.data.load import TextData
 from hpo.errors import HpoError
 from hpo.final.compare import Comparison, Tell, silent, weigh
+from hpo.output import status
 from hpo.output.frame import frame
 from hpo.search.worker import texts
 from hpo.study import store
 from hpo.study.spec import StudySpec
-from hpo.training.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Record:
     def found(self) -> dict[str, Any] | None:
         """What `hpo compare --json` prints, where the winner and at least one of its runs are there."""
         return self.comparison.about() if self.comparison else None
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """What `hpo show --json` prints."""
+        return status.study(self.search)
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
@@ -113,11 +118,6 @@ class Record:
         """Where the files of its trials lie."""
         return store.artifacts(self.url, self.spec)
 
-    @property
-    def is_higher_better(self) -> bool:
-        """Whether more of the study file's objective is better."""
-        return METRICS[self.spec.objective].direction == "maximize"
-
 
 def read(spec: StudySpec, url: str, tell: Tell = silent, use: str = "report") -> Record:
     """The record of a study; where its comparison is made, the ledger has an entry of this `use`.
@@ -130,6 +130,9 @@ def read(spec: StudySpec, url: str, tell: Tell = silent, use: str = "report") ->
     if "identity" not in search.user_attrs:
         return Record(spec, url, storage, search, None, None, "the study was not made by hpo, so there are no runs")
     store.check_unchanged(search, spec)
+    if not any(trial.state == TrialState.COMPLETE for trial in search.get_trials(deepcopy=False)):
+        on = f"`{spec.command('search')}` goes on, with more --trials where its budget is spent"
+        return Record(spec, url, storage, search, companion, None, f"no trial is complete, so none is the best; {on}")
     try:
         comparison, missing = weigh(spec, url, tell, use), ""
     except HpoError as error:

@@ -49,6 +49,23 @@ def _continuing(words: list[str]) -> list[str]:
     return kept
 
 
+@contextmanager
+def calm() -> Iterator[None]:
+    """Progress of ours alone: for a while, Optuna tells no trial and transformers draws no bar of its own."""
+    import optuna
+    from transformers.utils import logging as transformers
+
+    told, drawn = optuna.logging.get_verbosity(), transformers.is_progress_bar_enabled()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(told)
+        if drawn:
+            transformers.enable_progress_bar()
+
+
 def quiet(verbose: bool) -> None:
     """Silence what the libraries underneath print and the user cannot act on, before they are imported."""
     if verbose:

@@ -1,0 +1,170 @@
+"""The first screen: did the search pay, what to use, can it be trusted; then the configuration and the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.errors import HpoError
+from hpo.final import verdict as words
+from hpo.output import best, told
+from hpo.output.record import Record
+from hpo.output.report.blocks import Answer, Block, Code, Items, Section, Table, Text, drawn
+from hpo.study.spec import RERUN
+from hpo.study.trials import reasons
+
+
+def verdict(record: Record) -> Section:
+    """The verdict in a sentence, and the three questions that a reader comes with."""
+    found = record.found
+    if found is None:
+        return Section("verdict", "The verdict", _without_verdict(record))
+    paid = Answer("Did the search pay?", _paid(found), [row["verdict"] for row in _hardest(found)])
+    return Section(
+        "verdict",
+        "The verdict",
+        [Text(_in_one_sentence(found)), paid, _to_use(record, found), _trust(found)],
+    )
+
+
+def _in_one_sentence(found: Mapping[str, Any]) -> str:
+    """The winner's score and cost, and how it stands to its baselines."""
+    winner, objective = found["systems"][0], found["objective"]
+    score, cost = told.with_spread(winner["test"][objective]), told.shown_cost(winner["cost_seconds"])
+    rows = f"{found['rows']['test']:,} test rows"
+    return f"The winner: {objective} {score} on {rows}, for {cost} of device time; {found['verdict']}."
+
+
+def configuration(record: Record) -> Section:
+    """The winner's values, ready to be copied."""
+    try:
+        blocks: list[Block] = [
+            Code("best_config.toml", best.as_toml(record), "toml"),
+            Code("The same in Python, without hpo", best.as_python(record), "python"),
+        ]
+    except HpoError as error:
+        blocks = [Text(f"There is none: {error}.")]
+    return Section("configuration", "The best configuration", blocks)
+
+
+def baselines(record: Record) -> Section:
+    """The winner against each baseline: gains with intervals, costs, and every metric."""
+    found = record.found
+    if found is None:
+        return Section("baselines", "Winner against baselines", [Text("Not compared yet; see the verdict.")])
+    rows = found["rows"]
+    about = (
+        f"{found['objective']} on {rows['test']:,} test rows; trained on {found['trained_on']} "
+        f"({rows['train']:,} train and {rows['validation']:,} validation rows)"
+    )
+    return Section(
+        "baselines",
+        "Winner against baselines",
+        [
+            Table(about[0].upper() + about[1:], told.gains(found)),
+            Text(told.reading(found["objective"])),
+            *drawn(record, "intervals", "The winner's gain over each baseline, with 95 % intervals"),
+            Items([row["verdict"] for row in found["differences"]]),
+            Table("Metrics on the test split, means over seeds", told.scores(found)),
+            Items(told.remarks(found)),
+        ],
+    )
+
+
+def _without_verdict(record: Record) -> list[Block]:
+    """What can be said before there is a comparison."""
+    endings = ", ".join(f"{count} {name}" for name, count in reasons(record.trials).items()) or "none yet"
+    known: list[Block] = [Text(f"There is no verdict yet: {record.missing}.", caution=True)]
+    if record.best is not None:
+        value = f"{record.objectives[0]} {record.best.value:.4f}"
+        known.append(
+            Text(
+                f"The best trial is #{record.best.number} with {value} on validation. It was chosen because "
+                "it is high, so expect less of it on new texts; fresh seeds and baselines tell how much less."
+            )
+        )
+    elif len(record.directions) > 1:
+        known.append(Text(f"The study has {len(record.directions)} objectives: no single trial is the best."))
+    return [*known, Text(f"Trials: {endings}.")]
+
+
+def _rivals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The winner against each baseline, the hardest first; a rerun of its own values is no rival."""
+    rows = [row for row in found["differences"] if row["against"] != RERUN]
+    return sorted(rows, key=lambda row: float(row["difference"]))
+
+
+def _hardest(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the winner must be held against: the recipe without a search, and whatever it does worst against."""
+    rows = _rivals(found)
+    recipe = [row for row in rows if row["against"] == "recipe"]
+    return recipe + [row for row in rows[:1] if row not in recipe]
+
+
+def _paid(found: Mapping[str, Any]) -> str:
+    """Whether the search was worth its time: a gain over what one would have had without it."""
+    rows = _hardest(found)
+    if not rows:
+        return "Not known: no baseline was run."
+    worst = min(rows, key=lambda row: float(row["difference"]))
+    if worst["outcome"] == "worse":
+        return f"No: {worst['against']} is better."
+    recipe = next((row for row in rows if row["against"] == "recipe"), worst)
+    if recipe["same_runs"]:
+        return f"It found {recipe['against']} itself: the values were known before it."
+    if recipe["outcome"] == "none":
+        return f"Not that one could tell: no significant gain over {recipe['against']}."
+    if worst["outcome"] == "none":
+        return f"Not that one could tell: no significant gain over {worst['against']}."
+    gain = words.amount(recipe["difference"], found["objective"])
+    others = len(_rivals(found)) - 1
+    return f"Yes: better than {recipe['against']} by {gain}" + (f", and than {others} more." if others else ".")
+
+
+def _to_use(record: Record, found: Mapping[str, Any]) -> Answer:
+    """The winner, unless something is better, or as good and cheaper."""
+    spec, systems = record.spec, {system["system"]: system for system in found["systems"]}
+    rows = _rivals(found)
+    worse = [row["against"] for row in rows if row["outcome"] == "worse"]
+    even = [row["against"] for row in rows if row["outcome"] == "none" and not row["same_runs"]]
+    even.sort(key=lambda name: float(systems[name]["cost_seconds"]))
+    cost = told.shown_cost(systems["winner"]["cost_seconds"])
+    score = told.with_spread(systems["winner"]["test"][found["objective"]])
+    behind = [f"the winner: trial #{found['winner']['trial']}, {found['objective']} {score} on test, cost {cost}"]
+    behind += [_other(systems[name], found["objective"]) for name in (worse[:1] or even[:1])]
+    if (spec.model_folder / "recipe.json").is_file():
+        behind.append(f"its model: `{spec.model_folder}`; try `{spec.command('predict', 'a text')}`")
+    if worse:
+        return Answer("What do I use?", f"{worse[0]}, which is better.", behind)
+    if even:
+        return Answer("What do I use?", f"The winner, or {even[0]}: no difference was found.", behind)
+    return Answer("What do I use?", "The winner.", behind)
+
+
+def _other(system: Mapping[str, Any], objective: str) -> str:
+    score, cost = told.with_spread(system["test"][objective]), told.shown_cost(system["cost_seconds"])
+    return f"{system['system']}: {objective} {score} on test, cost {cost}"
+
+
+def _trust(found: Mapping[str, Any]) -> Answer:
+    """What the figures rest on, and what stands against them."""
+    seeds = len(found["systems"][0]["runs"])
+    against = []
+    if seeds < 3:
+        against.append("too few seeds to know how much they scatter")
+    if found["missing"] or found["failed"]:
+        against.append("baselines are missing")
+    if found["search"]["finished"] < found["search"]["wanted"]:
+        against.append("the search is not finished")
+    if any(system["failed"] for system in found["systems"]):
+        against.append("some runs failed")
+    answer = "With care: " + ", ".join(against) + "." if against else "Yes, as far as its intervals go."
+    fresh = f"{seeds} fresh seeds" if seeds > 1 else "1 fresh seed"
+    rows = f"{found['rows']['test']:,} test rows that nothing was chosen on"
+    rests = f"{fresh}, {rows}, {len(found['differences'])} baselines on the same rows"
+    return Answer("Can I trust it?", answer, [rests, *told.optimism(found), _uses(found)])
+
+
+def _uses(found: Mapping[str, Any]) -> str:
+    uses = found["test_uses"]
+    return f"the test split was used {uses['count']} times, each with an entry in the ledger"
