@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pandas
 from numpy.typing import NDArray
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import DataError, StudyError
@@ -201,12 +202,15 @@ def compare(spec: StudySpec, url: str, tell: Tell = silent) -> dict[str, Any]:
     return weigh(spec, url, tell).about()
 
 
-def weigh(spec: StudySpec, url: str, tell: Tell = silent, use: str = "compare") -> Comparison:
+def weigh(
+    spec: StudySpec, url: str, tell: Tell = silent, use: str = "compare", storage: BaseStorage | None = None
+) -> Comparison:
     """The winner of a study and its baselines, ready to be compared; the ledger has an entry of it, as this `use`.
 
-    Raises StudyError where the winner's runs are not there, or there is no test split, or its predictions are gone.
+    `storage` is the store at the URL, where it is open already. Raises StudyError where the winner's runs are not
+    there, or there is no test split, or its predictions are gone.
     """
-    storage = store.open_storage(url, create=False)
+    storage = storage or store.open_storage(url, create=False)
     search = store.find_study(storage, spec.name)
     companion = store.find_study(storage, store.final_name(spec.name))
     for study, verb in ((search, "search"), (companion, "retrain")):

@@ -61,11 +61,11 @@ def entries(study: optuna.Study) -> list[dict[str, Any]]:
 def elsewhere(study: optuna.Study, fingerprint: str) -> dict[str, int]:
     """Other studies of the same store that used the same test rows -> how often."""
     found = {}
-    for summary in optuna.get_all_study_summaries(study._storage, include_best_trial=False):
-        uses = [value for key, value in summary.user_attrs.items() if key.startswith(_ENTRY)]
+    for other in study._storage.get_all_studies():  # Optuna's public summaries would read every trial of the store
+        uses = [value for key, value in other.user_attrs.items() if key.startswith(_ENTRY)]
         count = sum(entry["test"] == fingerprint for entry in uses)
-        if count and summary.study_name != study.study_name:
-            found[summary.study_name] = count
+        if count and other.study_name != study.study_name:
+            found[other.study_name] = count
     return found
 
 

@@ -51,9 +51,11 @@ def candidates(search: optuna.Study, count: int) -> list[Candidate]:
     sign = -1 if search.direction.name == "MAXIMIZE" else 1
     found: list[Candidate] = []
     for trial in sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number)):
+        if len(found) == count:
+            break
         if all(trial.params != other.values for other in found):
             found.append(Candidate(trial.number, trial.params, float(trial.value or 0.0)))
-    return found[:count]
+    return found
 
 
 def fine_tunes(spec: StudySpec, values: Mapping[str, Any]) -> list[Run]:
