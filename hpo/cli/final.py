@@ -108,6 +108,6 @@ def run(
         record = own.record(screen.step, "compare")
         if record.found:
             comparison.print_comparison(record.found)
-        tables.print_written(report.write(record, own.spec.folder))
+        typer.echo(f"report: {report.write(record, own.spec.folder)}")
     if failed:
         raise failed

@@ -22,7 +22,7 @@ from hpo.study import store
 from hpo.study.spec import StudySpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """One study as its store has it, with its comparison where there can be one."""
 
@@ -64,7 +64,7 @@ class Record:
         """The trials as a table; see `frame`."""
         return frame(self.trials, self.objectives)
 
-    @property
+    @cached_property
     def is_ours(self) -> bool:
         """Whether hpo made the study; of another, only what Optuna itself stores is known."""
         return "spec" in self.search.user_attrs
@@ -134,7 +134,7 @@ def read(spec: StudySpec, url: str, tell: Tell = silent, use: str = "report") ->
         on = f"`{spec.command('search')}` goes on, with more --trials where its budget is spent"
         return Record(spec, url, storage, search, companion, None, f"no trial is complete, so none is the best; {on}")
     try:
-        comparison, missing = weigh(spec, url, tell, use), ""
+        comparison, missing = weigh(spec, url, tell, use, storage), ""
     except HpoError as error:
         comparison, missing = None, str(error)
     return Record(spec, url, storage, search, companion, comparison, missing)

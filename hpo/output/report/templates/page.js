@@ -6,8 +6,9 @@ const drawing = (plot) => plot.querySelector(".drawing");
 function coloured(layout) {
   const style = getComputedStyle(document.documentElement);
   const of = (name) => style.getPropertyValue(name).trim();
+  const dragmode = matchMedia("(pointer: fine)").matches ? "zoom" : false; // a finger scrolls the page
   const hover = { bgcolor: of("--shade"), bordercolor: of("--line"), font: { color: of("--ink") } };
-  return { ...layout, font: { ...layout.font, color: of("--ink") }, hoverlabel: { ...layout.hoverlabel, ...hover } };
+  return { ...layout, dragmode, font: { ...layout.font, color: of("--ink") }, hoverlabel: { ...layout.hoverlabel, ...hover } };
 }
 
 function draw(plot) {
