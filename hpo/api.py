@@ -102,7 +102,8 @@ class Study:
 
     def record(self, tell: Tell | None = None, use: str = "report") -> Record:
         """Everything that the store holds of the study; the test split's ledger has an entry of this `use`."""
-        from hpo.output.record import read, silent
+        from hpo.final.compare import silent
+        from hpo.output.record import read
 
         return read(self.spec, self.url, tell or silent, use)
 

@@ -54,13 +54,14 @@ def errors(record: Record) -> Section:
 def texts(record: Record) -> Section:
     """The texts that the winner gets most confidently wrong, and where it and the best baseline disagree."""
     title = "Texts to read"
-    if record.comparison is None or record.found is None:
+    comparison = record.comparison
+    if comparison is None or record.found is None:
         return Section("texts", title, [_not_yet()])
     if record.data is None or record.data.test is None:
         return Section("texts", title, [Text(f"The texts cannot be shown: {record.data_missing}.")])
     split, labels = record.data.test, list(record.data.label_names)
-    ours, *others = record.comparison.systems
-    table = record.comparison.deployed(ours)
+    ours, *others = comparison.systems
+    table = comparison.deployed(ours)
     wrong = table[table["label"] != table["predicted"]]
     sure = wrong.assign(sure=_confidence(wrong)).sort_values("sure", ascending=False)
     count = f"{len(wrong):,} of {len(table):,} test texts are labelled wrongly by the model that is deployed."
@@ -73,8 +74,8 @@ def texts(record: Record) -> Section:
     rivals = [each for each in others if each.name != RERUN and each.runs != ours.runs]
     if rivals:
         scores = {each["system"]: each["test"][record.spec.objective]["mean"] for each in record.found["systems"]}
-        rival = max(rivals, key=lambda each: record.comparison.sign * scores[each.name])
-        blocks += _disagreements(split, labels, table, (rival.name, record.comparison.deployed(rival)))
+        rival = max(rivals, key=lambda each: comparison.sign * scores[each.name])
+        blocks += _disagreements(split, labels, table, (rival.name, comparison.deployed(rival)))
     return Section("texts", title, blocks)
 
 

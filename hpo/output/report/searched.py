@@ -35,7 +35,8 @@ def hyperparameters(record: Record) -> Section:
         blocks.append(Text(warning, caution=True))
     if shares := importance(record):
         rows = [[name, f"{share:.3f}"] for name, share in shares.items()]
-        blocks.append(Table("Importance by PED-ANOVA, as shares; pruned trials count as well, unlike in optuna-dashboard", told.Rows(["", "importance"], rows)))
+        caption = "Importance by PED-ANOVA, as shares; pruned trials count too, unlike in optuna-dashboard"
+        blocks.append(Table(caption, told.Rows(["", "importance"], rows)))
     blocks += drawn(record, "importances", "Importance of each hyperparameter")
     blocks += drawn(record, "slices", "Value over each hyperparameter")
     blocks += drawn(record, "parallel", "Trials as lines through their values")
