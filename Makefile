@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench readme clean
+.PHONY: demo test lint bench readme pictures clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/hpo run studies/quickstart.toml
@@ -19,6 +19,9 @@ lint: $(VENV)/test.ready
 readme: $(VENV)/test.ready
 	$(BIN)/python -m tests.test_readme
 
+pictures: $(VENV)/test.ready demo
+	$(BIN)/python -m docs.pictures
+
 bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.memory
 
@@ -28,7 +31,7 @@ clean:
 $(VENV)/demo.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dashboard]'
 	touch $@
 
 $(VENV)/test.ready: $(VENV)/demo.ready

@@ -6,6 +6,7 @@ HpoError
 ├── ModelError      the checkpoint or its tokenizer cannot be loaded or does not fit
 ├── StoreError      the study store cannot be opened or written
 ├── StudyError      the study in the store does not agree with what is asked of it
+├── HubError        the hub cannot be reached, or refuses
 └── TrainingError   trials end in ways that the values do not explain
 
 The message says where, what, and what to do, on one line. The shell prints it and exits with 2.
@@ -45,6 +46,10 @@ class StoreError(HpoError):
 
 class StudyError(HpoError):
     """The stored study and the request do not agree."""
+
+
+class HubError(HpoError):
+    """The hub cannot be reached, does not know the user, or does not take what is sent."""
 
 
 class TrainingError(HpoError):

@@ -23,9 +23,11 @@ def shell(*words: str, folder: Path | None = None) -> subprocess.CompletedProces
 
 def test_version_and_help() -> None:
     assert CliRunner().invoke(app, ["--version"]).output == f"hpo {__version__}\n"
-    for verb in ("init", "search", "retrain", "baseline", "compare", "run", "predict", "show"):
+    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert {"init", "search", "run", "report", "dashboard", "export", "reproduce"} <= set(verbs)
+    for verb in verbs:
         said = CliRunner().invoke(app, [verb, "--help"]).output
-        assert "Example: hpo" in said
+        assert f"Example: hpo {verb}" in said
 
 
 def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
@@ -75,6 +77,8 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
         all(f"\n{name} " in table for name in ("winner", "majority", "nb-svm", "pretrained")) and "points" not in table
     )
     assert max(map(len, table.partition("the search promised")[0].splitlines()[1:])) <= 80
+    assert done.stdout.endswith("report: four/report.html\n")
+    assert {"report.html", "report.md", "best_config.toml"} <= {each.name for each in (tmp_path / "four").iterdir()}
     again = shell("run", "four.toml", folder=tmp_path)
     assert again.stderr.count("(made before)") == 5 and again.returncode == 0
     found = json.loads(shell("compare", "four.toml", "--json", folder=tmp_path).stdout)
@@ -107,6 +111,12 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
         (["baseline", "small.toml", "nbsvm"], "baseline 'nbsvm' is unknown; did you mean nb-svm?"),
         (["baseline", "small.toml", "recipe"], "the search space names no known_good start"),
         (["compare", "small.toml"], "no store at"),
+        (["report", "small.toml"], "no store at"),
+        (["export", "small.toml"], "no store at"),
+        (["export", "small.toml", "--format", "pickle"], "--format 'pickle' is unknown; "),
+        (["dashboard", "small.toml"], "no store at"),
+        (["dashboard", "small.toml", "--host", "0.0.0.0"], "--read-only"),
+        (["reproduce", "small.zip"], "small.zip"),
         (["run", "small.toml", "--set", "final.baselines=['all']"], "final.baselines has 'all'"),
         (["run", "small.toml", "--set", "final.seeds=[1,1]"], "final seeds names a seed twice"),
         (["retrain", "small.toml", "--set", "final={top_k=2, train_on='train+validation'}"], "top_k above 1"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo.cli import app
+from hpo.output.export import FORMATS
 from hpo.search.pruners import PRUNERS
 from hpo.search.samplers import SAMPLERS
 from hpo.study.reference import reference
@@ -36,6 +38,20 @@ def test_every_entry_of_a_table_is_named() -> None:
     missing = [name for name in [*SAMPLERS, *PRUNERS, *SEARCHABLE] if name not in text]
     missing += [name for name in METRICS if name not in text and name.rpartition("_")[0] not in text]
     assert not missing
+
+
+def test_every_command_has_an_example() -> None:
+    text = README.read_text(encoding="utf8")
+    for command in app.registered_commands:
+        assert command.callback and f"| `hpo {command.callback.__name__} " in text
+    for name in FORMATS:
+        assert name in text or name.removeprefix("best-config") in text
+
+
+def test_its_pictures_are_there_and_small() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\((\S+)\)", README.read_text(encoding="utf8"))
+    assert len(pictures) == 2
+    assert all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda file: file.stem)

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Overrides
-from hpo.terminal.session import quiet
+from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, opened
+from hpo.errors import HubError
+from hpo.terminal.session import quiet, stoppable
 
 
 def predict(
@@ -53,3 +54,80 @@ def predict(
         raise typer.Exit(130) from None
     except BrokenPipeError:  # who reads has had enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def export(
+    study: StudyFile,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="best-config (TOML; -json, -yaml, -python), trials-csv, trials-parquet, model-card, model, bundle.",
+            show_default="best-config, and model with --push-to-hub",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Where to write; by default below export/ in the study's folder."),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make this repository of the model on the Hugging Face hub.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see that repository.")] = False,
+    storage: Storage = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write what a study has found, to be taken along: the best configuration, trials, model with card, bundle.
+
+    Example: hpo export studies/imdb.toml --format model --output imdb-model
+    """
+    own = opened(study, set_, storage, verbose)
+    from hpo.output import export as formats
+    from hpo.output import hub
+    from hpo.terminal import progress
+
+    name = format_ or ("model" if push_to_hub else "best-config")
+    formats.check(name, push_to_hub is not None)
+    if push_to_hub is not None:
+        hub.check(push_to_hub)
+    elif public:
+        raise HubError("--public is about --push-to-hub NAME, which is not given")
+    with stoppable(progress.RunProgress("reading the store")) as screen:
+        path = formats.export(own.record(screen.step, "export"), name, output)
+        if push_to_hub is not None:
+            screen.head(f"sending {path} to {push_to_hub}")
+            typer.echo(hub.push(path, push_to_hub, public))
+    typer.echo(path)
+
+
+def reproduce(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The zip that hpo export --format bundle made.")],
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Runs, with seeds from 0 on; by default the study's own.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to work; by default NAME-reproduced, here.")
+    ] = None,
+    set_: Overrides = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a bundle's best values anew on the same data, and say whether the score lies within the seed spread.
+
+    Example: hpo reproduce imdb.bundle.zip --set data.source=path/to/imdb
+    """
+    quiet(verbose)
+    from hpo.output.reproduce import reproduce as make_again
+    from hpo.terminal import progress
+
+    with stoppable(progress.RunProgress()) as screen:
+        found = make_again(bundle, tuple(set_ or []), seeds, output, screen)
+    if as_json:
+        typer.echo(json.dumps(found.about(), indent=2))
+    else:
+        for sentence in found.sentences():
+            typer.echo(sentence)
+    if not found.reproduced:
+        raise typer.Exit(1)
