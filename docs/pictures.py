@@ -13,6 +13,7 @@ STUDY = HERE.parent / "studies" / "quickstart.toml"
 
 
 def main() -> None:
+    """Take both pictures, of what make demo has left."""
     page = STUDY.parent / "quickstart" / "report.html"
     if not page.exists():
         sys.exit("there is no report yet; make demo writes it")

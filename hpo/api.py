@@ -40,8 +40,9 @@ class Study:
 
     def __init__(self, file: str | Path, *overrides: str, storage: str | None = None) -> None:
         self.spec = load(file, overrides)
-        self.storage = storage
         self.url = store.url_of(self.spec, storage)
+        is_named = storage is not None or len(self.spec.told_overrides) < len(overrides)
+        self.storage = self.url if is_named else None  # what a command must name
 
     def __repr__(self) -> str:
         return f"Study({str(self.spec.file)!r}): {self.spec.name}, {self.spec.objective}"
@@ -113,6 +114,16 @@ class Study:
         from hpo.output.frame import frame
 
         return frame(store.stored(self.spec, self.url).get_trials(deepcopy=False))
+
+    def export(
+        self, what: str = "best-config", target: Path | None = None, *, listener: RunListener | None = None
+    ) -> Path:
+        """What one of `hpo.output.export.FORMATS` was written to, a file or a folder; by default in the study's own."""
+        from hpo.output.export import check, export
+
+        check(what, push=False)
+        with _heard(listener, lambda: RunProgress("reading the store")) as hearing:
+            return export(self.record(hearing.step, "export"), what, target)
 
     def status(self) -> dict[str, Any]:
         """Where the study stands: what `hpo show --json` prints."""

@@ -51,7 +51,8 @@ def baseline(
     from hpo.terminal import progress, tables
 
     with stoppable(progress.RunProgress()) as screen:
-        own.baselines(*(names or []), listener=screen)
+        made = own.baselines(*(names or []), listener=screen)
+    tables.print_baselines(own.spec, made)
     tables.print_next(own.command("compare"))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hpo.cli.options import Json, MaybeStudy, Overrides, Storage, StudyFile, opened, store_folder
+from hpo.cli.options import Json, MaybeStudy, Overrides, Storage, StudyFile, Verbose, opened, store_folder
 from hpo.terminal.session import quiet, stoppable
 
 
@@ -52,8 +55,51 @@ def report(
     Example: hpo report studies/imdb.toml
     """
     own = opened(study, set_, storage)
-    from hpo.terminal import progress, tables
+    from hpo.terminal import progress
 
     with stoppable(progress.RunProgress("comparing")) as screen:
         page = own.report(output, listener=screen)
-    tables.print_written(page)
+    typer.echo(f"report: {page}")
+
+
+def dashboard(
+    study: MaybeStudy = None,
+    host: Annotated[
+        str, typer.Option(help="Address to serve at; one that others reach needs --read-only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; where it is taken, a free one.")] = 8080,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show a copy, in which nothing can be changed.")
+    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    storage: Storage = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show the store in optuna-dashboard, with the verdict, notes, plots and files beside trials, until Ctrl-C.
+
+    Example: hpo dashboard studies/imdb.toml
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        own = opened(study, set_, storage, verbose) if study else None
+        quiet(verbose)
+        if not verbose:
+            for name in ("optuna_dashboard", "hpo.output.dashboard"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        from hpo.output import dashboard as served
+        from hpo.study import store
+
+        url = own.url if own else storage or store.default_url(store_folder())
+        with served.opened(url, own.spec if own else None, host, port, read_only) as page:
+            typer.echo(f"{'a copy of the store' if page.is_copy else 'the store'}: {page.url}")
+            if own:
+                typer.echo(f"the verdict: {page.url}/note")
+            if page.port != port != 0:
+                typer.echo(f"note: port {port} is taken, so this is port {page.port}", err=True)
+            typer.echo("Ctrl-C ends it", err=True)
+            if not no_browser and sys.stdout.isatty():
+                page.show()
+            page.wait()
+    except KeyboardInterrupt:
+        return  # the user has seen enough

@@ -95,7 +95,7 @@ def export(
     elif public:
         raise HubError("--public is about --push-to-hub NAME, which is not given")
     with stoppable(progress.RunProgress("reading the store")) as screen:
-        path = formats.export(own.record(screen.step, "export"), name, output)
+        path = own.export(name, output, listener=screen)
         if push_to_hub is not None:
             screen.head(f"sending {path} to {push_to_hub}")
             typer.echo(hub.push(path, push_to_hub, public))

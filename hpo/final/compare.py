@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import DataError, StudyError
-from hpo.final import ledger, statistics, verdict
+from hpo.final import ledger, scores, statistics, verdict
 from hpo.final.baselines import BASELINES, names_of
 from hpo.final.retrain import Candidate, candidates, fine_tunes, to_deploy, winner
 from hpo.final.runs import find, predictions
@@ -155,8 +155,8 @@ class Comparison:
         seen = self.spec.final.train_on != "train"
         promised = candidates(self.search, 1)[0].value  # the highest, whichever of the k best won
         kept = {
-            "validation": None if seen else _spread(fresh),
-            "test": _spread([run.user_attrs["test"]["metrics"][objective] for run in runs]),
+            "validation": None if seen else scores.spread(fresh),
+            "test": scores.spread([run.user_attrs["test"]["metrics"][objective] for run in runs]),
         }
         lost = {split: None if held is None else self.sign * (promised - held["mean"]) for split, held in kept.items()}
         return {"search": promised, "chosen_among": self.spec.final.top_k, **kept, "optimism": lost}
@@ -272,14 +272,10 @@ def _uses(companion: optuna.Study) -> dict[str, Any]:
     }
 
 
-def _over_seeds(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+def _over_seeds(measured: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     """Metric -> mean and spread over the runs, for what every run has."""
-    shared = [name for name in scores[0] if all(name in each for each in scores)]
-    return {name: _spread([float(each[name]) for each in scores]) for name in shared}
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "values": list(values)}
+    shared = [name for name in measured[0] if all(name in each for each in measured)]
+    return {name: scores.spread([float(each[name]) for each in measured]) for name in shared}
 
 
 def _labels(table: pandas.DataFrame) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ def scores(references: Array, probabilities: Array, label_names: Sequence[str]) 
         },
         "confusion": sk.confusion_matrix(references, predicted, labels=places).tolist(),
     }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Scores of several runs with their mean and standard deviation, which a single run has none of."""
+    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None, "values": list(values)}
 
 
 def normalised(probabilities: Array) -> Array:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from statistics import mean, stdev
 from typing import Any
 
 import tomli_w
@@ -18,6 +17,7 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import HpoError, ModelError, StudyError
 from hpo.final.retrain import to_deploy, winner
+from hpo.final.scores import spread
 from hpo.output.record import Record
 from hpo.output.told import with_spread
 from hpo.search.budget import finished
@@ -85,14 +85,10 @@ class Best:
         runs = [run for run in self.runs if split in run.user_attrs]
         if seen or not runs:
             return None
-        scores = [run.user_attrs[split]["metrics"].get(self.record.spec.objective) for run in runs]
-        return spread(scores, [run.user_attrs["seed"] for run in runs]) if None not in scores else None
-
-
-def spread(scores: Sequence[float], seeds: Sequence[int]) -> dict[str, Any]:
-    """Scores of runs with their mean and standard deviation, none for a single run, and their seeds."""
-    sd = stdev(scores) if len(scores) > 1 else None
-    return {"mean": mean(scores), "sd": sd, "values": list(scores), "seeds": list(seeds)}
+        values = [run.user_attrs[split]["metrics"].get(self.record.spec.objective) for run in runs]
+        if None in values:
+            return None
+        return {**spread(values), "seeds": [run.user_attrs["seed"] for run in runs]}
 
 
 def find(record: Record) -> Best:

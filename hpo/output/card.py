@@ -16,7 +16,7 @@ from hpo.output.best import Best
 from hpo.output.record import Record
 from hpo.output.report.blocks import Block, Code, Items, Section, Table, Text
 from hpo.output.report.judged import MOST_CLASSES
-from hpo.study.space import Parameter
+from hpo.study.provenance import shown_commit
 from hpo.study.spec import Named, StudySpec
 from hpo.study.trials import reasons, wall
 from hpo.training import deployed
@@ -175,7 +175,7 @@ def _search(record: Record) -> Section:
         ["seed of the search", str(search.seed)],
         ["seeds of the fresh runs", ", ".join(map(str, spec.final.seed_list))],
     ]
-    axes = [[name, _shown_axis(axis)] for name, axis in spec.space.parameters.items()]
+    axes = [[name, axis.shown] for name, axis in spec.space.parameters.items()]
     return Section(
         "search",
         "The search",
@@ -189,15 +189,13 @@ def _search(record: Record) -> Section:
 def _origin(record: Record, run: FrozenTrial) -> Section:
     """Data, versions, device and code."""
     known, made = record.search.user_attrs["data"], run.user_attrs["provenance"]
-    git = made["git"] or {}
-    commit = git.get("commit", "no repository") + (" with uncommitted changes" if git.get("dirty") else "")
     facts = [
         ["data", shown_source(record.spec)],
         ["rows", ", ".join(f"{count:,} {split}" for split, count in known["rows"].items())],
         ["trained on", record.spec.final.train_on],
         ["fingerprint of the data", known["fingerprint"]],
         ["hash of the study", made["spec_hash"]],
-        ["git", commit],
+        ["git", shown_commit(made["git"])],
         ["device", made["device"]],
         ["versions", told.shown_values(made["versions"])],
     ]
@@ -266,9 +264,3 @@ def without_folders(text: str) -> str:
 def _shown_component(component: Named) -> str:
     options = told.shown_values(component.options)
     return f"{component} ({options})" if options else str(component)
-
-
-def _shown_axis(axis: Parameter) -> str:
-    if axis.choices is not None:
-        return ", ".join(map(str, axis.choices))
-    return f"{axis.low} to {axis.high}" + ", log" * axis.log + (f", step {axis.step}" if axis.step else "")

@@ -31,8 +31,30 @@ class Record:
     storage: BaseStorage
     search: optuna.Study
     companion: optuna.Study | None  # of the final runs
-    comparison: Comparison | None
-    missing: str  # why there is no comparison, and what to type; empty where there is one
+    tell: Tell = silent
+    use: str = "report"  # for which the test split is looked at, as its ledger has it
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The winner and its baselines, where there can be a comparison; the test split counts as used from here on."""
+        return self._weighed[0]
+
+    @property
+    def missing(self) -> str:
+        """Why there is no comparison, and what to type; empty where there is one."""
+        return self._weighed[1]
+
+    @cached_property
+    def _weighed(self) -> tuple[Comparison | None, str]:
+        if not self.is_ours:
+            return None, "the study was not made by hpo, so there are no runs"
+        if not self.complete:
+            on = f"`{self.spec.command('search')}` goes on, with more --trials where its budget is spent"
+            return None, f"no trial is complete, so none is the best; {on}"
+        try:
+            return weigh(self.spec, self.url, self.tell, self.use, self.storage), ""
+        except HpoError as error:
+            return None, str(error)
 
     @cached_property
     def found(self) -> dict[str, Any] | None:
@@ -120,21 +142,12 @@ class Record:
 
 
 def read(spec: StudySpec, url: str, tell: Tell = silent, use: str = "report") -> Record:
-    """The record of a study; where its comparison is made, the ledger has an entry of this `use`.
+    """The record of a study; where its comparison is asked for, the ledger has an entry of this `use`.
 
     Raises StoreError and StudyError: no store, no such study in it, or one that was made from another study file.
     """
     search = store.stored(spec, url)
-    storage = search._storage
-    companion = store.find_study(storage, store.final_name(spec.name))
-    if "identity" not in search.user_attrs:
-        return Record(spec, url, storage, search, None, None, "the study was not made by hpo, so there are no runs")
-    store.check_unchanged(search, spec)
-    if not any(trial.state == TrialState.COMPLETE for trial in search.get_trials(deepcopy=False)):
-        on = f"`{spec.command('search')}` goes on, with more --trials where its budget is spent"
-        return Record(spec, url, storage, search, companion, None, f"no trial is complete, so none is the best; {on}")
-    try:
-        comparison, missing = weigh(spec, url, tell, use, storage), ""
-    except HpoError as error:
-        comparison, missing = None, str(error)
-    return Record(spec, url, storage, search, companion, comparison, missing)
+    if "identity" in search.user_attrs:
+        store.check_unchanged(search, spec)
+    companion = store.find_study(search._storage, store.final_name(spec.name))
+    return Record(spec, url, search._storage, search, companion, tell, use)

@@ -20,8 +20,8 @@ from hpo.errors import DataError, ModelError, SpecError, StudyError, TrainingErr
 from hpo.final import runs
 from hpo.final.listener import RunListener
 from hpo.final.retrain import fine_tune, fine_tunes
+from hpo.final.scores import spread
 from hpo.output import told
-from hpo.output.best import spread
 from hpo.output.bundle import Bundle, Original, Scores, digests, read, splits
 from hpo.search import worker
 from hpo.study import provenance, store
@@ -132,7 +132,7 @@ def judge(name: str, before: Original, made: Sequence[FrozenTrial]) -> Reproduct
             "--set data.test=PATH names it"
         )
     scores = [float(run.user_attrs[split]["metrics"][before.objective]) for run in complete]
-    again = spread(scores, [run.user_attrs["seed"] for run in complete])
+    again = {**spread(scores), "seeds": [run.user_attrs["seed"] for run in complete]}
     there, here = dict(zip(held.seeds, held.values, strict=True)), dict(zip(again["seeds"], scores, strict=True))
     shared = sorted(there.keys() & here.keys())
     same = [seed for seed in shared if there[seed] == here[seed]]
@@ -157,7 +157,7 @@ def interval(before: Scores, again: Sequence[float]) -> tuple[float, float] | tu
     shows = before.values if len(before.values) > 1 else list(again)
     if len(shows) < 2:
         return None, None
-    sd = spread(shows, [])["sd"]
+    sd = spread(shows)["sd"]
     half = stats.t.isf((1 - CONFIDENCE) / 2, len(shows) - 1) * sd * (1 / len(before.values) + 1 / len(again)) ** 0.5
     return float(before.mean - half), float(before.mean + half)
 

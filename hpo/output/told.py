@@ -128,6 +128,11 @@ def shown_cost(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else shown_time(seconds)
 
 
+def shown_speed(texts: float) -> str:
+    """Texts a second, up to what anybody could tell apart."""
+    return f"{min(texts, 999_999):,.0f}"
+
+
 def _gain(system: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     score = system["test"][found["objective"]]
     row = next((each for each in found["differences"] if each["against"] == system["system"]), None)
@@ -136,5 +141,5 @@ def _gain(system: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         p = f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "<.001"
         gain = [verdict.shown(row["difference"], found["objective"]), interval(row, found["objective"]), p]
     spread = "" if score["sd"] is None else f"{score['sd']:.4f}"
-    speed = f"{min(system['texts_per_second'], 999_999):,.0f}"
-    return [system["system"], f"{score['mean']:.4f}", spread, *gain, shown_cost(system["cost_seconds"]), speed]
+    costs = [shown_cost(system["cost_seconds"]), shown_speed(system["texts_per_second"])]
+    return [system["system"], f"{score['mean']:.4f}", spread, *gain, *costs]

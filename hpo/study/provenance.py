@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit.strip(), "dirty": bool((_git(folder, "status", "--porcelain") or "").strip())}
 
 
+def shown_commit(git: Mapping[str, Any] | None) -> str:
+    """What `git_state` found, in words."""
+    if git is None:
+        return "no repository"
+    return str(git["commit"]) + (" with uncommitted changes" if git["dirty"] else "")
+
+
 def device() -> str:
     """The accelerator that training runs on, or the processor and its number of threads."""
     import torch
@@ -49,7 +57,7 @@ def provenance(spec: StudySpec, data: dict[str, Any]) -> dict[str, Any]:
     """What is stored with a study: hash and overrides of its file, data, code, versions, device and seed."""
     return {
         "spec_hash": spec.hash(),
-        "overrides": list(spec.overrides),
+        "overrides": spec.told_overrides,
         "data": data,
         "git": git_state(spec.file.parent),
         "versions": versions(),

@@ -45,6 +45,13 @@ class Parameter(BaseModel):
         return self
 
     @property
+    def shown(self) -> str:
+        """The axis as a person reads it: `1e-06 to 0.001, log`, or its choices."""
+        if self.choices is not None:
+            return ", ".join(map(str, self.choices))
+        return f"{self.low} to {self.high}" + ", log" * self.log + (f", step {self.step}" if self.step else "")
+
+    @property
     def is_integer(self) -> bool:
         """Both ends are integers: only integers are drawn."""
         return isinstance(self.low, int) and isinstance(self.high, int)

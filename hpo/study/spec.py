@@ -189,9 +189,14 @@ class StudySpec(Strict):
         """Where the winner's model lies."""
         return self.folder / "model"
 
+    @property
+    def told_overrides(self) -> list[str]:
+        """The overrides that may be told: a storage URL may hold a password."""
+        return [each for each in self.overrides if not each.startswith("storage=")]
+
     def command(self, verb: str, *more: str) -> str:
-        """What to type for this very study: overrides belong to it, the budget does not."""
-        kept = [each for each in self.overrides if not each.startswith(_BUDGET)]
+        """What to type for this very study: overrides belong to it, the budget and the storage do not."""
+        kept = [each for each in self.told_overrides if not each.startswith(_BUDGET)]
         return shlex.join(["hpo", verb, str(self.file), *(word for each in kept for word in ("--set", each)), *more])
 
     def error(self, key: str, problem: str) -> SpecError:

@@ -119,10 +119,11 @@ def _relational(url: str) -> BaseStorage:
     import optuna
     import sqlalchemy.event
     import sqlalchemy.exc
-    from optuna.storages import RDBStorage
 
-    class Storage(RDBStorage):
-        """RDBStorage whose heartbeat thread survives a database that is busy for a while."""
+    from hpo.study.quick import QuickStorage
+
+    class Storage(QuickStorage):
+        """Storage whose heartbeat thread survives a database that is busy for a while."""
 
         def record_heartbeat(self, trial_id: int) -> None:
             # One sign of life may be missed; the thread, which Optuna does not guard, lives to send the next.

@@ -94,7 +94,7 @@ def searched(spec: StudySpec, trials: list[FrozenTrial], ours: bool = True, dire
     if ours:
         study.set_user_attr("spec", spec.resolved())
     study.add_trials(trials)
-    return Record(spec, "", study._storage, study, None, None, "")
+    return Record(spec, "", study._storage, study, None)
 
 
 def compared(spec: StudySpec, systems: dict[str, list[Any]], labels: Any, names: list[str]) -> Record:
@@ -111,7 +111,9 @@ def compared(spec: StudySpec, systems: dict[str, list[Any]], labels: Any, names:
     ledger.record(companion, spec, "compare", "0123456789abcdef")
     best = candidates(record.search, 1)[0]
     comparison = Comparison(spec, record.search, companion, best, made, [], {}, silent)
-    return Record(spec, "", record.storage, record.search, companion, comparison, "")
+    compared = Record(spec, "", record.storage, record.search, companion)
+    vars(compared)["_weighed"] = comparison, ""  # in place of what the store would say
+    return compared
 
 
 def _table(shares: Any, labels: Any) -> pandas.DataFrame:

@@ -338,7 +338,7 @@ def test_a_study_of_plain_optuna_is_drawn(tmp_path: Path) -> None:
     study = optuna.create_study(study_name="plain", sampler=optuna.samplers.RandomSampler(0))
     study.optimize(objective, n_trials=30)
     study.enqueue_trial({"size <b>": 0.5})
-    record = Record(spec_of(tmp_path), "", study._storage, study, None, None, "")
+    record = Record(spec_of(tmp_path), "", study._storage, study, None)
     drawn = {name for name in SEARCH if FIGURES[name](record)}
     assert drawn == set(SEARCH) - {"pareto"}
     assert all(alt(name, record) for name in drawn)

@@ -11,6 +11,7 @@ from hpo.data.load import Split, TextData
 from hpo.output import told
 from hpo.output.record import Record
 from hpo.output.report.blocks import Block, Code, Items, Section, Table, Text
+from hpo.study.provenance import shown_commit
 from hpo.study.trials import ending
 
 LISTED = 20  # failures one by one
@@ -64,15 +65,14 @@ def provenance(record: Record) -> Section:
     spec, known = record.spec, record.search.user_attrs
     facts = [["study", spec.name], ["objective", ", ".join(record.objectives)]]
     if record.is_ours:
-        git = known.get("git") or {}
-        commit = git.get("commit", "no repository") + (" with uncommitted changes" if git.get("dirty") else "")
         facts += [
             ["checkpoint", spec.model.checkpoint], ["tokens per text", str(spec.model.max_length)],
             ["sampler, pruner", f"{spec.search.sampler}, {spec.search.pruner}"], ["rungs", str(spec.search.rungs)],
             ["search seed", str(spec.search.seed)], ["final seeds", ", ".join(map(str, spec.final.seed_list))],
             ["fixed training fields", told.shown_values(spec.training) or "none"],
             ["overrides", ", ".join(known.get("overrides") or []) or "none"],
-            ["hash of the study", str(known.get("spec_hash"))], ["git", commit], ["device", str(known.get("device"))],
+            ["hash of the study", str(known.get("spec_hash"))], ["git", shown_commit(known.get("git"))],
+            ["device", str(known.get("device"))],
             ["versions", told.shown_values(known.get("versions") or {})],
         ]  # fmt: skip
     blocks: list[Block] = [Table("What it was made with", told.Rows(["", ""], facts, words=2))]
@@ -117,12 +117,10 @@ def _space(record: Record) -> Table:
     """The search space, an axis a row."""
     rows = []
     for name, axis in record.spec.space.parameters.items():
-        span = ", ".join(map(str, axis.choices)) if axis.choices else f"{axis.low} to {axis.high}"
-        more = " log" * bool(axis.log) + (f", step {axis.step}" if axis.step else "")
         starts = [
             told.shown_value(start.values[name]) for start in record.spec.space.known_good if name in start.values
         ]
-        rows.append([name, span + more, ", ".join(starts)])
+        rows.append([name, axis.shown, ", ".join(starts)])
     return Table("The search space", told.Rows(["parameter", "range", "known-good starts"], rows, words=3))
 
 
