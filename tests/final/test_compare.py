@@ -39,7 +39,7 @@ def found(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Compare a winner of this accuracy with baselines of those; predictions are made up, all else is real."""
     accuracies: dict[str, float] = {}
 
-    def outcome(final: Final, run: Any) -> Outcome:
+    def outcome(final: Final, run: Any, system: str = "") -> Outcome:
         name = run.kind if run.kind != FINE_TUNE else "rerun" if run.seed >= OTHER_SEEDS else "winner"
         return known(final, accuracies[name] + 0.005 * (run.seed % 2), crc32(f"{name} {run.seed}".encode()))
 
