@@ -24,6 +24,7 @@ pictures: $(VENV)/test.ready demo
 
 bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.report
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -21,6 +21,7 @@ BEGUN = datetime(2026, 3, 2, 9, 0)
 BREAK = 0.4  # seconds between two trials of a worker
 STEP, EVALUATION = 0.11, 1.9  # seconds
 TOKENS = 21.5  # per text
+TOP = 0.94  # accuracy of the best values
 MISHAPS = {  # trial -> how it ends; the same again every fifty
     7: "error: RuntimeError: CUDA error: an illegal memory access was encountered",
     13: "diverged: the loss is nan at step 12",
@@ -28,7 +29,7 @@ MISHAPS = {  # trial -> how it ends; the same again every fifty
     29: trials.KILLED,
     37: "infeasible: out of memory with one example at a time",
 }
-WARMUP = 2  # trials that come to their end whatever is drawn, so that there is a best one
+WARMUP = 3  # trials that come to their end whatever is drawn, so that there is a best one
 Draw = np.random.Generator
 
 
@@ -99,6 +100,12 @@ class Simulation:
             "peak_memory": int(680e6 + 2e6 * given["per_device_train_batch_size"] + draw.integers(4_000_000)),
         }  # fmt: skip
 
+    def curve(self, accuracy: float) -> dict[int, dict[str, float]]:
+        """Scores at every rung of a run that is about so accurate in the end."""
+        chance = 1 / self.classes
+        quality = (accuracy - chance) / (TOP - chance)
+        return {rung: self._scores(quality, rung / 1000) for rung in self.rungs}
+
     def _begun(self, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Values of the next trial and its first user and system attributes: a retry, a known-good start, or new."""
         if self.again:
@@ -135,7 +142,7 @@ class Simulation:
     def _scores(self, quality: float, share: float) -> dict[str, float]:
         """All metrics on validation at a rung, no two of which can contradict each other much."""
         chance = 1 / self.classes
-        accuracy = chance + (0.94 - chance) * quality * (1 - math.exp(-4 * share)) + self.draw.normal(0, 0.012)
+        accuracy = chance + (TOP - chance) * quality * (1 - math.exp(-4 * share)) + self.draw.normal(0, 0.012)
         count = self.rows["validation"]
         accuracy = round(min(max(accuracy, 0.8 * chance), 0.99) * count) / count
         wrong = (1 - accuracy) / (1 - chance)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import optuna
@@ -119,7 +120,7 @@ def make(folder: Path, trials: int, **sort: Any) -> StudySpec:
     study = store.open_study(storage, spec, METRICS[spec.objective].direction, made)
     insert(storage, study, found)
     if chosen.final and not chosen.pruned:
-        _add_runs(spec, data)
+        _add_runs(spec, data, simulation)
     return load(file)
 
 
@@ -205,7 +206,7 @@ def _add_foreign(storage: Any, spec: StudySpec, trials: int) -> None:
     insert(storage, study, found)
 
 
-def _add_runs(spec: StudySpec, data: TextData) -> None:
+def _add_runs(spec: StudySpec, data: TextData, simulation: Simulation) -> None:
     """The final runs, with made-up probabilities, by what makes the real ones."""
     with runs.opened(spec, store.url_of(spec), RunListener()) as final:
         search = final.search
@@ -216,36 +217,41 @@ def _add_runs(spec: StudySpec, data: TextData) -> None:
         for place, (system, wanted) in enumerate({**ours, **others}.items(), 1):
             for run in wanted:
                 skill = SKILL.get(system, accuracy - LOST.get(system, OPTIMISM))
-                outcome = _outcome(
-                    spec, data, run, skill, [spec.search.seed, 1 if run.kind == runs.FINE_TUNE else place]
-                )
+                draw = np.random.default_rng([spec.search.seed, run.seed, place])
+                outcome = _outcome(data, run, skill + draw.normal(0, 0.006), draw)
+                if run.kind == runs.FINE_TUNE:
+                    outcome = _trained(outcome, simulation, run, skill)
                 final.make(run, system, lambda outcome=outcome: outcome)  # type: ignore[misc]
 
 
-def _outcome(spec: StudySpec, data: TextData, run: runs.Run, skill: float, seed: list[int]) -> runs.Outcome:
+def _outcome(data: TextData, run: runs.Run, skill: float, draw: np.random.Generator) -> runs.Outcome:
+    """What one of scikit-learn's might have given."""
     assert data.test is not None
-    draw = np.random.default_rng([*seed, run.seed])
-    skill += draw.normal(0, 0.006)
+    splits = (data.validation, data.test)
     if run.kind == "majority":
         shares = np.bincount(data.train.labels) / len(data.train)
-        answers = [np.tile(shares, (len(split), 1)) for split in (data.validation, data.test)]
+        answers = [np.tile(shares, (len(split), 1)) for split in splits]
     else:
-        answers = [
-            _answers(split.labels, len(data.label_names), skill, seed, draw) for split in (data.validation, data.test)
-        ]
-    if run.kind != runs.FINE_TUNE:
-        fit = {"majority": 0.01, "tfidf-logreg": 0.1}.get(run.kind, 3.0) * draw.uniform(0.9, 1.1)
-        effective = {"as": "a linear probe on its frozen, mean-pooled embeddings"} if run.kind == "pretrained" else {}
-        return runs.Outcome(*answers, {"fit": fit, "predict": 0.05, "wall": fit + 0.05}, {"effective": effective})
-    known = Simulation.course(spec, run.values, draw)
+        kind = crc32(run.kind.encode())  # a hard text is hard for all runs of a kind
+        answers = [_answers(split.labels, len(data.label_names), skill, kind, draw) for split in splits]
+    fit = {"majority": 0.01, "tfidf-logreg": 0.1}.get(run.kind, 3.0) * draw.uniform(0.9, 1.1)
+    effective = {"as": "a linear probe on its frozen, mean-pooled embeddings"} if run.kind == "pretrained" else {}
+    return runs.Outcome(*answers, {"fit": fit, "predict": 0.05, "wall": fit + 0.05}, {"effective": effective})
+
+
+def _trained(outcome: runs.Outcome, simulation: Simulation, run: runs.Run, skill: float) -> runs.Outcome:
+    """The same with what a fine-tuning run says beside."""
+    known = simulation.course(simulation.spec, run.values, simulation.draw)
     seconds = known.pop("seconds")
-    return runs.Outcome(*answers, {**seconds, "fit": seconds["wall"], "predict": 0.4}, known)
+    pace = {f"{name}_per_second": known[name] / seconds["train"] for name in ("examples", "steps")}
+    about = {**known, **pace, "metrics": simulation.curve(skill)}
+    return runs.Outcome(outcome.validation, outcome.test, {**seconds, "fit": seconds["wall"], "predict": 0.4}, about)
 
 
-def _answers(labels: list[int], classes: int, skill: float, seed: list[int], draw: np.random.Generator) -> Any:
-    """Probabilities (n, classes) of which so many are right: some texts are hard for all, others for one system."""
+def _answers(labels: list[int], classes: int, skill: float, kind: int, draw: np.random.Generator) -> Any:
+    """Probabilities (n, classes) of which so many are right: some texts are hard for all, others for one kind."""
     count = len(labels)
-    hard, own = (np.random.default_rng([count, *key]).normal(size=count) for key in ([seed[0]], seed))
+    hard, own = (np.random.default_rng([count, key]).normal(size=count) for key in (1, kind))
     hard -= hard.mean()  # else one split would be harder than another
     logits = draw.normal(0, 0.05, (count, classes))
     logits[np.arange(count), labels] += 1.2 * norm.ppf(skill) + hard + 0.6 * own + draw.normal(0, 0.3, count)

@@ -179,16 +179,16 @@ class Worker:
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
         trainer.at_rung = partial(self._at_rung, trial)
-        trainer.pulse = self._pulse
+        trainer.pulse, trainer.notice = self._pulse, self.listener.notice
         try:
-            trainer.run(values, seed, arguments.output_folder(self.spec, trial.number))
+            trainer.run(values, seed, f"trial-{trial.number}")
             return self._finish(trial, values)
         except BaseException as error:
-            trial.set_user_attr("reason", _reason(error, trainer.record))
+            trial.set_user_attr("reason", trainer.record.reason(error))
             if isinstance(error, optuna.TrialPruned | TrialEnded | KeyboardInterrupt):
                 raise
             trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
-            raise TrialEnded(_reason(error, trainer.record)) from error
+            raise TrialEnded(trainer.record.reason(error)) from error
         finally:
             self._remember(trial, trainer.record)
 
@@ -260,18 +260,6 @@ class Worker:
         with written_aside(self.spec.folder / "best", lambda: not self._is_beaten(about["value"])) as folder:
             checkpoints.save(model, self.task.checkpoint.tokenizer, folder)
             (folder / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
-
-
-def _reason(error: BaseException, record: Record) -> str:
-    """Why a trial ended: the ending, and a word on it."""
-    if isinstance(error, optuna.TrialPruned):
-        return f"{trials.PRUNED}: at rung {max(record.curve)}"
-    if isinstance(error, TrialEnded):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return trials.INTERRUPTED
-    lines = str(error).strip().splitlines()
-    return f"{trials.ERROR}: {type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def open_search(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
-
 from hpo.output import status
-from hpo.output.told import shown_time, shown_value
+from hpo.output.told import SHOWN_METRICS, shown_cost, shown_speed, shown_time, shown_value
 from hpo.study.spec import StudySpec
-from hpo.terminal.words import STYLES, out
+from hpo.terminal.columns import Column, print_columns
+from hpo.terminal.words import STYLES, say
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -20,99 +19,200 @@ if TYPE_CHECKING:
 
     from hpo.final.retrain import Candidate
 
+Row = Mapping[str, Any]
+MANY, BEST = 40, 20  # of more trials than many, only the best are shown, and how the others ended
+LISTED = 5  # numbers of trials, and
+LABELS = 12  # labels that are listed by name
+ALL = "hpo show --json, or hpo export --format trials-csv,"
+BESIDE = ("accuracy", "f1_macro", "roc_auc", "log_loss")  # metrics of a baseline beside the objective
+
 
 def print_outcome(study: Study, spec: StudySpec, following: str = "") -> None:
     """How the search ended, the best trial, and what to type next."""
     found = status.study(study)
     endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items())
     saved = f"; pruning saved {found['saved_by_pruning']:.0%}" if found["saved_by_pruning"] >= 0.005 else ""
-    out.print(
+    say(
         f"{spec.name}: {found['finished']} of {spec.search.trials} trials finished ({endings}) "
-        f"in {shown_time(found['seconds'])}{saved}",
-        soft_wrap=True,
+        f"in {shown_time(found['seconds'])}{saved}"
     )
     best = found["best"]
     if found["finished"] < spec.search.trials:
         early = (
             "the study's time is spent; a longer --timeout goes on" if spec.search.timeout else "nothing is left to try"
         )
-        out.print("it ended early: other processes still run trials" if "running" in found["endings"] else early)
+        say("it ended early: other processes still run trials" if "running" in found["endings"] else early)
     if best is None:
-        out.print("no trial is complete, so there is no best one. Why trials ended:")
-        for row in found["trials"]:
-            out.print(f"  #{row['trial']} {escape(row['reason'] or row['ending'])}", soft_wrap=True)
+        say("no trial is complete, so there is no best one. Why trials ended:")
+        if len(found["trials"]) > BEST:
+            _print_rest(found["trials"])
+        else:
+            for row in found["trials"]:
+                say(f"  #{row['trial']} {row['reason'] or row['ending']}")
         return
-    out.print(f"best trial #{best['trial']}: {spec.objective} {best['value']:.4f} on validation")
+    say(f"best trial #{best['trial']}: {spec.objective} {best['value']:.4f} on validation")
     for name, value in best["values"].items():
-        out.print(f"  {name} = {escape(repr(value))}")
-    out.print(f"its weights: {escape(str(spec.folder / 'best'))}", soft_wrap=True)
+        say(f"  {name} = {value!r}")
+    say(f"its weights: {spec.folder / 'best'}", whole=True)
     print_next(following)
 
 
 def print_next(command: str) -> None:
     """What to type next, if anything."""
     if command:
-        out.print(f"next: {escape(command)}", soft_wrap=True)
+        say(f"next: {command}", whole=True)
 
 
 def print_retrained(spec: StudySpec, best: Candidate, run: FrozenTrial, following: str = "") -> None:
     """Which model lies where, and what to type next."""
     rows = "" if spec.final.train_on == "train" else f", fitted to {spec.final.train_on}"
-    folder = escape(str(spec.model_folder))
     seed = run.user_attrs["seed"]
-    out.print(f"model of trial #{best.trial}, seed {seed}{rows}: {folder}", soft_wrap=True)
+    say(f"model of trial #{best.trial}, seed {seed}{rows}: {spec.model_folder}", whole=True)
     print_next(following)
 
 
 def print_studies(rows: list[dict[str, Any]]) -> None:
     """Every study of a store as a table."""
     if not rows:
-        out.print("no study in the store")
+        say("no study in the store")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in rows[0]:
-        table.add_column(column, justify="right" if column in {"trials", "best"} else "left")
-    for row in rows:
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value or "") for value in row.values()))
-    out.print(table)
+    columns = [
+        Column(name, [_shown(row[name]) for row in rows], words=name not in {"trials", "best"}, kept=name == "study")
+        for name in rows[0]
+    ]
+    print_columns(columns)
 
 
 def print_study(found: dict[str, Any]) -> None:
-    """One study: where it stands, its best values, and its trials as a table, the worst endings last."""
-    endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items())
-    out.print(f"{escape(found['study'])}: {found['finished']} of {found['wanted']} trials finished ({endings})")
-    out.print(f"state: {found['state']}")
-    out.print(f"time spent {shown_time(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
-    if found["data"]:
-        rows = ", ".join(f"{count} {split}" for split, count in found["data"]["rows"].items())
-        out.print(f"data: {rows}; labels {', '.join(found['data']['labels'])}", soft_wrap=True)
-        out.print(f"device: {found['device']}", soft_wrap=True)
-    best = found["best"]
-    if best:
-        out.print(f"best: #{best['trial']}, {found['objective']} {best['value']:.4f} ({found['direction']})")
-    names = list(dict.fromkeys(name for row in found["trials"] for name in row["values"]))
-    table = Table(box=None, pad_edge=False)
-    for column in ("#", "ending", "value", "rung", "time", *names):
-        table.add_column(column.replace("_", "\n"), justify="left" if column == "ending" else "right", no_wrap=True)
-    for row in found["trials"]:
-        table.add_row(
-            str(row["trial"]),
-            Text(row["ending"], style=STYLES.get(row["ending"], "red")),
-            "" if row["value"] is None else f"{row['value']:.4f}",
-            "" if row["rung"] is None else str(row["rung"]),
-            shown_time(row["seconds"]),
-            *(shown_value(row["values"].get(name, "")) for name in names),
-        )
-    out.print(table)
-    for row in found["trials"]:
+    """One study: where it stands, its best values, and its trials as a table, the worst endings last.
+
+    Of many trials the best are shown, and a line per ending for the others.
+    """
+    _print_standing(found)
+    rows = found["trials"]
+    shown = rows if len(rows) <= MANY else rows[:BEST]
+    if shown:
+        print_columns(_columns(shown, found["objectives"]))
+    for row in shown:
         if text := why(row):
-            out.print(f"#{row['trial']} {escape(text)}", soft_wrap=True)
+            say(f"#{row['trial']} {text}")
+    if len(shown) < len(rows):
+        say(f"and {len(rows) - len(shown):,} more; {ALL} tells of each:")
+        _print_rest(rows[len(shown) :])
 
 
-def why(row: Mapping[str, Any]) -> str:
+def print_baselines(spec: StudySpec, made: Mapping[str, Sequence[FrozenTrial]]) -> None:
+    """The baselines' scores on validation, and what they cost; scores on test are for the comparison alone."""
+    complete = {name: [run for run in runs if run.state.name == "COMPLETE"] for name, runs in made.items()}
+    scored = {name: [run.user_attrs["validation"]["metrics"] for run in runs] for name, runs in complete.items()}
+    names = [spec.objective, *(name for name in BESIDE if name != spec.objective)]
+    values = {name: [[each[name] for each in runs if name in each] for runs in scored.values()] for name in names}
+    fits = [[run.user_attrs["seconds"]["fit"] for run in runs] for runs in complete.values()]
+    speeds = [[run.user_attrs["predicted_per_second"] for run in runs] for runs in complete.values()]
+    print_columns(
+        [
+            Column("", list(made), words=True, kept=True),
+            Column(spec.objective, [_mean(each, _shown) for each in values[spec.objective]], kept=True),
+            Column("sd", [f"{stdev(each):.4f}" if len(each) > 1 else "" for each in values[spec.objective]]),
+            *(Column(SHOWN_METRICS[name], [_mean(each, _shown) for each in values[name]]) for name in names[1:]),
+            Column("fit", [_mean(each, shown_cost) for each in fits]),
+            Column("texts/s", [_mean(each, shown_speed) for each in speeds]),
+        ],
+        "hpo compare --json",
+    )
+    seen = "" if spec.final.train_on == "train" else ", whose rows they were fitted to, so they say little"
+    say(f"means over seeds, on validation{seen}; fit: device time of one fit; hpo compare scores them on test")
+    for name, runs in made.items():
+        if reasons := [run.user_attrs["reason"] for run in runs if run not in complete[name]]:
+            say(f"{name}: {len(reasons)} of {len(runs)} runs failed: {reasons[0]}")
+        if note := next((run.user_attrs["effective"]["as"] for run in runs if "as" in _effective(run)), ""):
+            say(f"{name}: {note}")
+
+
+def why(row: Row) -> str:
     """What is worth saying of a trial beside its values."""
     if row["retry_of"] is not None:
         return f"again #{row['retry_of']}"
     if row["reason"] and row["ending"] not in {"pruned", row["reason"]}:
         return str(row["reason"])
     return f"start: {row['source']}" if row["source"] else ""
+
+
+def _print_standing(found: Mapping[str, Any]) -> None:
+    endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items()) or "none yet"
+    wanted = "" if found["wanted"] is None else f" of {found['wanted']}"
+    say(f"{found['study']}: {found['finished']}{wanted} trials finished ({endings})")
+    say(f"state: {found['state']}")
+    if found["seconds"]:
+        say(f"time spent {shown_time(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
+    if found["data"]:
+        rows = ", ".join(f"{count:,} {split}" for split, count in found["data"]["rows"].items())
+        labels = found["data"]["labels"]
+        more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
+        say(f"data: {rows}; labels {', '.join(labels[:LABELS])}{more}")
+        say(f"device: {found['device']}")
+    if best := found["best"]:
+        say(f"best: #{best['trial']}, {found['objective']} {best['value']:.4f} ({found['direction']})")
+    if found["front"]:
+        say(f"none beats {_numbers(found['front'])} in all of {found['objective']} ({found['direction']})")
+
+
+def _columns(rows: Sequence[Row], objectives: Sequence[str]) -> list[Column]:
+    """Trials as columns: number, ending and value, which are always there, rung and time, and every value sampled."""
+    several = len(objectives) > 1
+    values = [row["value"] or [None] * len(objectives) if several else [row["value"]] for row in rows]
+    scores = zip(objectives if several else ["value"], zip(*values, strict=True), strict=True)
+    names = dict.fromkeys(name for row in rows for name in row["values"])
+    sparse = {
+        "rung": [_shown(row["rung"]) for row in rows],
+        "time": [shown_time(row["seconds"]) if row["seconds"] else "" for row in rows],
+    }
+    return [
+        Column("#", [str(row["trial"]) for row in rows], kept=True),
+        Column(
+            "ending", [row["ending"] for row in rows], words=True, kept=True,
+            styles=[STYLES.get(row["ending"], "red") for row in rows],
+        ),
+        *(Column(head, [_shown(value) for value in column], kept=True) for head, column in scores),
+        *(Column(head, cells) for head, cells in sparse.items() if any(cells)),
+        *(Column(name, [shown_value(row["values"].get(name, "")) for row in rows]) for name in names),
+    ]  # fmt: skip
+
+
+def _print_rest(rows: Sequence[Row]) -> None:
+    """A line per ending: how many trials, from which value to which, and the first reason."""
+    for ending, group in groupby(sorted(rows, key=_ending), key=_ending):
+        same = list(group)
+        values = [row["value"] for row in same if isinstance(row["value"], float)]
+        known = f"values {values[0]:.4f} to {values[-1]:.4f}" if values else _numbers([row["trial"] for row in same])
+        parts = [f"{len(same):,} {ending}", known]
+        if ending != "pruned" and (reason := next((_word(row) for row in same if _word(row)), "")):
+            parts.append(f"such as {reason}")
+        say("  " + "; ".join(parts))
+
+
+def _word(row: Row) -> str:
+    """The reason without the ending, where it says more than that."""
+    return str(row["reason"] or "").partition(": ")[2]
+
+
+def _ending(row: Row) -> str:
+    return str(row["ending"])
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """`#3, #17 and 4 more`."""
+    more = f" and {len(numbers) - LISTED:,} more" if len(numbers) > LISTED else ""
+    return ", ".join(f"#{number}" for number in numbers[:LISTED]) + more
+
+
+def _effective(run: FrozenTrial) -> Mapping[str, Any]:
+    return run.user_attrs.get("effective") or {}
+
+
+def _mean(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    return shown(mean(values)) if values else ""
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)

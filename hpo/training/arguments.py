@@ -12,6 +12,7 @@ from typing import Any
 from hpo.errors import unknown
 from hpo.study.space import Parameter
 from hpo.study.spec import StudySpec
+from hpo.training import trackers
 
 # Fields that the search sets itself, with the reason that a study file which sets them is told.
 OWNED = dict.fromkeys(
@@ -39,6 +40,7 @@ OWNED |= {
     "batch_eval_metrics": "is set by the search: metrics are computed over all rows",
     "torch_compile": "is not supported yet: each trial would compile anew",
     "disable_tqdm": "is set by the search: it shows its own progress",
+    "run_name": "is set by the search: each trial is a run of its own name",
 }
 # Two names for one thing: a value for the one is a value for the other.
 SAME = {"warmup_ratio": "warmup_steps"}
@@ -56,6 +58,7 @@ LEAST = {"learning_rate": 0, "weight_decay": 0, "num_train_epochs": 1e-6, "per_d
          "label_smoothing_factor": 0, "neftune_noise_alpha": 0}  # fmt: skip
 _NO_KEYWORDS = {"reduce_lr_on_plateau": "waits for a metric, so its steps are not known in advance"}
 DEFAULT_EVAL_BATCH = 64
+LOGS = {"logging_strategy": "steps", "logging_steps": 0.02, "logging_first_step": True}  # where somebody follows
 
 
 def check(spec: StudySpec) -> None:
@@ -70,6 +73,7 @@ def check(spec: StudySpec) -> None:
         reason = unknown(name, known) if name not in known else OWNED.get(name) or _misfit(fields, name, value)
         if reason:
             raise spec.error(f"training.{name}", reason)
+    trackers.check(spec)
     for name, axis in spec.space.parameters.items():
         if not name.startswith("model."):
             _check_axis(spec, fields, name, axis)
@@ -89,8 +93,9 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
         "dataloader_pin_memory": torch.cuda.is_available(),
         "use_cpu": not torch.accelerator.is_available(),  # said outright, Trainer allows bf16 there
     }
-    chosen |= {"save_strategy": "no", "report_to": "none", "logging_strategy": "no"}
+    chosen |= {"save_strategy": "no"} | (LOGS if trackers.names_of(spec) else {"logging_strategy": "no"})
     chosen |= spec.training | {name: value for name, value in values.items() if not name.startswith("model.")}
+    chosen["report_to"] = "none"  # Trainer would close none of them where a trial is pruned; see trackers
     if "warmup_ratio" in chosen:
         chosen["warmup_steps"] = float(chosen.pop("warmup_ratio"))
     if split > 1:
@@ -113,9 +118,9 @@ def smaller_split(batch: int, split: int) -> int | None:
     return next((parts for parts in range(split * 2, batch + 1) if batch % parts == 0), None)
 
 
-def output_folder(spec: StudySpec, number: int | str) -> str:
-    """Where a trial's checkpoints go if [training] asks for any; Trainer makes this folder whether or not it does."""
-    return str(spec.folder / f"checkpoints/trial-{number}") if "save_strategy" in spec.training else str(spec.folder)
+def output_folder(spec: StudySpec, name: str) -> str:
+    """Where a run's checkpoints go if [training] asks for any; Trainer makes this folder whether or not it does."""
+    return str(spec.folder / "checkpoints" / name) if "save_strategy" in spec.training else str(spec.folder)
 
 
 def _fields() -> dict[str, Any]:

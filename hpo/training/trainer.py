@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +15,23 @@ import numpy as np
 import psutil
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
+from optuna import TrialPruned
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback
 
 from hpo.data.tokens import Tokens
 from hpo.study.spec import EveryExamples, StudySpec
-from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
-from hpo.training import arguments, metrics, proof
+from hpo.study.trials import DIVERGED, ERROR, INFEASIBLE, INTERRUPTED, PRUNED, UNPROVEN
+from hpo.training import arguments, metrics, proof, trackers
+from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
 
 
 class TrialEnded(Exception):
     """A run that its own values brought to an end; the text says how, its first word is the ending."""
+
+
+class _OutOfMemory(TrialEnded):
+    """An attempt that did not fit into memory; the run starts again in smaller batches."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Record:
 
     curve: dict[int, dict[str, float]] = field(default_factory=dict)  # rung -> metric -> score on validation
     effective: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)  # wall, train, evaluation
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("wall", "train", "evaluation"), 0.0))
     steps: int = 0
     examples: int = 0
     tokens: int = 0  # padding not counted
@@ -63,23 +69,16 @@ class Record:
         """Rung -> score of one metric."""
         return {rung: scores[metric] for rung, scores in self.curve.items() if metric in scores}
 
-
-class CrossEntropy:
-    """Mean cross-entropy over all examples of an optimizer step, however many batches it is accumulated over.
-
-    The classifiers of transformers take the mean of each batch and ignore `num_items_in_batch`, while Trainer, seeing
-    that they accept it, no longer divides: accumulating over k batches makes the gradient k times as long.
-    """
-
-    def __init__(self, label_smoothing: float) -> None:
-        self.label_smoothing = label_smoothing
-
-    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        smoothing = self.label_smoothing if torch.is_grad_enabled() else 0.0  # evaluation's loss is the plain one
-        total = torch.nn.functional.cross_entropy(
-            outputs["logits"].float(), labels, label_smoothing=smoothing, reduction="sum"
-        )
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+    def reason(self, error: BaseException) -> str:
+        """Why the run ended by this: the ending, and a word on it."""
+        if isinstance(error, TrialPruned):
+            return f"{PRUNED}: at rung {max(self.curve)}"
+        if isinstance(error, TrialEnded):
+            return str(error)
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED
+        lines = str(error).strip().splitlines()
+        return f"{ERROR}: {type(error).__name__}: {lines[0] if lines else ''}"
 
 
 class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -87,6 +86,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     `attend(trainer, trial)` runs one trial of Trainer.hyperparameter_search and returns its value.
     `pulse(step, steps, loss)` is called after every training step and evaluation batch; it may raise to stop the run.
+    `notice(text)` hears what the user should know.
     """
 
     def __init__(self, task: Task, attend: Callable[[RungTrainer, Any], float] | None = None) -> None:
@@ -96,6 +96,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.accumulated: int = 1  # batches per optimizer step, as seen
         self.at_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
         self.pulse: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
+        self.notice: Callable[[str], None] = lambda text: None
         self._renew({}, seed=0)
 
     def train(self, resume_from_checkpoint: Any = None, trial: Any = None, **_: Any) -> Any:
@@ -104,21 +105,25 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             raise TypeError("a RungTrainer without attend() runs no trials; call run()")
         self.objective = self.attend(self, trial)
 
-    def run(self, values: Mapping[str, Any], seed: int, output: str = "") -> Record:
+    def run(self, values: Mapping[str, Any], seed: int, name: str = "") -> Record:
         """Train once with these values and this seed; the record also stays in `self.record`.
+
+        A run that has a name is followed by the study's trackers under it.
 
         Out of memory, the run starts again with half the device batch and twice the accumulation. Raises TrialEnded
         where the loss is not finite, a value did not reach the run, or not even one example fits.
         """
         self.record = Record()
         self.best_state: dict[str, torch.Tensor] | None = None
-        while not self._attempt(values, seed, output):
+        while True:
+            with suppress(_OutOfMemory), self._followed(values, name) as callbacks:
+                self._attempt(values, seed, name, callbacks)
+                return self.record
             batch = arguments.build(self.task.spec, values).per_device_train_batch_size
             smaller = arguments.smaller_split(batch, self.record.split)
             if smaller is None:
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
             self.record = Record(split=smaller, lost=self.record.lost + self.record.seconds["wall"])
-        return self.record
 
     def settled(self) -> Any:
         """The run's model as its value stands for it (the best rung's weights, or the last), free of wrappers."""
@@ -127,21 +132,29 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         unwrap(self.model)
         return self.model
 
-    def _attempt(self, values: Mapping[str, Any], seed: int, output: str) -> bool:
-        """Train once; False where memory ran out."""
+    def _attempt(self, values: Mapping[str, Any], seed: int, name: str, callbacks: Sequence[Any]) -> None:
+        """Train once. Raises _OutOfMemory where memory ran out."""
         self._started, self._evaluating, self._seen = time.monotonic(), 0.0, torch.zeros(2, dtype=torch.long)
         try:
-            self._renew(values, seed, output)
+            self._renew(values, seed, arguments.output_folder(self.task.spec, name))
             self._values = values
+            for callback in callbacks:
+                self.add_callback(callback)
             super().train()
         except Exception as error:
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
                 raise
             error.__traceback__ = None  # its frames hold the tensors that did not fit
-            return False
+            batch = self.args.per_device_train_batch_size
+            raise _OutOfMemory(f"{INFEASIBLE}: out of memory in batches of {batch}") from None
         finally:
             self._close()
-        return True
+
+    def _followed(self, values: Mapping[str, Any], name: str) -> AbstractContextManager[list[Any]]:
+        """Callbacks that send what is logged to the study's trackers, where the run has a name; closed at the end."""
+        if not name:
+            return nullcontext([])
+        return trackers.followed(trackers.Followed(self.task.spec, name, values), self.notice, self.record.reason)
 
     def _renew(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
         """Become a new Trainer: fresh arguments, accelerator, callbacks and seed (traps 2, 5, 6, 7, 12).
@@ -253,7 +266,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        with contextlib.suppress(OSError, AttributeError):  # glibc alone has it, and keeps what was freed without it
+        with suppress(OSError, AttributeError):  # glibc alone has it, and keeps what was freed without it
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 

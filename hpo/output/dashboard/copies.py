@@ -1,0 +1,83 @@
+"""A consistent copy of a store for others to look at, so that nothing that they do reaches the store itself."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import sqlalchemy
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+
+from hpo.errors import StoreError
+from hpo.study import store
+from hpo.study.spec import StudySpec
+
+ROWS = 1000  # that are copied at once
+_KEPT = {"alembic_version", "version_info"}  # what a new store says of itself already
+
+
+def copied(url: str, spec: StudySpec | None, folder: Path) -> str:
+    """The URL of a copy of a store as of now, its files beside it, in an empty folder; the store is only read.
+
+    Raises StoreError: no store there, or one that is no database.
+    """
+    is_there = store.exists(url)  # which also tells what is no URL
+    file, copy = sqlite_file(url), folder / "store.db"
+    if not is_there:
+        raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
+    if file:
+        _copy_file(file, copy)
+    else:
+        _copy_tables(url, f"sqlite:///{copy}")
+    files = files_folder(url, spec)
+    if files and files.is_dir():
+        shutil.copytree(files, copy.with_suffix(".artifacts"))
+    return f"sqlite:///{copy}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL, None for a server."""
+    parsed = make_url(url)
+    return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+
+
+def files_folder(url: str, spec: StudySpec | None) -> Path | None:
+    """Where a store's artifacts lie, as `hpo.study.store.artifacts` has it; None for a server without a study file."""
+    file = sqlite_file(url)
+    if file is None and spec is not None:
+        file = spec.file.parent / "store.db"
+    return file.with_suffix(".artifacts") if file else None
+
+
+def _copy_file(file: Path, copy: Path) -> None:
+    """An SQLite database as of one moment, whoever writes to it meanwhile."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as there,
+            closing(sqlite3.connect(copy)) as here,
+        ):
+            there.backup(here)
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{file}: {error}") from None
+
+
+def _copy_tables(url: str, copy: str) -> None:
+    """Every row of a server's store, as of one moment, with the ids that notes and files go by."""
+    there, here = store.open_storage(url, create=False), store.open_storage(copy)
+    if not isinstance(there, RDBStorage) or not isinstance(here, RDBStorage):
+        raise StoreError("--read-only copies SQLite, PostgreSQL and MySQL; another kind of store it cannot")
+    level = "REPEATABLE READ"  # one snapshot for all tables
+    with there.engine.connect().execution_options(isolation_level=level) as reader, here.engine.begin() as writer:
+        source, target = sqlalchemy.MetaData(), sqlalchemy.MetaData()
+        target.reflect(writer)
+        source.reflect(reader, only=lambda name, _: name in target.tables)
+        for table in target.sorted_tables:
+            if table.name in _KEPT:
+                continue
+            for rows in reader.execute(source.tables[table.name].select()).mappings().partitions(ROWS):
+                writer.execute(table.insert(), [dict(row) for row in rows])
+    there.engine.dispose()
+    here.engine.dispose()

@@ -1,0 +1,252 @@
+"""Trackers: one run per trial, closed however the trial ends, and never a word in the trial's results."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+from hpo.errors import SpecError
+from hpo.final.baselines import baseline
+from hpo.final.listener import RunListener
+from hpo.final.retrain import retrain
+from hpo.final.runs import opened
+from hpo.search import engines
+from hpo.search.listener import Listener
+from hpo.search.worker import check, prepare
+from hpo.study import store
+from hpo.study.spec import load
+from hpo.study.trials import ending
+from hpo.training import trackers
+from hpo.training.trainer import RungTrainer
+
+BOARD = "training.report_to='tensorboard'"
+# One of these values is complete, one is pruned at its first rung, one diverges in its second step.
+THREE = (
+    "space.parameters.learning_rate={choices=[1e-4, 1e-2, 1e30]}", "search.sampler='grid'",
+    "search.pruner={name='threshold', lower=0.5}", "training.max_grad_norm=0.0", "training.num_train_epochs=2",
+)  # fmt: skip
+
+
+def search(file: Path, name: str, *overrides: str) -> optuna.Study:
+    spec = load(file, (f"name='{name}'", *overrides))
+    return engines.search(spec, store.url_of(spec), Listener())
+
+
+def board(folder: Path) -> tuple[EventAccumulator, str, dict[str, Any]]:
+    """What one run folder holds: its events, the ending, and what the hyperparameter page shows."""
+    assert len(list(folder.iterdir())) == 1
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    said = events.Tensors("ending/text_summary")[0].tensor_proto.string_val[0].decode()
+    about = {
+        tag.removeprefix("_hparams_/"): HParamsPluginData.FromString(content)
+        for tag, content in events.PluginTagToContent("hparams").items()
+    }
+    values = about["session_start_info"].session_start_info.hparams
+    return (
+        events,
+        said,
+        {
+            "learning_rate": values["learning_rate"].number_value,
+            "metric": about["experiment"].experiment.metric_infos[0].name.tag,
+            "failed": about["session_end_info"].session_end_info.status == 2,
+        },
+    )
+
+
+def threads() -> list[threading.Thread]:
+    """The threads of writers that nobody closed."""
+    return [thread for thread in threading.enumerate() if isinstance(thread, _AsyncWriterThread)]
+
+
+def test_every_trial_is_one_closed_run_with_its_curve_values_and_ending(small: Path) -> None:
+    study = search(small, "three", *THREE, BOARD)
+    trials = {f"trial-{trial.number}": trial for trial in study.get_trials()}
+    assert sorted(ending(trial) for trial in trials.values()) == ["complete", "diverged", "pruned"]
+    folders = small.parent / "three" / "runs"
+    assert {folder.name for folder in folders.iterdir()} == trials.keys()
+    assert not threads()
+    for name, trial in trials.items():
+        events, said, shown = board(folders / name)
+        assert said == trial.user_attrs.get("reason", "complete")
+        assert shown == {
+            "learning_rate": trial.params["learning_rate"], "metric": "eval/accuracy",
+            "failed": ending(trial) == "diverged",
+        }  # fmt: skip
+        assert {"train/loss", "train/learning_rate"} <= set(events.Tags()["scalars"])
+        scored = events.Scalars("eval/accuracy") if trial.intermediate_values else []
+        assert [event.value for event in scored] == pytest.approx(list(trial.intermediate_values.values()))
+
+
+def test_who_follows_changes_no_score(small: Path) -> None:
+    found = {}
+    for name, followed in (("with", (BOARD,)), ("without", ())):
+        made = search(small, name, *THREE, *followed)
+        weights = (small.parent / name / "best" / "model.safetensors").read_bytes()
+        attributes = [{**trial.user_attrs, "params": trial.params} for trial in made.get_trials()]
+        kept = ("params", "metrics", "effective", "seed", "steps", "tokens", "reason")
+        found[name] = ([{key: each.get(key) for key in kept} for each in attributes], weights)
+    assert found["with"] == found["without"]
+    assert not (small.parent / "without" / "runs").exists()
+
+
+def test_a_run_out_of_memory_leaves_only_its_last_attempt(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = RungTrainer.training_step
+
+    def small_memory(self: RungTrainer, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
+        if len(inputs["labels"]) > 8 and self.state.global_step == 2:
+            raise torch.OutOfMemoryError("no room")
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(RungTrainer, "training_step", small_memory)
+    trainer = RungTrainer(prepare(load(small, (BOARD,)), Listener())[0])
+    assert trainer.run({"learning_rate": 1e-3}, 1, "trial-0").split == 2
+    events, said, _ = board(small.parent / "small" / "runs" / "trial-0")
+    assert said == "complete" and not threads()
+    assert [event.step for event in events.Scalars("eval/accuracy")] == list(trainer.rungs)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the machine is on fire")])
+def test_a_run_that_is_broken_off_is_closed(small: Path, error: BaseException) -> None:
+    def pulse(step: int, steps: int, loss: float | None) -> None:
+        if step == 3:
+            raise error
+
+    trainer = RungTrainer(prepare(load(small, (BOARD,)), Listener())[0])
+    trainer.pulse = pulse
+    with pytest.raises(type(error)):
+        trainer.run({"learning_rate": 1e-3}, 1, "trial-0")
+    _, said, shown = board(small.parent / "small" / "runs" / "trial-0")
+    broken = isinstance(error, RuntimeError)
+    assert said == ("error: RuntimeError: the machine is on fire" if broken else "interrupted")
+    assert shown["failed"] is broken and not threads()
+
+
+def test_final_runs_have_names_of_their_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(small.parent / "boards"))
+    spec = load(small, ("search.trials=1", "final.seeds=2", BOARD))
+    engines.search(spec, store.url_of(spec), Listener())
+    with opened(spec, store.url_of(spec), RunListener()) as final:
+        retrain(final)
+        baseline(final, ["majority", "rerun"])
+    assert {folder.name for folder in (small.parent / "boards" / "small").iterdir()} == {
+        "trial-0", "final-trial-0-seed0", "final-trial-0-seed1", "final-rerun-seed1000003", "final-rerun-seed1000004",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("'all'", "is 'all'; name the trackers: mlflow, tensorboard, trackio, wandb"),
+        ("'tensorbord'", "has 'tensorbord'; it is unknown; did you mean tensorboard?"),
+        ("['tensorboard', 'comet_ml']", "has 'comet_ml'; it is unknown; known: mlflow, tensorboard, trackio, wandb"),
+    ],
+)
+def test_a_tracker_that_cannot_be_is_one_line_before_the_first_trial(small: Path, asked: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check(load(small, (f"training.report_to={asked}",)))
+    assert str(caught.value) == f"{small}: training.report_to {message}"
+
+
+def test_a_tracker_that_is_not_installed_says_how_to_install_it(small: Path) -> None:
+    missing = next((name for name in trackers.TRACKERS if find_spec(name) is None), None)
+    assert missing, "all are installed here, so nothing is tested"
+    with pytest.raises(SpecError, match=f"has '{missing}', which is not installed: pip install {missing}$"):
+        check(load(small, (f"training.report_to='{missing}'",)))
+
+
+def test_the_name_of_a_run_cannot_be_fixed(small: Path) -> None:
+    with pytest.raises(SpecError, match=r"training\.run_name is set by the search"):
+        check(load(small, ("training.run_name='mine'",)))
+
+
+class Fragile:
+    """A tracker that fails while the trial runs."""
+
+    ends: list[str]
+
+    def __init__(self, run: trackers.Followed) -> None:
+        self.callback = self
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        print("noise on standard output")
+
+    def on_log(self, *_: Any, **__: Any) -> None:
+        raise ConnectionError("the server is gone\nand more")
+
+    def end(self, ending: str) -> None:
+        Fragile.ends.append(ending)
+
+
+def test_a_tracker_that_fails_costs_no_trial(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Fragile.ends = []
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Fragile)
+    trainer = RungTrainer(prepare(load(small, (BOARD,)), Listener())[0])
+    heard: list[str] = []
+    trainer.notice = heard.append
+    assert max(trainer.run({"learning_rate": 1e-3}, 1, "trial-0").curve) == 1000
+    assert heard == ["tensorboard does not follow trial-0 to its end: ConnectionError: the server is gone"]
+    assert Fragile.ends == ["complete"] and "noise" not in capsys.readouterr().out
+
+
+class StandIn(ModuleType):
+    """A package that is not installed here: it remembers what is called, and lets everything be."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)
+        self.calls: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in {"summary", "utils", "validation"}:
+            return self
+
+        def call(*words: Any, **more: Any) -> StandIn:
+            self.calls.append((name, {**more, "": words} if words else more))
+            return self
+
+        return call
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.calls.append((name, value))
+
+
+ENDS = {
+    "mlflow": [("end_run", {"": ("FINISHED",)}), ("end_run", {"": ("KILLED",)}), ("end_run", {"": ("FAILED",)})],
+    "wandb": [("finish", {"exit_code": 0}), ("finish", {"exit_code": 0}), ("finish", {"exit_code": 1})],
+    "trackio": [("finish", {})] * 3,
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize(("place", "how"), [(0, "complete"), (1, "pruned: at rung 125"), (2, "diverged: nan")])
+def test_trackers_hear_how_a_run_ended(
+    small: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: int, how: str
+) -> None:
+    # None of these is among the packages that tests install; their own servers and files are not what is asked here.
+    module = StandIn(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    run = trackers.Followed(load(small), "trial-3", {"learning_rate": 1e-3})
+    tracker = trackers.TRACKERS[name](run)
+    tracker.callback._initialized = True
+    tracker.end(how)
+    assert module.calls[-1] == ENDS[name][place]
+    assert how in str(module.calls[-2])
+    if name != "trackio":  # whose integration opens the run itself
+        assert "trial-3" in str(module.calls[:-2]) and "sampled/learning_rate" in str(module.calls[:-2])
