@@ -42,28 +42,33 @@ def url_of(spec: StudySpec, storage: str | None = None) -> str:
 
 
 def artifacts(url: str, spec: StudySpec) -> FileSystemArtifactStore:
-    """Where the files of a store's trials lie: beside an SQLite file, and beside the study file for a server."""
+    """The files of a store's trials, in a folder that is made where it is new."""
     from optuna.artifacts import FileSystemArtifactStore
 
-    folder = (_sqlite_file(url) or spec.file.parent / "store.db").with_suffix(".artifacts")
+    folder = files_folder(url, spec.file.parent)
     folder.mkdir(exist_ok=True)
     return FileSystemArtifactStore(folder)
 
 
+def files_folder(url: str, beside: Path) -> Path:
+    """Where the files of a store's trials lie: beside an SQLite file, and for a server in the folder of its studies."""
+    return (sqlite_file(url) or beside / "store.db").with_suffix(".artifacts")
+
+
 def exists(url: str) -> bool:
     """Whether there is a store at a URL; a server's is taken to be there."""
-    file = _sqlite_file(url)
+    file = sqlite_file(url)
     return file is None or file.exists()
 
 
 def check_url(url: str) -> None:
     """Raise StoreError for a URL that no store can be at; nothing is opened."""
-    file = _sqlite_file(url)
+    file = sqlite_file(url)
     if file is not None and not file.parent.is_dir():
         raise StoreError(f"storage {url}: no folder {file.parent}")
 
 
-def _sqlite_file(url: str) -> Path | None:
+def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL, None for a server. Raises StoreError for what is no URL, or kept in memory only."""
     import sqlalchemy.exc
     from sqlalchemy.engine import make_url
@@ -90,7 +95,7 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     from optuna.storages import get_storage
     from sqlalchemy.engine import make_url
 
-    file = _sqlite_file(url)
+    file = sqlite_file(url)
     if file and not create and not _holds_studies(file):
         raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
     check_url(url)

@@ -155,7 +155,7 @@ def check(spec: StudySpec) -> None:
             raise spec.error("training.report_to", f"is 'all'; name the trackers: {', '.join(sorted(TRACKERS))}")
         if name not in TRACKERS:
             raise spec.error("training.report_to", f"has {name!r}; it {unknown(str(name), TRACKERS)}")
-        if find_spec(name) is None:
+        if (found := find_spec(name)) is None or found.origin is None:  # a folder of that name is no package
             raise spec.error("training.report_to", f"has {name!r}, which is not installed: pip install {name}")
     if "wandb" in names_of(spec) and (reason := _login()):
         raise spec.error("training.report_to", f"has 'wandb': {reason} (or set WANDB_MODE=offline)")

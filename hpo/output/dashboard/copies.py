@@ -9,7 +9,6 @@ from pathlib import Path
 
 import sqlalchemy
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
 
 from hpo.errors import StoreError
 from hpo.study import store
@@ -24,9 +23,8 @@ def copied(url: str, spec: StudySpec | None, folder: Path) -> str:
 
     Raises StoreError: no store there, or one that is no database.
     """
-    is_there = store.exists(url)  # which also tells what is no URL
-    file, copy = sqlite_file(url), folder / "store.db"
-    if not is_there:
+    file, copy = store.sqlite_file(url), folder / "store.db"
+    if not store.exists(url):
         raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
     if file:
         _copy_file(file, copy)
@@ -38,18 +36,11 @@ def copied(url: str, spec: StudySpec | None, folder: Path) -> str:
     return f"sqlite:///{copy}"
 
 
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite URL, None for a server."""
-    parsed = make_url(url)
-    return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
-
-
 def files_folder(url: str, spec: StudySpec | None) -> Path | None:
-    """Where a store's artifacts lie, as `hpo.study.store.artifacts` has it; None for a server without a study file."""
-    file = sqlite_file(url)
-    if file is None and spec is not None:
-        file = spec.file.parent / "store.db"
-    return file.with_suffix(".artifacts") if file else None
+    """Where a store's artifacts lie; None for a server without a study file."""
+    if spec is None and store.sqlite_file(url) is None:
+        return None
+    return store.files_folder(url, spec.file.parent if spec else Path())
 
 
 def _copy_file(file: Path, copy: Path) -> None:
