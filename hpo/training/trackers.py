@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 from hpo.errors import unknown
 from hpo.study.spec import StudySpec
-from hpo.study.trials import INTERRUPTED, PRUNED
+from hpo.study.trials import INTERRUPTED, OUT_OF_TIME, PRUNED
 
 Notice = Callable[[str], None]
 COMPLETE = "complete"
@@ -60,7 +60,7 @@ class TensorBoard:
 
         chosen = os.environ.get("TENSORBOARD_LOGGING_DIR")
         folder = Path(chosen).expanduser() / run.spec.name if chosen else run.spec.folder / "runs"
-        shutil.rmtree(folder / run.name, ignore_errors=True)  # of an attempt that ran out of memory
+        shutil.rmtree(folder / run.name, ignore_errors=True)  # of an attempt without enough memory
         self.writer = cast(Any, SummaryWriter(str(folder / run.name)))
         self.callback = TensorBoardCallback(self.writer)
         *begun, self.ended = hparams(dict(run.values), {run.objective: 0.0})  # type: ignore[no-untyped-call]
@@ -167,13 +167,17 @@ def _login() -> str:
     try:
         import_module("wandb").login()
     except Exception as error:
-        return str(error).strip().splitlines()[0]
+        return _first_line(error)
     return ""
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def is_failure(ending: str) -> bool:
-    """Whether a run that ended so has failed: it is neither complete, nor pruned, nor interrupted."""
-    return not ending.startswith((COMPLETE, PRUNED, INTERRUPTED))
+    """Whether a run that ended so has failed: it is neither complete, nor pruned, nor broken off to run again."""
+    return not ending.startswith((COMPLETE, PRUNED, INTERRUPTED, OUT_OF_TIME))
 
 
 @contextmanager
@@ -231,8 +235,7 @@ class _OpenRuns:
         except Exception as error:
             if name not in self.failed:
                 self.failed.add(name)
-                line = (str(error).strip().splitlines() or [""])[0]
-                self.notice(f"{name} does not follow {self.run.name} to its end: {type(error).__name__}: {line}")
+                self.notice(f"{name} does not follow {self.run.name} to its end: {_first_line(error)}")
 
 
 def _callback(open_runs: _OpenRuns) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,7 +134,7 @@ def _to_use(record: Record, found: Mapping[str, Any]) -> Answer:
     behind = [f"the winner: trial #{found['winner']['trial']}, {found['objective']} {score} on test, cost {cost}"]
     behind += [_other(systems[name], found["objective"]) for name in (worse[:1] or even[:1])]
     if (spec.model_folder / "recipe.json").is_file():
-        behind.append(f"its model: `{spec.model_folder}`; try `{spec.command('predict', 'a text')}`")
+        behind.append(f"the winner's model: try `hpo predict {shlex.quote(str(spec.model_folder))} 'a text'`")
     if worse:
         return Answer("What do I use?", f"{worse[0]}, which is better.", behind)
     if even:
