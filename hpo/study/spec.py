@@ -208,9 +208,12 @@ class StudySpec(Strict):
         return self.model_dump(mode="json", exclude={"storage"})
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same for a study to go on: `key.path -> value`, the budget and final left out."""
+        """What must stay the same for a study to go on: `key.path -> value`, without budget, final and trackers."""
         whole = self.resolved()
         del whole["final"]
+        followed = [name for name in whole["training"] if name == "report_to" or name.startswith("logging_")]
+        for name in followed:  # who is told how a trial goes changes nothing in it
+            del whole["training"][name]
         for budget in ("trials", "timeout", "workers", "engine"):
             del whole["search"][budget]
         return dict(_flat(whole))

@@ -72,6 +72,11 @@ def test_set_reaches_into_the_space_file_and_its_paths_start_where_the_shell_sta
     assert spec.data.train == str(elsewhere / "rows.csv")
 
 
+def test_who_follows_a_search_is_no_part_of_its_identity(small: Path) -> None:
+    followed = load(small, ("training.report_to=tensorboard", "training.logging_steps=5"))
+    assert followed.identity() == load(small).identity() and followed.training["report_to"] == "tensorboard"
+
+
 def test_budget_is_no_part_of_the_identity_but_values_are(small: Path) -> None:
     spec = load(small)
     for same in ("search.trials=9", "search.timeout='2h'", "search.workers=2", "storage='sqlite:///x.db'"):

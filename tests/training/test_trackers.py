@@ -28,7 +28,7 @@ from hpo.search.worker import check, prepare
 from hpo.study import store
 from hpo.study.spec import load
 from hpo.study.trials import ending
-from hpo.training import trackers
+from hpo.training import arguments, trackers
 from hpo.training.trainer import RungTrainer
 
 BOARD = "training.report_to='tensorboard'"
@@ -165,6 +165,25 @@ def test_a_tracker_that_is_not_installed_says_how_to_install_it(small: Path) -> 
     assert missing, "all are installed here, so nothing is tested"
     with pytest.raises(SpecError, match=f"has '{missing}', which is not installed: pip install {missing}$"):
         check(load(small, (f"training.report_to='{missing}'",)))
+
+
+def test_a_folder_that_a_tracker_made_is_not_taken_for_the_package(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = next(name for name in trackers.TRACKERS if find_spec(name) is None)
+    (small.parent / missing).mkdir()
+    monkeypatch.syspath_prepend(str(small.parent))
+    with pytest.raises(SpecError, match="which is not installed"):
+        check(load(small, (f"training.report_to='{missing}'",)))
+
+
+def test_nothing_is_logged_where_nobody_follows_and_a_study_may_say_how_often(small: Path) -> None:
+    logged = [
+        arguments.build(load(small, overrides), {}) for overrides in ((), (BOARD,), (BOARD, "training.logging_steps=7"))
+    ]
+    assert [str(args.logging_strategy.value) for args in logged] == ["no", "steps", "steps"]
+    assert (logged[1].logging_steps, logged[2].logging_steps) == (0.02, 7)
+    assert all(args.report_to == [] for args in logged)  # it is not Trainer that opens and closes them
 
 
 def test_the_name_of_a_run_cannot_be_fixed(small: Path) -> None:
