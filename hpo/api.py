@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpo.errors import masked
 from hpo.study import store
 from hpo.study.overrides import written
 from hpo.study.spec import load
@@ -48,8 +49,8 @@ class Study:
         return f"Study({str(self.spec.file)!r}): {self.spec.name}, {self.spec.objective}"
 
     def command(self, verb: str) -> str:
-        """What to type for this very study in this very store."""
-        return self.spec.command(verb, *(["--storage", self.storage] if self.storage else []))
+        """What to type for this very study in this very store; a password in its URL is left out."""
+        return self.spec.command(verb, *(["--storage", masked(self.storage)] if self.storage else []))
 
     def search(self, *, listener: Listener | None = None, **budget: Any) -> optuna.Study:
         """The study in its store after the search was started, or continued, until its budget is spent.
@@ -111,9 +112,7 @@ class Study:
     @property
     def trials(self) -> pandas.DataFrame:
         """The search's trials, a row each; see `hpo.output.frame.frame` for the columns."""
-        from hpo.output.frame import frame
-
-        return frame(store.stored(self.spec, self.url).get_trials(deepcopy=False))
+        return self.record().frame
 
     def export(
         self, what: str = "best-config", target: Path | None = None, *, listener: RunListener | None = None

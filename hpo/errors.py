@@ -14,6 +14,7 @@ The message says where, what, and what to do, on one line. The shell prints it a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -54,6 +55,11 @@ class HubError(HpoError):
 
 class TrainingError(HpoError):
     """Training failed in a way that is no property of the sampled values."""
+
+
+def masked(text: str) -> str:
+    """A text in which passwords of URLs are stars."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
 def unknown(got: str, known: Iterable[str], limit: int = 12) -> str:

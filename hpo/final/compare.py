@@ -12,10 +12,12 @@ import numpy as np
 import optuna
 import pandas
 from numpy.typing import NDArray
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.errors import DataError, StudyError
+from hpo.errors import DataError, StoreError, StudyError
 from hpo.final import ledger, scores, statistics, verdict
 from hpo.final.baselines import BASELINES, names_of
 from hpo.final.retrain import Candidate, candidates, fine_tunes, to_deploy, winner
@@ -247,7 +249,13 @@ def weigh(
         elif name in asked:
             missing.append(name)
     fingerprint = ledger.entries(companion)[0]["test"]
-    ledger.record(companion, spec, f"{use}: {len(systems)} systems", fingerprint)
+    try:
+        ledger.record(companion, spec, f"{use}: {len(systems)} systems", fingerprint)
+    except (StorageInternalError, SQLAlchemyError):
+        raise StoreError(
+            "the store cannot be written, and each look at the test split is entered there; "
+            "make it writable, or look at a copy of it"
+        ) from None
     return Comparison(spec, search, companion, best, systems, missing, failed, tell)
 
 

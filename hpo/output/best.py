@@ -234,7 +234,10 @@ def _cleaning(spec: StudySpec) -> list[Any]:
 def _scores(best: Best) -> list[str]:
     """What the configuration scores, a sentence a line."""
     record, objective = best.record, best.record.spec.objective
-    lines = [f"{objective} {best.trial.value:.4f} on validation, the best of {finished(record.trials)} trials"]
+    count = finished(record.trials)
+    is_first = record.best is None or best.trial.number == record.best.number
+    place = f"the best of {count} trials" if is_first else f"chosen among the best of {count} trials by fresh runs"
+    lines = [f"{objective} {best.trial.value:.4f} on validation, {place}"]
     for split in ("validation", "test"):
         if held := best.fresh(split):
             count = len(held["values"])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hpo import __version__
 from hpo.data.load import Split, TextData
@@ -70,6 +70,12 @@ class Scores(BaseModel):
     sd: float | None
     values: list[float] = Field(min_length=1)
     seeds: list[int]
+
+    @model_validator(mode="after")
+    def _a_seed_each(self) -> Scores:
+        if len(self.seeds) != len(self.values):
+            raise ValueError(f"has {len(self.values)} values of {len(self.seeds)} seeds")
+        return self
 
 
 class Data(BaseModel):
@@ -233,6 +239,8 @@ def _content(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
         entry = archive.getinfo(name)
     except KeyError:
         raise SpecError(path, "", f"has no {name}, so it is no bundle of hpo, or not a whole one") from None
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise SpecError(path, "", f"has {name} packed as no bundle of hpo is")
     with archive.open(entry) as file:
         return file.read(entry.file_size)
 

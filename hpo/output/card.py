@@ -162,7 +162,7 @@ def _training(found: Best, run: FrozenTrial) -> Section:
 def _search(record: Record) -> Section:
     """Space, trials, budget, sampler, pruner, rungs and seeds."""
     spec, search = record.spec, record.spec.search
-    endings = ", ".join(f"{count} {name}" for name, count in reasons(record.trials).items())
+    endings = told.endings(reasons(record.trials))
     timeout = "" if search.timeout is None else f", {told.shown_time(search.timeout)}"
     facts = [
         ["objective", f"{spec.objective} on validation, {record.directions[0]}d"],

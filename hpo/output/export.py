@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from hpo.errors import ModelError, StudyError
 from hpo.output import best, bundle
 from hpo.output.card import card
 from hpo.output.record import Record
-from hpo.study.aside import written_aside
+from hpo.study.aside import file_aside, written_aside
 from hpo.training import deployed
 
 Write = Callable[[Record, Path], None]
@@ -97,19 +96,11 @@ def export(record: Record, name: str, output: Path | None = None) -> Path:
                 with written_aside(target) as aside:
                     form.write(record, aside)
             else:
-                _write_file(record, form.write, target)
+                with file_aside(target) as aside:
+                    form.write(record, aside)
     except OSError as error:
         raise StudyError(f"{target}: cannot be written: {error.strerror or error}; choose another --output") from None
     return target
-
-
-def _write_file(record: Record, write: Write, target: Path) -> None:
-    aside = target.with_name(f".{target.name}.new-{os.getpid()}")
-    try:
-        write(record, aside)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _refuse_others(record: Record, target: Path) -> None:

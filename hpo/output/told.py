@@ -95,6 +95,11 @@ def remarks(found: Mapping[str, Any]) -> list[str]:
     return told
 
 
+def endings(counts: Mapping[str, int]) -> str:
+    """`15 pruned, 10 complete`, or that there is none yet."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet"
+
+
 def with_spread(held: Mapping[str, Any]) -> str:
     """`0.9105 +/- 0.0250`, or the mean alone of one seed."""
     return f"{held['mean']:.4f}" + ("" if held["sd"] is None else f" +/- {held['sd']:.4f}")
@@ -130,7 +135,7 @@ def shown_cost(seconds: float) -> str:
 
 def shown_speed(texts: float) -> str:
     """Texts a second, up to what anybody could tell apart."""
-    return f"{min(texts, 999_999):,.0f}"
+    return f"{texts:,.0f}" if texts < 1_000_000 else ">999,999"
 
 
 def _gain(system: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,17 @@ def written_aside(folder: Path, may_replace: Callable[[], bool] = lambda: True) 
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def file_aside(file: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `file` once all is written; nothing is left on an error."""
+    aside = file.with_name(f".{file.name}.new-{os.getpid()}")
+    try:
+        yield aside
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def _sweep(folder: Path) -> None:
     """Remove what killed processes have left half written."""
     import psutil

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hpo.errors import StoreError, StudyError
+from hpo.errors import StoreError, StudyError, masked
 from hpo.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sqlite_file(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except sqlalchemy.exc.ArgumentError:
-        raise StoreError(f"storage {url!r} is no URL; for example sqlite:///studies/store.db") from None
+        raise StoreError(f"storage {masked(url)!r} is no URL; for example sqlite:///studies/store.db") from None
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in (None, "", ":memory:"):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from hpo.errors import masked
+
 if TYPE_CHECKING:
-    from hpo.study.spec import StudySpec
     from hpo.terminal.progress import Screen
 
 Shown = TypeVar("Shown", bound="Screen")
@@ -28,14 +29,9 @@ def stoppable(screen: Shown) -> Iterator[Shown]:
             yield screen
         except KeyboardInterrupt:
             screen.stop()
-            again = shlex.join(["hpo", *_continuing(sys.argv[1:])])
+            again = masked(shlex.join(["hpo", *_continuing(sys.argv[1:])]))
             typer.echo(f"interrupted; everything that was finished is saved. Go on with: {again}", err=True)
             raise typer.Exit(130) from None
-
-
-def following(verb: str, spec: StudySpec, storage: str | None) -> str:
-    """What to type next for the same study in the same store."""
-    return spec.command(verb, *(["--storage", storage] if storage else []))
 
 
 def _continuing(words: list[str]) -> list[str]:

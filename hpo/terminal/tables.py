@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.output import status
 from hpo.output.told import SHOWN_METRICS, shown_cost, shown_speed, shown_time, shown_value
+from hpo.output.told import endings as shown_endings
 from hpo.study.spec import StudySpec
 from hpo.terminal.columns import Column, print_columns
 from hpo.terminal.words import STYLES, say
@@ -30,7 +31,7 @@ BESIDE = ("accuracy", "f1_macro", "roc_auc", "log_loss")  # metrics of a baselin
 def print_outcome(study: Study, spec: StudySpec, following: str = "") -> None:
     """How the search ended, the best trial, and what to type next."""
     found = status.study(study)
-    endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items())
+    endings = shown_endings(found["endings"])
     saved = f"; pruning saved {found['saved_by_pruning']:.0%}" if found["saved_by_pruning"] >= 0.005 else ""
     say(
         f"{spec.name}: {found['finished']} of {spec.search.trials} trials finished ({endings}) "
@@ -139,7 +140,7 @@ def why(row: Row) -> str:
 
 
 def _print_standing(found: Mapping[str, Any]) -> None:
-    endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items()) or "none yet"
+    endings = shown_endings(found["endings"])
     wanted = "" if found["wanted"] is None else f" of {found['wanted']}"
     say(f"{found['study']}: {found['finished']}{wanted} trials finished ({endings})")
     say(f"state: {found['state']}")

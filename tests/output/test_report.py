@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 
 import hpo
+from hpo.errors import StoreError, StudyError
 from hpo.output import report
 from hpo.output.plots import FIGURES
-from hpo.output.report.blocks import escaped
+from hpo.output.report import answer as answers
+from hpo.output.report.blocks import escaped, sentence
 from tests import synthetic
 
 
@@ -200,3 +203,59 @@ def test_a_report_looks_at_the_test_split_so_the_ledger_knows(tmp_path: Path) ->
 )
 def test_markdown_shows_any_text_as_it_is(text: str, shown: str) -> None:
     assert escaped(text) == shown
+
+
+def against(name: str, outcome: str, difference: float, same: bool = False) -> dict[str, Any]:
+    """One row of a comparison."""
+    said = f"{outcome} {name}"
+    return {"against": name, "outcome": outcome, "difference": difference, "same_runs": same, "verdict": said}
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        ([], "Not known"),
+        (
+            [against("recipe", "better", 0.03), against("nb-svm", "better", 0.02)],
+            "Yes: better than recipe by 3.0 points, ",
+        ),
+        (
+            [against("recipe", "better", 0.03), against("bow-forest", "none", 0.025)],
+            "no significant gain over bow-forest",
+        ),
+        ([against("recipe", "none", -0.03), against("nb-svm", "worse", -0.02)], "No: nb-svm is better."),
+        ([against("recipe", "none", 0.0, True), against("nb-svm", "better", 0.02)], "It found the recipe itself"),
+        ([against("recipe", "better", 0.01), against("rerun", "none", 0.0)], "Yes: better than recipe by 1.0 points."),
+    ],
+)
+def test_whether_the_search_paid_is_decided_by_what_the_winner_does_not_beat(
+    rows: list[dict[str, Any]], answer: str
+) -> None:
+    assert answer in answers._paid({"differences": rows, "objective": "accuracy"})
+
+
+def test_what_is_quoted_in_a_sentence_stays_on_its_line() -> None:
+    assert sentence("a `\n\n<img src=x>\n\n` b") == "a ` <img src=x> ` b"
+    assert sentence("`hpo run x` <b>") == "`hpo run x` &lt;b>"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    spec = synthetic.make(tmp_path, 5, final=False)
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StudyError, match="taken: cannot be written: .*; choose another --output"):
+        hpo.Study(spec.file).report(tmp_path / "taken")
+
+
+def test_a_store_that_cannot_be_written_still_gives_a_report_without_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = synthetic.make(tmp_path, 10)
+
+    def refused(*_: Any) -> None:  # as by a file system that is mounted to be read only
+        raise StorageInternalError("attempt to write a readonly database")
+
+    monkeypatch.setattr("hpo.final.ledger.record", refused)
+    page = hpo.Study(spec.file).report()
+    assert "the store cannot be written" in Page(page.read_text(encoding="utf8")).words
+    with pytest.raises(StoreError, match="each look at the test split is entered there"):
+        hpo.Study(spec.file).compare()

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from hpo.errors import StoreError
@@ -81,7 +82,7 @@ def opened(url: str, spec: StudySpec | None, host: str, port: int, read_only: bo
             stack.callback(storage.engine.dispose)
             storage = Shown(storage)
         app: Any = wsgi(storage, artifact_store=files)
-        server = _bound(host, port, _looked_at(app) if read_only else app)
+        server = _bound(host, port, _looked_at(app) if read_only else _called_here(app))
         stack.callback(server.server_close)
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         serving.start()
@@ -130,6 +131,18 @@ def _looked_at(app: App) -> App:
         environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), 1 << 20))  # or the answer is lost
         start("403 Forbidden", [("Content-Type", "application/json")])
         return [b'{"reason": "this dashboard is a copy to look at, in which nothing can be changed"}']
+
+    return answer
+
+
+def _called_here(app: App) -> App:
+    """The same application, for requests to this machine alone: a page from elsewhere may point its own name here."""
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if _is_loopback(str(urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname)):
+            return app(environ, start)
+        start("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"this dashboard answers to 127.0.0.1 and localhost only"]
 
     return answer
 

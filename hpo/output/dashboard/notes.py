@@ -68,11 +68,11 @@ def of_study(study: optuna.Study) -> str:
     """What a search looks for and where it stands, from the store alone."""
     spec, found = study.user_attrs["spec"], status.study(study)
     source = spec["data"]["source"] or "files"
-    endings = ", ".join(f"{count} {name}" for name, count in found["endings"].items()) or "none yet"
+    endings = told.endings(found["endings"])
     lines = [
         f"It searches hyperparameters of {spec['model']['checkpoint']} for the best {spec['objective']} on {source}.",
         f"{found['finished']} of {found['wanted']} trials are finished ({endings}), "
-        f"in {told.shown_time(found['seconds'])} of device time.",
+        f"in {told.shown_time(found['seconds'])}.",
     ]
     blocks: list[Block] = [Items(lines)]
     if row := found["best"]:

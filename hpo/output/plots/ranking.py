@@ -79,11 +79,11 @@ def importance_warning(record: Record) -> str:
     count, wanted = len(best) + len(fallen(record)), ENOUGH * len(names)
     if count < wanted:
         return (
-            f"The order means little: {count} finished trials are few for {len(names)} parameters; "
+            f"The order means little: {count} trials are few for {len(names)} parameters; "
             f"from about {wanted} on it can be believed."
         )
     if len(best) < TOP:
-        return f"The order means little: only {len(best)} of {count} finished trials are complete, so few are the best."
+        return f"The order means little: only {len(best)} of {count} trials are complete, so few are the best."
     return ""
 
 

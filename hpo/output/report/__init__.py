@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -14,11 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hpo import __version__
-from hpo.errors import HpoError
+from hpo.errors import HpoError, StudyError
 from hpo.output import best
 from hpo.output.record import Record
 from hpo.output.report import answer, judged, origin, searched
 from hpo.output.report.blocks import Block, Section, escaped, spans
+from hpo.study.aside import file_aside
 
 SECTIONS: dict[str, Callable[[Record], Section]] = {
     "verdict": answer.verdict,
@@ -39,19 +40,21 @@ SECTIONS: dict[str, Callable[[Record], Section]] = {
 def write(record: Record, folder: Path) -> Path:
     """The report.html in a folder, beside report.md and, where a trial is complete, best_config.toml.
 
-    Each file takes the place of an older one once it is whole.
+    Each file takes the place of an older one once it is whole. Raises StudyError where it cannot be written.
     """
     made = sections(record)
     pages = {"report.html": page(record, made), "report.md": markdown(record, made)}
-    try:
+    with suppress(HpoError):  # where there is none, as the report says
         pages["best_config.toml"] = best.as_toml(record)
-    except HpoError:
-        (folder / "best_config.toml").unlink(missing_ok=True)  # of a study that is no longer there
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in pages.items():
-        aside = folder / f".{name}.{os.getpid()}"
-        aside.write_text(content, encoding="utf8")
-        aside.replace(folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in pages.items():
+            with file_aside(folder / name) as aside:
+                aside.write_text(content, encoding="utf8")
+        if "best_config.toml" not in pages:
+            (folder / "best_config.toml").unlink(missing_ok=True)  # of an earlier study of this name
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be written: {error.strerror or error}; choose another --output") from None
     return folder / "report.html"
 
 

@@ -20,7 +20,7 @@ def verdict(record: Record) -> Section:
     found = record.found
     if found is None:
         return Section("verdict", "The verdict", _without_verdict(record))
-    paid = Answer("Did the search pay?", _paid(found), [row["verdict"] for row in _hardest(found)])
+    paid = Answer("Did the search pay?", _paid(found), [row["verdict"] for row in _deciding(found)])
     return Section(
         "verdict",
         "The verdict",
@@ -74,7 +74,7 @@ def baselines(record: Record) -> Section:
 
 def _without_verdict(record: Record) -> list[Block]:
     """What can be said before there is a comparison."""
-    endings = ", ".join(f"{count} {name}" for name, count in reasons(record.trials).items()) or "none yet"
+    endings = told.endings(reasons(record.trials))
     known: list[Block] = [Text(f"There is no verdict yet: {record.missing}.", caution=True)]
     if record.best is not None:
         value = f"{record.objectives[0]} {record.best.value:.4f}"
@@ -95,31 +95,31 @@ def _rivals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: float(row["difference"]))
 
 
-def _hardest(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the winner must be held against: the recipe without a search, and whatever it does worst against."""
-    rows = _rivals(found)
+def _deciding(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows that decide whether the search paid, the first one most: what is better than the winner, else what it
+    does not beat, else what it beats by the least; before its like, the recipe: what one had without a search."""
+    rows = sorted(_rivals(found), key=lambda row: row["against"] != "recipe")
+    worse = [row for row in rows if row["outcome"] == "worse"]
+    even = [row for row in rows if row["outcome"] == "none"]
     recipe = [row for row in rows if row["against"] == "recipe"]
-    return recipe + [row for row in rows[:1] if row not in recipe]
+    decides = (worse or even or recipe or rows)[:1]
+    return decides + [row for row in recipe if row not in decides]
 
 
 def _paid(found: Mapping[str, Any]) -> str:
     """Whether the search was worth its time: a gain over what one would have had without it."""
-    rows = _hardest(found)
+    rows = _deciding(found)
     if not rows:
         return "Not known: no baseline was run."
-    worst = min(rows, key=lambda row: float(row["difference"]))
-    if worst["outcome"] == "worse":
-        return f"No: {worst['against']} is better."
-    recipe = next((row for row in rows if row["against"] == "recipe"), worst)
-    if recipe["same_runs"]:
-        return f"It found {recipe['against']} itself: the values were known before it."
-    if recipe["outcome"] == "none":
-        return f"Not that one could tell: no significant gain over {recipe['against']}."
-    if worst["outcome"] == "none":
-        return f"Not that one could tell: no significant gain over {worst['against']}."
-    gain = words.amount(recipe["difference"], found["objective"])
-    others = len(_rivals(found)) - 1
-    return f"Yes: better than {recipe['against']} by {gain}" + (f", and than {others} more." if others else ".")
+    name, outcome = rows[0]["against"], rows[0]["outcome"]
+    if outcome == "worse":
+        return f"No: {name} is better."
+    if any(row["same_runs"] for row in rows):
+        return "It found the recipe itself: the values were known before it."
+    if outcome == "none":
+        return f"Not that one could tell: no significant gain over {name}."
+    gain, others = words.amount(rows[0]["difference"], found["objective"]), len(_rivals(found)) - 1
+    return f"Yes: better than {name} by {gain}" + (f", and than {others} more." if others else ".")
 
 
 def _to_use(record: Record, found: Mapping[str, Any]) -> Answer:
@@ -159,13 +159,15 @@ def _trust(found: Mapping[str, Any]) -> Answer:
         against.append("the search is not finished")
     if any(system["failed"] for system in found["systems"]):
         against.append("some runs failed")
+    if found["test_uses"]["elsewhere"]:
+        against.append("other studies used the same test rows")
     answer = "With care: " + ", ".join(against) + "." if against else "Yes, as far as its intervals go."
     fresh = f"{seeds} fresh seeds" if seeds > 1 else "1 fresh seed"
-    rows = f"{found['rows']['test']:,} test rows that nothing was chosen on"
-    rests = f"{fresh}, {rows}, {len(found['differences'])} baselines on the same rows"
+    rows = f"{found['rows']['test']:,} test rows by which hpo chose nothing"
+    rests = f"{fresh}, {rows}, {len(_rivals(found))} baselines on the same rows"
     return Answer("Can I trust it?", answer, [rests, *told.optimism(found), _uses(found)])
 
 
 def _uses(found: Mapping[str, Any]) -> str:
     uses = found["test_uses"]
-    return f"the test split was used {uses['count']} times, each with an entry in the ledger"
+    return f"the test split was used {uses['count']} times, looks at results included; the ledger has each"

@@ -157,7 +157,8 @@ def spans(text: str) -> list[tuple[bool, str]]:
 
 def sentence(text: str) -> str:
     """A sentence of ours as Markdown, in which only what is to be typed is marked."""
-    return "".join(f"`{part}`" if is_code else escaped(part) for is_code, part in spans(text))
+    line = " ".join(text.split())  # a blank line would end what is to be typed, and what follows would be markup
+    return "".join(f"`{part}`" if is_code else escaped(part) for is_code, part in spans(line))
 
 
 def escaped(text: str) -> str:

@@ -125,10 +125,9 @@ def _space(record: Record) -> Table:
 
 
 def _commands(record: Record) -> str:
-    run, bundle = record.spec.command("run"), record.spec.command("export", "--format", "bundle")
-    return (
-        f"{run}\n# or elsewhere, with the same data at hand:\n{bundle}\nhpo reproduce {record.spec.name}.bundle.zip\n"
-    )
+    spec, file = record.spec, f"{record.spec.name}.bundle.zip"
+    bundle = spec.command("export", "--format", "bundle", "--output", file)
+    return f"{spec.command('run')}\n\n# elsewhere, with the same data at hand\n{bundle}\nhpo reproduce {file}\n"
 
 
 def _reason(trial: Any) -> str:

@@ -53,7 +53,7 @@ def timeline(record: Record) -> Section:
 
 def _how_it_went(record: Record) -> str:
     status = record.status
-    endings = ", ".join(f"{count} {name}" for name, count in status["endings"].items())
+    endings = told.endings(status["endings"])
     wanted = f" of {status['wanted']}" if status["wanted"] else ""
     time, device = told.shown_time(status["seconds"]), told.shown_time(sum(map(wall, record.trials)))
     text = f"{status['finished']}{wanted} trials finished ({endings}) in {time}, {device} of device time"
