@@ -9,20 +9,21 @@ from pathlib import Path
 from tests.browser import chromium, sized, wait_for
 
 HERE = Path(__file__).parent
-STUDY = HERE.parent / "studies" / "quickstart.toml"
+ROOT = HERE.parent
+STUDY = "studies/quickstart.toml"  # as make demo calls it; pictures show what was typed
 
 
 def main() -> None:
     """Take both pictures, of what make demo has left."""
-    page = STUDY.parent / "quickstart" / "report.html"
+    page = ROOT / "studies" / "quickstart" / "report.html"
     if not page.exists():
         sys.exit("there is no report yet; make demo writes it")
     with chromium() as browser:
         sized(browser, 1100, 620)
         browser.get(page.as_uri())
         browser.save_screenshot(str(HERE / "report.png"))
-        command = [sys.executable, "-m", "hpo", "dashboard", str(STUDY), "--read-only", "--no-browser", "--port", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        command = [sys.executable, "-m", "hpo", "dashboard", STUDY, "--read-only", "--no-browser", "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
             try:
                 assert server.stdout
                 address = next(line for line in server.stdout if "/note" in line).split()[-1]
