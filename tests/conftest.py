@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def shared() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["HPO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loud() -> Iterator[None]:
+    """The shell silences the libraries of its process; a process of tests is that of all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for commands in ("options", "look", "take"):
+            patch.setattr(f"hpo.cli.{commands}.quiet", lambda verbose: None)
+        yield
 
 
 SMALL = """\

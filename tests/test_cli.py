@@ -129,7 +129,6 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_on_disk(
 ) -> None:
     monkeypatch.chdir(small.parent)
     monkeypatch.setattr(sys, "argv", ["hpo", *words])
-    monkeypatch.setattr("hpo.cli.options.quiet", lambda verbose: None)  # the process is that of all tests
     before = sorted(small.parent.rglob("*"))
     with pytest.raises(SystemExit) as left:
         main()

@@ -242,8 +242,6 @@ def test_a_mistake_is_one_line_and_nothing_on_disk(
 ) -> None:
     monkeypatch.chdir(small.parent)
     monkeypatch.setattr(sys, "argv", ["hpo", "dashboard", *words, "--no-browser"])
-    for place in ("options", "look"):  # the process is that of all tests
-        monkeypatch.setattr(f"hpo.cli.{place}.quiet", lambda verbose: None)
     before, asked = sorted(small.parent.rglob("*")), signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as left:
         main()

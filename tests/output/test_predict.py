@@ -295,7 +295,6 @@ def asked(
 ) -> Iterator[Callable[..., Any]]:
     """A run of the shell in this process, where study and files are: exit code, standard output, standard error."""
     monkeypatch.chdir(study.parent)
-    monkeypatch.setattr("hpo.cli.take.quiet", lambda verbose: None)  # the process is that of all tests
     transformers.utils.logging.disable_progress_bar()
 
     def run(*words: str, stdin: int | None = None) -> tuple[int, str, str]:
