@@ -49,7 +49,7 @@ def test_every_command_has_an_example() -> None:
 
 
 def test_its_pictures_are_there_and_small() -> None:
-    pictures = re.findall(r"!\[[^\]]+\]\((\S+)\)", README.read_text(encoding="utf8"))
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)\s]+)\)", README.read_text(encoding="utf8"))
     assert len(pictures) == 2
     assert all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)
 
