@@ -230,7 +230,7 @@ def test_equal_values_are_told_from_what_was_pruned(tmp_path: Path) -> None:
     made += [trial(None, {250: 0.5}, RATES[2], "pruned: at rung 250") for _ in range(9)]
     record = searched(spec_of(tmp_path), made)
     assert importance(record) == {"learning_rate": 1.0}
-    assert "only 3 of 12 finished trials are complete" in importance_warning(record)
+    assert "only 3 of 12 trials are complete" in importance_warning(record)
 
 
 def test_slices_follow_the_space(record: Record) -> None:
