@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/demo.ready
 	$(BIN)/hpo run studies/quickstart.toml
 
+# Two processes of one thread each: tests are many small runs, which a second thread does not make faster.
 test: $(VENV)/test.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/test.ready
 	$(BIN)/ruff check .
