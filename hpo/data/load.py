@@ -49,10 +49,14 @@ class TextData:
     notices: tuple[str, ...]
     fingerprint: str
 
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in given.items() if split is not None}
+
     def rows(self) -> dict[str, int]:
         """The number of rows in each split that there is."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: len(split) for name, split in splits.items() if split is not None}
+        return {name: len(split) for name, split in self.splits().items()}
 
     def about(self) -> dict[str, Any]:
         """What a store keeps of the data."""

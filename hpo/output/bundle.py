@@ -167,17 +167,11 @@ def digests(split: Split) -> list[tuple[str, int]]:
     ]
 
 
-def splits(data: TextData) -> dict[str, Split]:
-    """The splits that there are, by name."""
-    given = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: split for name, split in given.items() if split is not None}
-
-
 def _rows(data: TextData) -> bytes:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("split", "text_sha256", "label"))
-    for name, split in splits(data).items():
+    for name, split in data.splits().items():
         table.writerows((name, digest, label) for digest, label in digests(split))
     return text.getvalue().encode()
 

@@ -109,8 +109,13 @@ class Record:
         """The best complete trial, the first of equals; None without one, or where there are several objectives."""
         if not self.complete or len(self.directions) > 1:
             return None
+        return self.ranked[0]
+
+    @cached_property
+    def ranked(self) -> list[FrozenTrial]:
+        """The complete trials of a study with one objective, the best first; of equals the earlier."""
         sign = -1 if self.directions[0] == "maximize" else 1
-        return min(self.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+        return sorted(self.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @cached_property
     def data(self) -> TextData | None:

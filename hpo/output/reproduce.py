@@ -22,7 +22,7 @@ from hpo.final.listener import RunListener
 from hpo.final.retrain import fine_tune, fine_tunes
 from hpo.final.scores import spread
 from hpo.output import told
-from hpo.output.bundle import Bundle, Original, Scores, digests, read, splits
+from hpo.output.bundle import Bundle, Original, Scores, digests, read
 from hpo.search import worker
 from hpo.study import provenance, store
 from hpo.study.spec import StudySpec, load
@@ -172,7 +172,7 @@ def difference(bundle: Bundle, data: TextData) -> str:
                  for split in dict.fromkeys([*bundle.data.rows, *rows])
                  if rows.get(split) != bundle.data.rows.get(split)]  # fmt: skip
         return "; ".join(shown)
-    for name, split in splits(data).items():
+    for name, split in data.splits().items():
         pairs = list(zip(digests(split), bundle.rows.get(name, []), strict=False))
         other = [row for row, (here, there) in enumerate(pairs) if here != there]
         if other:

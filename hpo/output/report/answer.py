@@ -13,6 +13,7 @@ from hpo.output.record import Record
 from hpo.output.report.blocks import Answer, Block, Code, Items, Section, Table, Text, drawn
 from hpo.study.spec import RERUN
 from hpo.study.trials import reasons
+from hpo.training import deployed
 
 
 def verdict(record: Record) -> Section:
@@ -133,7 +134,7 @@ def _to_use(record: Record, found: Mapping[str, Any]) -> Answer:
     score = told.with_spread(systems["winner"]["test"][found["objective"]])
     behind = [f"the winner: trial #{found['winner']['trial']}, {found['objective']} {score} on test, cost {cost}"]
     behind += [_other(systems[name], found["objective"]) for name in (worse[:1] or even[:1])]
-    if (spec.model_folder / "recipe.json").is_file():
+    if (spec.model_folder / deployed.FILE).is_file():
         behind.append(f"the winner's model: try `hpo predict {shlex.quote(str(spec.model_folder))} 'a text'`")
     if worse:
         return Answer("What do I use?", f"{worse[0]}, which is better.", behind)

@@ -83,12 +83,9 @@ def provenance(record: Record) -> Section:
 
 def _splits(known: TextData) -> Table:
     """Rows, lengths in words, repeats within a split, and texts that stand in train too."""
-    splits = {"train": known.train, "validation": known.validation, "test": known.test}
     train = set(known.train.texts)
     rows = []
-    for name, split in splits.items():
-        if split is None:
-            continue
+    for name, split in known.splits().items():
         words = np.asarray([len(text.split()) for text in split.texts])
         repeats = len(split) - len(set(split.texts))
         leaked = "" if name == "train" else f"{sum(text in train for text in split.texts):,}"
@@ -99,8 +96,7 @@ def _splits(known: TextData) -> Table:
 
 
 def _classes(known: TextData) -> Table:
-    splits = {"train": known.train, "validation": known.validation, "test": known.test}
-    given = {name: split for name, split in splits.items() if split is not None}
+    given = known.splits()
     counts = {name: Counter(split.labels) for name, split in given.items()}
     rows = [
         [label, *(_share(counts[name][place], given[name]) for name in given)]

@@ -67,9 +67,7 @@ def _best_trials(record: Record) -> Table:
     if record.best is None:
         chosen, caption = record.search.best_trials[:TOP], "Trials of the Pareto front"
     else:
-        sign = -1 if record.directions[0] == "maximize" else 1
-        ranked = sorted(record.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-        chosen, caption = ranked[:TOP], "The best complete trials, on validation"
+        chosen, caption = record.ranked[:TOP], "The best complete trials, on validation"
     names = list(dict.fromkeys(name for trial in chosen for name in trial.params))
     rows = [
         [f"#{trial.number}", *(f"{value:.4f}" for value in trial.values or []), told.shown_time(wall(trial)),
