@@ -30,7 +30,7 @@ from hpo.final import runs
 from hpo.final.baselines import BASELINES
 from hpo.final.listener import RunListener
 from hpo.final.retrain import candidates, fine_tunes
-from hpo.search import worker
+from hpo.search.rows import texts
 from hpo.study import provenance, store
 from hpo.study.spec import StudySpec, load
 from hpo.training.metrics import METRICS
@@ -110,14 +110,15 @@ def make(folder: Path, trials: int, **sort: Any) -> StudySpec:
     if chosen.foreign:
         _add_foreign(storage, spec, trials)
         return spec
-    data = worker.texts(spec)
+    data = texts(spec)
     made = provenance.provenance(spec, {**data.about(), "notices": list(data.notices)})
     simulation = Simulation(spec, made, pruned=chosen.pruned, unfinished=chosen.unfinished)
     found = simulation.trials(trials)
     wanted = simulation.finished + 10 * chosen.unfinished
     spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": wanted})})
     file.write_text(file.read_text().replace(f"trials = {trials}\n", f"trials = {wanted}\n"))
-    study = store.open_study(storage, spec, METRICS[spec.objective].direction, made)
+    levers = {"train_sampling_strategy": "group_by_length"}
+    study = store.open_study(storage, spec, METRICS[spec.objective].direction, made | {"speed": levers})
     insert(storage, study, found)
     if chosen.final and not chosen.pruned:
         _add_runs(spec, data, simulation)

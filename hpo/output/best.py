@@ -40,23 +40,23 @@ class Best:
         return {name: self.trial.params[name] for name in self.record.spec.space.parameters}
 
     @property
+    def whole(self) -> dict[str, Any]:
+        """Fixed fields, levers and sampled values, by the names that a study file has for them."""
+        return {**self.record.fixed, **self.values}
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What TrainingArguments takes: the fixed fields and the sampled values, warmup as `warmup_steps`.
 
         `warmup_ratio` is no field of transformers 5; a `warmup_steps` below 1 is a share of the steps.
         """
-        both = self.record.spec.training | self.training
-        return {SAME.get(name, name): float(value) if name in SAME else value for name, value in both.items()}
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """The sampled values that belong to training."""
-        return {name: value for name, value in self.values.items() if not name.startswith("model.")}
+        own = {name: value for name, value in self.whole.items() if not name.startswith("model.")}
+        return {SAME.get(name, name): float(value) if name in SAME else value for name, value in own.items()}
 
     @property
     def model(self) -> dict[str, Any]:
-        """The sampled values that are fields of the model's own configuration."""
-        own = {name: value for name, value in self.values.items() if name.startswith("model.")}
+        """The values that are fields of the model's own configuration."""
+        own = {name: value for name, value in self.whole.items() if name.startswith("model.")}
         return {name.removeprefix("model."): value for name, value in own.items()}
 
     @cached_property
@@ -163,18 +163,13 @@ def as_yaml(record: Record) -> str:
 
 
 def as_toml(record: Record) -> str:
-    """The best configuration as tables of a study file: [model], [training] with the best values fixed.
-
-    Fields of the model's configuration, which a study file cannot fix otherwise, are axes with a single choice.
-    """
+    """The best configuration as tables of a study file: [model], [training] with the best values fixed."""
     best = find(record)
     spec = record.spec
     model = {name: value for name, value in spec.model.model_dump(mode="json").items() if value not in (None, False)}
-    tables: dict[str, Any] = {"model": model, "training": spec.training | best.training}
+    tables: dict[str, Any] = {"model": model, "training": {**best.whole, "speed": "exact"}}
     if spec.data.clean:
         tables = {"data": {"clean": _cleaning(spec)}, **tables}
-    if best.model:
-        tables["space"] = {"parameters": {f"model.{name}": {"choices": [value]} for name, value in best.model.items()}}
     use = [
         "To use it again, take these tables over into a study file, where they fix what was searched;",
         "then take the same names out of its search space.",

@@ -115,7 +115,7 @@ def write(record: Record, target: Path) -> None:
             f"`{record.spec.command('retrain')}` makes them"
         )
     files = {
-        STUDY: study_toml(record.spec).encode(),
+        STUDY: study_toml(record.spec, record.levers).encode(),
         BEST: _json({**best.as_dict(record), "failed": _failed(found), "device": record.search.user_attrs["device"]}),
         DATA: _json(record.search.user_attrs["data"]),
         CONSTRAINTS: constraints().encode(),
@@ -134,12 +134,13 @@ def write(record: Record, target: Path) -> None:
             archive.writestr(entry, content)
 
 
-def study_toml(spec: StudySpec) -> str:
-    """A study file that says what a study is, in one file: overrides and space applied, defaults filled in.
+def study_toml(spec: StudySpec, levers: Mapping[str, Any]) -> str:
+    """A study file that says what a study is, in one file: overrides, space, levers applied, defaults filled in.
 
-    The storage URL is left out, which may hold a password.
+    The storage URL is left out, which may hold a password. Levers are fixed, as another device would choose others.
     """
-    return tomli_w.dumps(_without_none(spec.resolved()))
+    training = {**spec.fixed, **levers, "speed": "exact"}
+    return tomli_w.dumps(_without_none({**spec.resolved(), "training": training}))
 
 
 def constraints() -> str:

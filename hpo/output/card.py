@@ -152,8 +152,8 @@ def _results(record: Record) -> Section:
 def _training(found: Best, run: FrozenTrial) -> Section:
     """Sampled values, and what the live run had."""
     effective = run.user_attrs["effective"]
-    names = list(dict.fromkeys([*found.values, *found.record.spec.training, *effective]))
-    fixed = found.record.spec.training
+    fixed = found.record.fixed
+    names = list(dict.fromkeys([*found.values, *fixed, *effective]))
     rows = [[name, str(found.values.get(name, fixed.get(name, ""))), str(effective.get(name, ""))] for name in names]
     table = told.Rows(["", "searched or fixed", "in the live run"], rows, words=3)
     return Section("training", "Training", [Table("Values", table)])

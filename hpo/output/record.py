@@ -17,7 +17,7 @@ from hpo.errors import HpoError
 from hpo.final.compare import Comparison, Tell, silent, weigh
 from hpo.output import status
 from hpo.output.frame import frame
-from hpo.search.worker import texts
+from hpo.search.rows import texts
 from hpo.study import store
 from hpo.study.spec import StudySpec
 
@@ -38,6 +38,16 @@ class Record:
     def comparison(self) -> Comparison | None:
         """The winner and its baselines, where there can be a comparison; the test split counts as used from here on."""
         return self._weighed[0]
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What all runs have in common: fields that the study file fixes, and levers that make them faster."""
+        return {**self.spec.fixed, **self.levers}
+
+    @property
+    def levers(self) -> dict[str, Any]:
+        """Field -> value of what `training.speed` took when the study was made."""
+        return dict(self.search.user_attrs.get("speed") or {})
 
     @property
     def missing(self) -> str:

@@ -24,6 +24,7 @@ from hpo.final.scores import spread
 from hpo.output import told
 from hpo.output.bundle import Bundle, Original, Scores, digests, read
 from hpo.search import worker
+from hpo.search.rows import texts
 from hpo.study import provenance, store
 from hpo.study.spec import StudySpec, load
 from hpo.training import model as checkpoints
@@ -217,6 +218,8 @@ def _harmless(bundle: Bundle, listener: RunListener) -> str:
     if not all(isinstance(table, dict) for table in tables.values()) or "file" in tables["space"]:
         raise SpecError(bundle.path, "", f"its {FILE} is none that hpo has written")
     raw.pop("storage", None)
+    tables["training"].setdefault("speed", "exact")  # a bundle without a word on it was made before there were levers
+    raw["training"] = tables["training"]
     if tables["model"].pop("trust_remote_code", False):
         listener.notice("code that the checkpoint brings is not run; --set model.trust_remote_code=true runs it")
     if tables["training"].pop("report_to", "none") not in ("none", [], ["none"]):
@@ -252,7 +255,7 @@ def _check_before(bundle: Bundle, spec: StudySpec, url: str, listener: RunListen
             )
         return
     try:
-        data = worker.texts(spec)
+        data = texts(spec)
     except DataError as error:
         raise DataError(f"{error}; --set data.source=PATH (or data.train, data.test) names the data here") from None
     if data.fingerprint != bundle.data.fingerprint:

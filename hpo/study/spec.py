@@ -16,7 +16,7 @@ from hpo.errors import SpecError, unknown
 from hpo.study.overrides import is_space_content, override_key
 from hpo.study.space import SearchSpace
 
-_BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=")
+_BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -116,6 +116,9 @@ class SearchSpec(Strict):
     pruner: Component = Field(Named(name="asha"), description="When a trial is given up, with its options")
     trials: int = Field(20, ge=1, description="Finished trials that the study should have in all")
     timeout: Seconds | None = Field(None, description='Wall time of the study: seconds, or "2h"')
+    stop: Literal["none", "noise"] = Field(
+        "none", description='"noise": also stop when the expected gain of another trial is below the noise of a score'
+    )
     seed: int = Field(0, ge=0, description="Every trial's seed comes from it and the trial's place")
     workers: int = Field(1, ge=1, description="Processes that run trials side by side")
     engine: str | None = Field(None, description="Where workers run; by default this process, or processes")
@@ -174,10 +177,24 @@ class StudySpec(Strict):
     model: ModelSpec
     space: SearchSpace
     search: SearchSpec = SearchSpec()
-    training: dict[str, Any] = Field(default_factory=dict, description="Fixed TrainingArguments fields")
+    training: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Fixed TrainingArguments fields, fields of the model\'s own ("model.<field>"), and speed: "auto" '
+        'takes what pays on this device, "exact" the plain library\'s arithmetic',
+    )
     final: FinalSpec = FinalSpec()
     file: Path = Field(exclude=True, description="The file that this was read from")
     overrides: tuple[str, ...] = Field((), exclude=True)
+
+    @property
+    def speed(self) -> Any:
+        """How runs are made faster: "auto" or "exact"."""
+        return self.training.get("speed", "auto")
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What every run has in common: field of TrainingArguments, or `model.<field>` -> value."""
+        return {name: value for name, value in self.training.items() if name != "speed"}
 
     @property
     def folder(self) -> Path:
@@ -214,7 +231,9 @@ class StudySpec(Strict):
         followed = [name for name in whole["training"] if name == "report_to" or name.startswith("logging_")]
         for name in followed:  # who is told how a trial goes changes nothing in it
             del whole["training"][name]
-        for budget in ("trials", "timeout", "workers", "engine"):
+        if self.speed == "auto":  # said or not
+            whole["training"].pop("speed", None)
+        for budget in ("trials", "timeout", "workers", "engine", "stop"):
             del whole["search"][budget]
         return dict(_flat(whole))
 

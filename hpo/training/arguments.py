@@ -12,7 +12,7 @@ from typing import Any
 from hpo.errors import unknown
 from hpo.study.space import Parameter
 from hpo.study.spec import StudySpec
-from hpo.training import trackers
+from hpo.training import speed, trackers
 
 # Fields that the search sets itself, with the reason that a study file which sets them is told.
 OWNED = dict.fromkeys(
@@ -68,14 +68,19 @@ def check(spec: StudySpec) -> None:
     that are read before the trial's values are set, trap 5).
     """
     fields = _fields()
-    for name, value in spec.training.items():
-        known = fields.keys() | SAME.keys()
+    speed.check(spec)
+    for name, value in spec.fixed.items():
+        if name.startswith("model."):
+            continue  # the checkpoint judges them
+        known = fields.keys() | SAME.keys() | {"speed"}
         reason = unknown(name, known) if name not in known else OWNED.get(name) or _misfit(fields, name, value)
         if reason:
             raise spec.error(f"training.{name}", reason)
     trackers.check(spec)
     for name, axis in spec.space.parameters.items():
-        if not name.startswith("model."):
+        if name.startswith("model."):
+            _check_fixed(spec, name)
+        else:
             _check_axis(spec, fields, name, axis)
     _build_corners(spec)
 
@@ -94,7 +99,7 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
         "use_cpu": not torch.accelerator.is_available(),  # said outright, Trainer allows bf16 there
     }
     chosen |= {"save_strategy": "no"} | (LOGS if trackers.names_of(spec) else {"logging_strategy": "no"})
-    chosen |= spec.training | {name: value for name, value in values.items() if not name.startswith("model.")}
+    chosen |= {name: value for name, value in {**spec.fixed, **values}.items() if not name.startswith("model.")}
     chosen["report_to"] = "none"  # Trainer would close none of them where a trial is pruned; see trackers
     if "warmup_ratio" in chosen:
         chosen["warmup_steps"] = float(chosen.pop("warmup_ratio"))
@@ -137,9 +142,7 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
         raise spec.error(key, unknown(name, SEARCHABLE, limit=len(SEARCHABLE)) + "; a model's own: model.<field>")
     if name not in SEARCHABLE:
         raise spec.error(key, OWNED.get(name) or "cannot be searched: no trained model would differ by it")
-    for fixed in spec.training:
-        if SAME.get(fixed, fixed) == SAME.get(name, name):
-            raise spec.error(key, f"is fixed in [training] as {fixed} too; remove one of the two")
+    _check_fixed(spec, name)
     if SAME.get(name) in spec.space.parameters:
         raise spec.error(key, f"and {SAME[name]} are the same thing; remove one of the two")
     if name == "num_train_epochs" and ({"max_steps"} & (spec.training.keys() | spec.space.parameters.keys())):
@@ -149,6 +152,14 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
     for value in axis.ends:
         if reason := _misfit(fields, name, value) or _NO_KEYWORDS.get(str(value)):
             raise spec.error(key, f"holds {value!r}, which {reason}")
+
+
+def _check_fixed(spec: StudySpec, name: str) -> None:
+    for fixed in spec.fixed:
+        if SAME.get(fixed, fixed) == SAME.get(name, name):
+            raise spec.error(
+                f"space.parameters.{name}", f"is fixed in [training] as {fixed} too; remove one of the two"
+            )
 
 
 def _schedules(spec: StudySpec) -> list[Any]:

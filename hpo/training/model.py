@@ -37,6 +37,7 @@ class Checkpoint:
         self.notices: list[str] = []
         self._code = spec.trust_remote_code
         self._resident: PreTrainedModel | None = None
+        self._changes: dict[str, Any] = {}  # in what the resident model's config differs
         self.has_head = False  # whether the checkpoint brings a trained head for the study's labels
         if spec.checkpoint == "builtin:tiny":
             self.tokenizer, self.config = _tiny(texts, spec.max_length)
@@ -52,15 +53,14 @@ class Checkpoint:
     def fresh(self, changes: Mapping[str, Any] | None = None) -> PreTrainedModel:
         """The model at its start, in float32: the checkpoint's weights, and a head drawn from torch's present seed.
 
-        `changes` are config fields that differ in this trial (dropouts, say); they need a model of their own.
+        `changes` are config fields that differ (dropouts, say); other ones than the last time need another model.
         """
-        if changes:
+        changes = dict(changes or {})
+        if self._resident is None or changes != self._changes:
             self._resident = None  # before the next is made: two models at once would double the memory
-            model = self._build(changes)
-        else:
-            self._resident = model = self._resident or self._build({})
-        self._reset(model)
-        return model
+            self._resident, self._changes = self._build(changes), changes
+        self._reset(self._resident)
+        return self._resident
 
     def reason_against(self, field: str, values: Sequence[Any]) -> str | None:
         """Why a config field cannot take these values, or None where it can."""
@@ -189,16 +189,19 @@ def load(spec: StudySpec, data: TextData) -> Checkpoint:
     if name.startswith("builtin:") and name != "builtin:tiny":
         raise ModelError(f"model.checkpoint {name} {unknown(name, ['builtin:tiny'])}")
     checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
-    for name, axis in spec.space.parameters.items():
-        if name.startswith("model."):
-            field = name.removeprefix("model.")
-            if reason := checkpoint.reason_against(field, axis.ends):
-                raise spec.error(f"space.parameters.{name}", reason)
-            for value in axis.ends:
-                try:
-                    checkpoint.fresh({field: value})
-                except Exception as error:  # whatever a model's own code makes of a value that it cannot take
-                    raise spec.error(f"space.parameters.{name}", f"holds {value!r}: {first_line(error)}") from None
+    asked = {f"training.{name}": [value] for name, value in spec.fixed.items()}
+    asked |= {f"space.parameters.{name}": axis.ends for name, axis in spec.space.parameters.items()}
+    for key, values in asked.items():
+        _, is_model, field = key.partition(".model.")
+        if not is_model:
+            continue
+        if reason := checkpoint.reason_against(field, values):
+            raise spec.error(key, reason)
+        for value in values:
+            try:
+                checkpoint.fresh({field: value})
+            except Exception as error:  # whatever a model's own code makes of a value that it cannot take
+                raise spec.error(key, f"holds {value!r}: {first_line(error)}") from None
     return checkpoint
 
 

@@ -52,7 +52,8 @@ def test_it_is_the_winner_with_its_scores(record: Record) -> None:
     for split in ("validation", "test"):
         assert told[split] == {**ours[split]["accuracy"], "seeds": [0, 1]}
     assert told["training"] == {
-        "per_device_train_batch_size": 16, "num_train_epochs": 1, "learning_rate": told["effective"]["learning_rate"],
+        "per_device_train_batch_size": 16, "num_train_epochs": 1, "train_sampling_strategy": "group_by_length",
+        "learning_rate": told["effective"]["learning_rate"],
     }  # fmt: skip
     assert told["data"] == record.search.user_attrs["data"]["fingerprint"]
 
@@ -61,7 +62,7 @@ def test_every_form_says_the_same(record: Record) -> None:
     told = best.as_dict(record)
     assert json.loads(best.as_json(record)) == told
     assert yaml.safe_load(best.as_yaml(record)) == told
-    assert tomllib.loads(best.as_toml(record))["training"] == told["training"]
+    assert tomllib.loads(best.as_toml(record))["training"] == told["training"] | {"speed": "exact"}
     first = best.as_toml(record).splitlines()[0]
     assert first.startswith(f'# The best configuration of study "small": trial #{told["trial"]}, 20')
     assert f"accuracy {told['test']['mean']:.4f} +/- {told['test']['sd']:.4f} on test" in best.as_toml(record)
@@ -191,17 +192,15 @@ def test_the_snippet_ends_with_the_weights_of_the_search(
     assert moved > 1e-4
 
 
-def test_a_models_own_field_is_an_axis_of_one_choice(rich: Record, tmp_path: Path) -> None:
-    text = best.as_toml(rich)
+def test_a_models_own_field_is_fixed_too(rich: Record, tmp_path: Path) -> None:
+    text = best.as_toml(rich) + "[space.parameters.adam_beta1]\nchoices = [0.9]\n"
     other = tmp_path / "other.toml"
     other.write_text(
         'name = "other"\n' + text.replace("[data]", '[data]\nsource = "builtin:reviews"\nrows = {train = 96}')
     )
     spec = load(other)
-    assert spec.space.parameters["model.hidden_dropout_prob"].choices == [0.25]
-    assert spec.training == rich.spec.training | {
-        name: value for name, value in best.as_dict(rich)["values"].items() if not name.startswith("model.")
-    }
+    assert spec.training["model.hidden_dropout_prob"] == 0.25 and rich.levers
+    assert spec.training == {**rich.spec.training, **rich.levers, **best.as_dict(rich)["values"], "speed": "exact"}
     assert spec.model == rich.spec.model and spec.data.clean == rich.spec.data.clean
 
 
