@@ -64,6 +64,14 @@ class Study:
         with _heard(listener, lambda: Progress(self.spec)) as hearing:
             return engines.search(self.spec, self.url, hearing)
 
+    def forecast(self, *, listener: Listener | None = None) -> dict[str, Any]:
+        """What the search would take from here on: what `hpo search --dry-run --json` prints; nothing is written."""
+        from hpo.search.forecast import forecast
+        from hpo.terminal.forecast import Timing
+
+        with _heard(listener, Timing) as hearing:
+            return forecast(self.spec, self.url, hearing)
+
     @contextmanager
     def final(self, listener: RunListener, searched: bool = False) -> Iterator[Final]:
         """The final room, opened; see `hpo.final.runs.opened`."""
@@ -124,11 +132,11 @@ class Study:
         with _heard(listener, lambda: RunProgress("reading the store")) as hearing:
             return export(self.record(hearing.step, "export"), what, target)
 
-    def status(self) -> dict[str, Any]:
-        """Where the study stands: what `hpo show --json` prints."""
+    def status(self, most: int | None = None) -> dict[str, Any]:
+        """Where the study stands: what `hpo show --json` prints; see `hpo.output.status.study`."""
         from hpo.output import status
 
-        return status.study(store.stored(self.spec, self.url))
+        return status.of(self.spec, self.url, most)
 
 
 @contextmanager

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+from tests import synthetic
+
 HPO = Path(__file__).resolve().parents[1] / "hpo"
 ROOMS = ["errors", "study", "data", "training", "search", "final", "output", "terminal", "api", "cli", "__main__"]
-HEAVY = {"torch", "transformers", "datasets", "sklearn", "pandas", "optuna", "evaluate", "plotly", "numpy", "pydantic"}
+TRAINING = {"torch", "transformers", "datasets", "evaluate", "accelerate"}
+HEAVY = TRAINING | {"sklearn", "pandas", "optuna", "plotly", "numpy", "pydantic"}
 
 
 def imports(file: Path) -> list[str]:
@@ -51,3 +55,22 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Search hyperparameters" in done.stdout
     assert not HEAVY & set(ast.literal_eval(done.stderr.splitlines()[-1]))
+
+
+def test_readers_import_only_what_they_need(tmp_path: Path) -> None:
+    spec = synthetic.make(tmp_path, 6, seeds=1)
+    code = """
+import json, sys
+from hpo.cli import app
+loaded = []
+for verb in ("show", "compare", "report"):
+    try: app([verb, sys.argv[1]])
+    except SystemExit as left: assert not left.code
+    loaded.append(sorted(sys.modules))
+print(json.dumps(loaded), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(spec.file)], capture_output=True, text=True, check=True)
+    shown, compared, reported = map(set, json.loads(done.stderr.splitlines()[-1]))
+    assert "6 of 6 trials finished" in done.stdout and (spec.folder / "report.html").exists()
+    assert not (HEAVY - {"pydantic"} | {"sqlalchemy"}) & shown
+    assert {"optuna", "sklearn"} <= compared and not TRAINING & reported

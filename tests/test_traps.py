@@ -47,7 +47,8 @@ from hpo.study import store, trials
 from hpo.study.spec import ModelSpec, load
 from hpo.training import metrics, trainer
 from hpo.training.model import Checkpoint
-from hpo.training.trainer import Record, RungTrainer, Task
+from hpo.training.record import Record
+from hpo.training.trainer import RungTrainer, Task
 
 pytestmark = [
     # Optuna calls heartbeats and retries experimental, and warns of asking for a trial outside of optimize().

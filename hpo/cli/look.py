@@ -23,19 +23,19 @@ def show(study: MaybeStudy = None, storage: Storage = None, set_: Overrides = No
     """
     found: Any
     shown: Callable[[Any], None]
-    if study:
-        own = opened(study, set_, storage)
-        from hpo.terminal import tables
+    quiet(False, optuna=False)
+    from hpo.terminal import tables
 
-        found, shown = own.status(), tables.print_study
+    if study:
+        from hpo.api import Study
+
+        most = None if as_json else tables.MANY
+        found, shown = Study(study, *(set_ or []), storage=storage).status(most), tables.print_study
     else:
-        quiet(False)
         from hpo.output import status
         from hpo.study import store
-        from hpo.terminal import tables
 
-        opened_store = store.open_storage(storage or store.default_url(store_folder()), create=False)
-        found, shown = status.studies(store.summaries(opened_store)), tables.print_studies
+        found, shown = status.every(storage or store.default_url(store_folder())), tables.print_studies
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:

@@ -17,7 +17,6 @@ from hpo.final.classical import CLASSICAL
 from hpo.final.retrain import answers, candidates, fine_tune, fine_tunes, winner
 from hpo.final.runs import FINE_TUNE, Final, Outcome, Run, predict
 from hpo.study.spec import RERUN, StudySpec
-from hpo.training.inference import embeddings, to_accelerator
 
 OTHER_SEEDS = 1_000_003  # added to the final seeds where runs must share none of them
 
@@ -125,6 +124,8 @@ def _pretrained(final: Final, run: Run) -> Outcome:
     """The checkpoint as it is where its head has the study's labels, else a linear probe on its frozen embeddings."""
     from transformers import set_seed
 
+    from hpo.training.inference import to_accelerator
+
     set_seed(run.seed)  # of weights that a checkpoint lacks: all of them for builtin:tiny
     model = to_accelerator(final.checkpoint.fresh())
     if final.checkpoint.has_head:
@@ -135,6 +136,8 @@ def _pretrained(final: Final, run: Run) -> Outcome:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
+    from hpo.training.inference import embeddings
 
     def embed(split: Split) -> NDArray[Any]:
         def pulse(done: int, count: int) -> None:

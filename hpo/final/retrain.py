@@ -20,8 +20,7 @@ from hpo.final.runs import FINE_TUNE, Final, Outcome, Run, find, predict
 from hpo.study.aside import written_aside
 from hpo.study.spec import StudySpec
 from hpo.training import deployed
-from hpo.training.inference import probabilities
-from hpo.training.trainer import Record, TrialEnded
+from hpo.training.record import Record, TrialEnded
 
 
 @dataclass(frozen=True)
@@ -170,6 +169,7 @@ def fine_tune(final: Final, run: Run, system: str) -> Outcome:
 
 def answers(final: Final, model: Any, split: Split) -> NDArray[Any]:
     """The model's class probabilities for a split."""
+    from hpo.training.inference import probabilities
 
     def pulse(done: int, count: int) -> None:
         final.stop.check()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -29,14 +29,17 @@ from hpo.errors import StudyError, TrainingError
 from hpo.final import scores
 from hpo.final.ledger import HeldOut
 from hpo.final.listener import RunListener
-from hpo.search import worker
+from hpo.search.rows import texts
 from hpo.search.stop import Stop
 from hpo.study import provenance, store, trials
 from hpo.study.spec import StudySpec
-from hpo.training import metrics
+from hpo.training import garbage, metrics, speed
 from hpo.training import model as checkpoints
 from hpo.training.model import first_line
-from hpo.training.trainer import RungTrainer, Task, TrialEnded
+from hpo.training.record import TrialEnded
+
+if TYPE_CHECKING:
+    from hpo.training.trainer import RungTrainer
 
 PREDICTIONS = "predictions.csv"
 FINE_TUNE = "fine-tune"
@@ -115,6 +118,17 @@ class Final:
         """The study's checkpoint."""
         return checkpoints.load(self.spec, self.data)
 
+    @cached_property
+    def levers(self) -> dict[str, Any]:
+        """What makes the study's runs faster: as its search has it, where that has begun; else decided, and kept."""
+        search = store.find_study(self.storage, self.spec.name)
+        is_begun = search is not None or bool(self.study.get_trials(deepcopy=False))
+        decided = (search or self.study).user_attrs.get("speed", {} if is_begun else None)
+        if decided is None:
+            decided = speed.levers(self.spec, self.checkpoint)
+            self.study.set_user_attr("speed", decided)
+        return dict(decided)
+
     def tokens(self, split: Split) -> tokens.Tokens:
         """A split as the checkpoint's tokens."""
         return tokens.encode(split, self.checkpoint.tokenizer, self.spec.model.max_length)
@@ -122,12 +136,14 @@ class Final:
     @cached_property
     def trainer(self) -> RungTrainer:
         """What fine-tunes, in this process."""
+        from hpo.training.trainer import RungTrainer, Task
+
         modules = metrics.modules(len(self.data.label_names))
         train, validation = self.tokens(self.train), self.tokens(self.data.validation)
         spec = self.spec
         if spec.final.train_on != "train":  # the best rung on rows that were trained on would be the most overfitted
             spec = spec.model_copy(update={"search": spec.search.model_copy(update={"value": "last"})})
-        return RungTrainer(Task(spec, self.checkpoint, train, validation, modules))
+        return RungTrainer(Task(spec, self.checkpoint, train, validation, modules, self.levers))
 
     def find(self, run: Run) -> FrozenTrial | None:
         """The stored trial of a run that need not be made again."""
@@ -221,6 +237,8 @@ def opened(spec: StudySpec, url: str, listener: RunListener, searched: bool = Fa
 
     Raises HpoError for anything the user can mend, before the store is touched.
     """
+    from hpo.search import worker  # torch and transformers come with it, which a reader of runs does without
+
     worker.check(spec)
     store.check_url(url)
     storage = store.open_storage(url) if store.exists(url) else None
@@ -229,7 +247,7 @@ def opened(spec: StudySpec, url: str, listener: RunListener, searched: bool = Fa
         raise _no_search(spec)
     if search:
         store.check_unchanged(search, spec)
-    data = worker.texts(spec)
+    data = texts(spec)
     if search:
         store.check_data(search, spec, data.about())
     else:
@@ -244,7 +262,7 @@ def opened(spec: StudySpec, url: str, listener: RunListener, searched: bool = Fa
     trials.close_dead(study)
     spec.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(spec.folder / ".final.lock", timeout=0):
+        with FileLock(spec.folder / ".final.lock", timeout=0), garbage.only_new():
             yield Final(spec, data, storage, study, store.artifacts(url, spec), listener)
     except Timeout:
         raise StudyError(f"another process makes final runs of study {spec.name!r}; wait for it, then go on") from None

@@ -56,11 +56,9 @@ def normalised(probabilities: Array) -> Array:
 
 def measured(name: str, references: Array, probabilities: Array) -> float:
     """The metric of METRICS for references (n,) and normalised probabilities (n, k); not a number where undefined."""
-    measure = METRICS[name]
-    predictions = probabilities if measure.on_probabilities else probabilities.argmax(axis=1)
     with warnings.catch_warnings():  # scikit-learn warns where a class has no row: ROC AUC is then not a number
         warnings.simplefilter("ignore")
-        return float(measure.function(references, predictions))
+        return METRICS[name].of(references, probabilities)
 
 
 def brier(references: Array, probabilities: Array) -> float:

@@ -2,83 +2,130 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpo.search.budget import spent
-from hpo.study.trials import ending, is_finished, is_superseded, reasons, wall
+from hpo.search.budget import EXACT, spent, stopped
+from hpo.study import glance, store
+from hpo.study.glance import Glance, Summary
+from hpo.study.spec import StudySpec
+from hpo.study.trials import Seen, ending, is_finished, is_superseded, reasons, wall
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.study import StudySummary
-    from optuna.trial import FrozenTrial
 
 
-def studies(summaries: list[StudySummary]) -> list[dict[str, Any]]:
+def studies(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     """One row per study of a store: name, objective, trials, best value, first start."""
     return [
         {
-            "study": summary.study_name,
+            "study": summary.name,
             "objective": _objective(summary),
-            "trials": summary.n_trials,
-            "best": summary.best_trial.value if summary.best_trial else None,
-            "started": f"{summary.datetime_start:%Y-%m-%d %H:%M:%S}" if summary.datetime_start else None,
+            "trials": summary.trials,
+            "best": summary.best,
+            "started": f"{summary.started:%Y-%m-%d %H:%M:%S}" if summary.started else None,
         }
         for summary in summaries
     ]
 
 
-def study(stored: Study) -> dict[str, Any]:
+def of(spec: StudySpec, url: str, most: int | None = None) -> dict[str, Any]:
+    """Everything about a study in a store, as `study` has it. Raises StoreError and StudyError: no store, no study."""
+    return study(glance.look(url, spec.name, ranked, most) or store.stored(spec, url), most)
+
+
+def every(url: str) -> list[dict[str, Any]]:
+    """One row per study of a store, as `studies` has them. Raises StoreError where there is no store."""
+    found = glance.summaries(url)
+    return studies(found if found is not None else store.summaries(store.open_storage(url, create=False)))
+
+
+def seen(stored: Study) -> Glance:
+    """What is told of a study that Optuna has read."""
+    directions = [direction.name.lower() for direction in stored.directions]
+    named = stored.metric_names or [f"objective {place}" for place in range(len(directions))]
+    spec = stored.user_attrs.get("spec") or {}
+    return Glance(
+        stored.study_name,
+        stored.user_attrs,
+        directions,
+        [spec["objective"]] if "objective" in spec else list(named),
+        ranked(stored.get_trials(deepcopy=False), directions),
+        sorted(trial.number for trial in stored.best_trials) if len(directions) > 1 else None,
+    )
+
+
+def study(stored: Study | Glance, most: int | None = None) -> dict[str, Any]:
     """Everything about one study: budget, best trial, time spent, share saved by pruning, and its trials.
 
-    Trials come as complete ones, the best first, then others by how they ended. Of several objectives, which only a
-    study has that hpo did not make, a trial's value is the list, none is the best, and `front` numbers those that no
-    other beats in every objective.
+    Trials come as complete ones, the best first, then others by how they ended; with `most`, those beyond have only
+    number, ending, value and reason. Of several objectives, which only a study has that hpo did not make, a trial's
+    value is the list, none is the best, and `front` numbers those that no other beats in every objective.
     """
-    trials = stored.get_trials(deepcopy=False)
-    spec = stored.user_attrs.get("spec") or {}
-    directions = [direction.name.lower() for direction in stored.directions]
-    rows = [_row(trial) for trial in sorted(trials, key=lambda trial: _rank(trial, directions))]
-    complete = [row for row in rows if row["ending"] == "complete"]
-    wanted = (spec.get("search") or {}).get("trials")
-    objectives = [spec["objective"]] if "objective" in spec else _objectives(stored)
+    found = stored if isinstance(stored, Glance) else seen(stored)
+    trials, attributes = found.trials, found.attributes
+    rows = [*map(_row, trials[:most]), *(map(_short, trials[most:]) if most is not None else [])]
+    finished = sum(is_finished(trial) for trial in trials)
+    wanted = ((attributes.get("spec") or {}).get("search") or {}).get("trials")
+    endings = reasons(trials)
+    has_best = rows and rows[0]["ending"] == "complete" and len(found.directions) == 1
     return {
-        "study": stored.study_name,
-        "objective": ", ".join(objectives),
-        "objectives": objectives,
-        "direction": ", ".join(directions),
-        "finished": sum(is_finished(trial) for trial in trials),
+        "study": found.name,
+        "objective": ", ".join(found.objectives),
+        "objectives": found.objectives,
+        "direction": ", ".join(found.directions),
+        "finished": finished,
         "wanted": wanted,
-        "state": _state(trials, wanted),
-        "endings": reasons(trials),
+        "state": stopped(attributes) or _state(endings, finished, wanted),
+        "endings": endings,
         "seconds": round(spent(trials), 1),
         "saved_by_pruning": _saved(trials),
-        "data": stored.user_attrs.get("data"),
-        "device": stored.user_attrs.get("device"),
-        "best": complete[0] if complete and len(directions) == 1 else None,
-        "front": sorted(trial.number for trial in stored.best_trials) if len(directions) > 1 else None,
+        "speed": attributes.get("speed"),
+        "saved_by_levers": _saved_by_levers(trials, attributes.get(EXACT)),
+        "data": attributes.get("data"),
+        "device": attributes.get("device"),
+        "best": rows[0] if has_best else None,
+        "front": found.front,
         "trials": rows,
     }
 
 
-def _objective(summary: StudySummary) -> str:
-    named = (summary.user_attrs.get("spec") or {}).get("objective")
-    return named or ("" if len(summary.directions) == 1 else f"{len(summary.directions)} objectives")
+def ranked(trials: Sequence[Seen], directions: Sequence[str]) -> list[Seen]:
+    """Complete trials first, the best on top; then pruned ones, what still runs, and the failures last."""
+    order = {"complete": 0, "pruned": 1, "running": 2, "waiting": 3}
+    sign = -1 if list(directions) == ["maximize"] else 1
+
+    def place(trial: Seen) -> tuple[int, float]:
+        value = _value(trial)
+        at = order.get(ending(trial), len(order) + is_superseded(trial))
+        return at, 0.0 if value is None or isinstance(value, list) else sign * value
+
+    return sorted(trials, key=place)
 
 
-def _objectives(stored: Study) -> list[str]:
-    """The names of the objectives of a study that hpo did not make."""
-    return list(stored.metric_names or [f"objective {place}" for place in range(len(stored.directions))])
+def _objective(summary: Summary) -> str:
+    named = (summary.attributes.get("spec") or {}).get("objective")
+    return named or ("" if summary.directions == 1 else f"{summary.directions} objectives")
 
 
-def _state(trials: list[FrozenTrial], wanted: int | None) -> str:
+def _state(endings: dict[str, int], finished: int, wanted: int | None) -> str:
     if wanted is None:
         return "not made by hpo, so nothing is known of its budget"
-    if any(ending(trial) == "running" for trial in trials):
+    if "running" in endings:
         return "running, or its process was killed; hpo search finds out"
-    return "finished" if sum(map(is_finished, trials)) >= wanted else "stopped; hpo search goes on with it"
+    return "finished" if finished >= wanted else "stopped; hpo search goes on with it"
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _short(trial: Seen) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "ending": ending(trial),
+        "value": _value(trial),
+        "reason": trial.user_attrs.get("reason"),
+    }
+
+
+def _row(trial: Seen) -> dict[str, Any]:
     attributes = trial.user_attrs
     return {
         "trial": trial.number,
@@ -96,24 +143,14 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _value(trial: FrozenTrial) -> Any:
+def _value(trial: Seen) -> Any:
     """The trial's value where it has one; a list where there are several objectives."""
-    if ending(trial) not in {"complete", "pruned"} or not trial.values:
+    if not trial.values or ending(trial) not in {"complete", "pruned"}:
         return None
     return trial.values[0] if len(trial.values) == 1 else trial.values
 
 
-def _rank(trial: FrozenTrial, directions: list[str]) -> tuple[int, float]:
-    """Complete trials first, the best on top; then pruned ones, what still runs, and the failures last."""
-    order = ["complete", "pruned", "running", "waiting"]
-    place = order.index(ending(trial)) if ending(trial) in order else len(order) + is_superseded(trial)
-    value = _value(trial)
-    if value is None or isinstance(value, list):
-        return place, 0.0
-    return place, -value if directions == ["maximize"] else value
-
-
-def _saved(trials: list[FrozenTrial]) -> float:
+def _saved(trials: Sequence[Seen]) -> float:
     """Seconds that pruned trials would have taken to their end, as a share of what the search would have taken."""
     saved = 0.0
     for trial in trials:
@@ -122,3 +159,10 @@ def _saved(trials: list[FrozenTrial]) -> float:
             saved += wall(trial) * (planned / steps - 1)
     whole = sum(wall(trial) for trial in trials) + saved
     return round(saved / whole, 4) if whole else 0.0
+
+
+def _saved_by_levers(trials: Sequence[Seen], exact: float | None) -> float | None:
+    """The share by which the levers shortened training; None where the plain arithmetic was not timed."""
+    run = [known for known in (trial.user_attrs for trial in trials) if known.get("examples")]
+    whole = (exact or 0.0) * sum(known["examples"] for known in run)
+    return round(1 - sum(known["seconds"]["train"] for known in run) / whole, 4) if whole else None

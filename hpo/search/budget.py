@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.study.spec import SearchSpec
-from hpo.study.trials import ending, is_finished
+from hpo.study.trials import Seen, ending, is_finished
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
 
+STOPPED = "stopped"  # attribute of a study that search.stop has ended: expected gain, noise, complete trials
+EXACT = "exact"  # attribute of a study: seconds that an example would take by the plain library's arithmetic
 LEAST = 1.0  # seconds that must be left for a trial to be worth its start
 
 
@@ -58,7 +61,7 @@ def finished(trials: list[FrozenTrial]) -> int:
     return sum(is_finished(trial) for trial in trials)
 
 
-def spent(trials: list[FrozenTrial]) -> float:
+def spent(trials: Sequence[Seen]) -> float:
     """Wall seconds in which at least one trial ran; what the trials themselves say, so a killed one's idle hours
     until it was found do not count."""
     spans = sorted(
@@ -71,3 +74,14 @@ def spent(trials: list[FrozenTrial]) -> float:
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total
+
+
+def stopped(attributes: Mapping[str, Any]) -> str | None:
+    """One line about a study that `search.stop = "noise"` has ended, from its attributes; else None."""
+    found = attributes.get(STOPPED)
+    if not found:
+        return None
+    return (
+        f'stopped by search.stop = "noise" after {found["complete"]} complete trials: another is expected to gain '
+        f'{found["expected"]:.2g} at most, and the noise is {found["noise"]:.2g}; search.stop = "none" goes on'
+    )

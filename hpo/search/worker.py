@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,19 +17,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.data import tokens
-from hpo.data.load import TextData
-from hpo.data.load import load as load_data
 from hpo.errors import HpoError, StudyError, TrainingError
-from hpo.search import pruners, samplers
+from hpo.search import noise, pruners, samplers
 from hpo.search.budget import Budget, finished
 from hpo.search.listener import Listener
+from hpo.search.rows import texts
 from hpo.search.stop import Stop
 from hpo.study import provenance, store, trials
 from hpo.study.aside import written_aside
 from hpo.study.spec import StudySpec, load
-from hpo.training import arguments, metrics
+from hpo.training import arguments, garbage, metrics, speed
 from hpo.training import model as checkpoints
-from hpo.training.trainer import Record, RungTrainer, Task, TrialEnded
+from hpo.training.record import Record, TrialEnded
+from hpo.training.trainer import RungTrainer, Task
 
 MOST_ERRORS = 3  # so many trials in a row that end in an error are no property of their values
 
@@ -49,14 +49,6 @@ def check(spec: StudySpec) -> None:
     arguments.check(spec)
     if spec.folder.exists() and not spec.folder.is_dir():
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
-
-
-def texts(spec: StudySpec) -> TextData:
-    """The study's rows. Raises DataError, and SpecError where the objective does not fit the number of classes."""
-    data = load_data(spec.data, spec.file.parent)
-    if reason := metrics.reason_against(spec.objective, len(data.label_names)):
-        raise spec.error("objective", reason)
-    return data
 
 
 def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
@@ -79,7 +71,8 @@ def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
     notices += [text for text in [tokens.notice(train, length)] if text]
     for text in notices:
         listener.notice(text)
-    task = Task(spec, checkpoint, train, validation, metrics.modules(len(data.label_names)))
+    levers = speed.levers(spec, checkpoint)
+    task = Task(spec, checkpoint, train, validation, metrics.modules(len(data.label_names)), levers)
     return task, {**data.about(), "notices": notices}
 
 
@@ -106,7 +99,7 @@ class Worker:
     def run(self) -> None:
         """Trials until the budget is spent. Raises KeyboardInterrupt when asked to stop, with the trial closed."""
         errors = 0
-        with self.stop.on_signals():
+        with self.stop.on_signals(), garbage.only_new():
             while self._is_room():
                 self.stop.check()
                 ended = self._one_trial()
@@ -120,6 +113,8 @@ class Worker:
         patience = time.monotonic() + store.GRACE + 2 * store.HEARTBEAT
         while True:
             trials.close_dead(self.study)
+            if noise.has_stopped(self.study, self.spec):
+                return False
             found = self.study.get_trials(deepcopy=False)
             if self.budget.has_room(found):
                 break
@@ -132,7 +127,10 @@ class Worker:
             self.stop.check()
         trials.queue(self.study, self.spec.space)
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        return bool(waiting) or not self.sampler.is_exhausted(self.study)
+        if waiting:
+            return True
+        exhausted = self.sampler.is_exhausted(self.study)
+        return not exhausted and not noise.stops(self.study, self.spec, len(self.task.validation))
 
     def _one_trial(self) -> FrozenTrial:
         """One trial through Trainer.hyperparameter_search, which makes or loads the study itself (trap 16)."""
@@ -174,14 +172,16 @@ class Worker:
             raise TrialEnded(trials.SURPLUS)
         place = trials.place(own, everyone)
         seed = samplers.trial_seed(self.spec.search.seed, place)
-        for name, value in {"place": place, "seed": seed, "provenance": self.provenance}.items():
-            trial.set_user_attr(name, value)
+        self._remember(trial, {"place": place, "seed": seed, "provenance": self.provenance})
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
         trainer.at_rung = partial(self._at_rung, trial)
         trainer.pulse, trainer.notice = self._pulse, self.listener.notice
         try:
-            trainer.run(values, seed, f"trial-{trial.number}")
+            try:
+                trainer.run(values, seed, f"trial-{trial.number}")
+            finally:
+                self._remember(trial, self._known(trainer.record))
             return self._finish(trial, values)
         except BaseException as error:
             trial.set_user_attr("reason", trainer.record.reason(error))
@@ -189,8 +189,6 @@ class Worker:
                 raise
             trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
             raise TrialEnded(trainer.record.reason(error)) from error
-        finally:
-            self._remember(trial, trainer.record)
 
     def _pulse(self, step: int, steps: int, loss: float | None) -> None:
         self.stop.check()
@@ -203,7 +201,8 @@ class Worker:
         if not math.isfinite(value):
             raise TrialEnded(f"{trials.DIVERGED}: {self.spec.objective} is {value} at rung {rung}")
         self.listener.rung(rung, value)
-        self._remember(trial, self.trainer.record)
+        # The rest waits for the end: each attribute is a transaction, and a process that is killed tells what it cost.
+        self._remember(trial, {"metrics": self.trainer.record.curve, "seconds": self.trainer.record.seconds})
         if rung in self._reported:
             return  # a trial that restarted with smaller batches passes again what Optuna has on record
         self._reported.add(rung)
@@ -211,7 +210,12 @@ class Worker:
         if not is_last and trial.should_prune():
             raise optuna.TrialPruned
 
-    def _remember(self, trial: optuna.Trial, record: Record) -> None:
+    def _remember(self, trial: optuna.Trial, known: Mapping[str, Any]) -> None:
+        for name, value in known.items():
+            trial.set_user_attr(name, value)
+
+    def _known(self, record: Record) -> dict[str, Any]:
+        """What is told of a run, in full."""
         curve = record.values_of(self.spec.objective)
         known: dict[str, Any] = {
             "effective": record.effective,
@@ -228,8 +232,7 @@ class Worker:
             better = max if self.task.direction == "maximize" else min
             best = better(curve, key=lambda rung: curve[rung])
             known |= {"last": curve[max(curve)], "best": curve[best], "best_rung": best}
-        for name, value in known.items():
-            trial.set_user_attr(name, value)
+        return known
 
     def _finish(self, trial: optuna.Trial, values: Mapping[str, Any]) -> float:
         """The trial's value; its weights are kept where no complete trial was better."""
@@ -276,8 +279,12 @@ def open_search(
         store.check_unchanged(stored, spec)  # a changed file is told before the data are loaded
     task, about = prepare(spec, listener)
     storage = storage or store.open_storage(url)
-    study = store.open_study(storage, spec, task.direction, provenance.provenance(spec, about))
-    return task, storage, study
+    made = provenance.provenance(spec, about) | {"speed": dict(task.levers)}
+    study = store.open_study(storage, spec, task.direction, made)
+    task = replace(task, levers=study.user_attrs.get("speed", {}))  # the study's own, wherever it was begun
+    speed.tell(spec, task.levers, study, listener.notice)
+    # The study's own storage remembers finished trials; Optuna would wrap the other anew, and read all, for each trial.
+    return task, study._storage, study
 
 
 def main() -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import StoreError, StudyError, masked
+from hpo.study.glance import Summary
 from hpo.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import BaseStorage
-    from optuna.study import StudySummary
 
 HEARTBEAT, GRACE = 10, 60  # seconds between signs of life, and after how many without one a trial is stale
 BUSY = 60  # seconds that a writer waits for SQLite's lock
@@ -90,23 +91,51 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     SQLite: write-ahead log and a long busy timeout. All databases: heartbeats, so that a dead worker's trial is seen.
     With create=False a missing SQLite file is an error, not a new store. Raises StoreError.
     """
-    import sqlalchemy.exc
-    from optuna.exceptions import OptunaError
     from optuna.storages import get_storage
-    from sqlalchemy.engine import make_url
 
     file = sqlite_file(url)
     if file and not create and not _holds_studies(file):
         raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
     check_url(url)
+    with _opening(url):
+        return get_storage(url) if url.startswith("redis") else _relational(url)
+
+
+def found(spec: StudySpec, url: str) -> Study | None:
+    """The study in its store, or None where either is not there yet; nothing is made. Raises StoreError."""
+    check_url(url)
+    file = sqlite_file(url)
+    there = _holds_studies(file) if file else url.startswith("redis") or _serves_studies(url)
+    return find_study(open_storage(url), spec.name) if there else None
+
+
+@contextlib.contextmanager
+def _opening(url: str) -> Iterator[None]:
+    """Turn what goes wrong on the way to a store into a StoreError without its password."""
+    import sqlalchemy.exc
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.engine import make_url
+
     shown = make_url(url).render_as_string(hide_password=True)
     try:
-        return get_storage(url) if url.startswith("redis") else _relational(url)
+        yield
     except ImportError as error:
         raise StoreError(f"storage {shown}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
     except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise StoreError(f"storage {shown} cannot be opened: {reason[0] if reason else type(error).__name__}") from None
+
+
+def _serves_studies(url: str) -> bool:
+    """Whether a server's database holds Optuna's tables, which opening it as a store would make."""
+    import sqlalchemy
+
+    with _opening(url):
+        engine = sqlalchemy.create_engine(url)
+        try:
+            return sqlalchemy.inspect(engine).has_table("studies")
+        finally:
+            engine.dispose()
 
 
 def _holds_studies(file: Path) -> bool:
@@ -238,8 +267,14 @@ def check_data(study: Study, spec: StudySpec, data: dict[str, Any]) -> None:
         )
 
 
-def summaries(storage: BaseStorage) -> list[StudySummary]:
+def summaries(storage: BaseStorage) -> list[Summary]:
     """Every study in the store, by name."""
     import optuna
 
-    return sorted(optuna.get_all_study_summaries(storage), key=lambda summary: summary.study_name)
+    return [
+        Summary(
+            each.study_name, each.user_attrs, len(each.directions), each.n_trials,
+            each.best_trial.value if each.best_trial else None, each.datetime_start,
+        )
+        for each in sorted(optuna.get_all_study_summaries(storage), key=lambda summary: summary.study_name)
+    ]  # fmt: skip

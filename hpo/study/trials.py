@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -21,35 +21,56 @@ INTERRUPTED, KILLED, OUT_OF_TIME, SURPLUS = "interrupted", "killed", "out of tim
 # ... and these are what the values (or the code that they reach) led to.
 PRUNED, DIVERGED, INFEASIBLE, UNPROVEN, ERROR = "pruned", "diverged", "infeasible", "unproven", "error"
 _RUN_AGAIN = {INTERRUPTED, KILLED, OUT_OF_TIME}
+_PLAIN = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}  # Optuna's states that say all
+_WITHOUT_RESULT = {SURPLUS} | _RUN_AGAIN
+_UNFINISHED = {"running", "waiting"} | _WITHOUT_RESULT
 MOST_KILLS = 3  # a trial that takes its process down so often is given up as infeasible
 SILENT = timedelta(seconds=60)  # a running trial without any sign of its process is dead after so long
 
 
-def ending(trial: FrozenTrial) -> str:
+class Seen(Protocol):
+    """What is told of a stored trial; Optuna's FrozenTrial has it, and so has a glance."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def state(self) -> Any: ...  # an Enum, whose members have Optuna's names
+    @property
+    def datetime_start(self) -> datetime | None: ...
+    @property
+    def values(self) -> Sequence[float] | None: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def intermediate_values(self) -> dict[int, float]: ...
+    @property
+    def user_attrs(self) -> dict[str, Any]: ...
+
+
+def ending(trial: Seen) -> str:
     """`complete`, `running`, `waiting`, or the first words of the reason why a trial ended otherwise.
 
     A failed trial without a reason was failed from outside: its heartbeats were missed, so it counts as killed.
     """
-    name = trial.state.name.lower()
-    if name in {"complete", "running", "waiting"}:
-        return name
-    default = PRUNED if name == "pruned" else KILLED
-    return str(trial.user_attrs.get("reason", default)).partition(":")[0]
+    state = trial.state.name
+    if state in _PLAIN:
+        return _PLAIN[state]
+    return str(trial.user_attrs.get("reason", PRUNED if state == "PRUNED" else KILLED)).partition(":")[0]
 
 
-def is_finished(trial: FrozenTrial) -> bool:
+def is_finished(trial: Seen) -> bool:
     """Whether a trial counts towards `search.trials`: complete, pruned, or ended by its own values."""
-    return ending(trial) not in {"running", "waiting", SURPLUS} | _RUN_AGAIN or _kills(trial) >= MOST_KILLS
+    return ending(trial) not in _UNFINISHED or _kills(trial) >= MOST_KILLS
 
 
-def wall(trial: FrozenTrial) -> float:
+def wall(trial: Seen) -> float:
     """Seconds that a trial took, as far as it came; 0 where it never said."""
     return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
 
 
-def is_superseded(trial: FrozenTrial) -> bool:
+def is_superseded(trial: Seen) -> bool:
     """Whether a trial ended without a result; its values run again in another trial, or are not needed."""
-    return ending(trial) in {SURPLUS} | _RUN_AGAIN
+    return ending(trial) in _WITHOUT_RESULT
 
 
 def place(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
@@ -60,10 +81,11 @@ def place(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
     """
     if "place" in trial.user_attrs:
         return int(trial.user_attrs["place"])
-    by_number = {each.number: each for each in trials}
     first = trial
-    while "retry_of" in first.user_attrs:
-        first = by_number[first.user_attrs["retry_of"]]
+    if "retry_of" in first.user_attrs:
+        by_number = {each.number: each for each in trials}
+        while "retry_of" in first.user_attrs:
+            first = by_number[first.user_attrs["retry_of"]]
     return sum(
         each.number < first.number and "retry_of" not in each.user_attrs and ending(each) != SURPLUS for each in trials
     )
@@ -84,15 +106,17 @@ def queue(study: Study, space: SearchSpace) -> None:
     """
     trials = study.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("retry_of") for trial in trials}
+    is_waiting = False
     for trial in trials:
         if ending(trial) in _RUN_AGAIN and trial.number not in again and not is_finished(trial):
             kept: dict[str, Any] = {
-                name: trial.user_attrs[name] for name in ("known_good", "source") if name in trial.user_attrs
+                name: trial.user_attrs[name] for name in ("known_good", "source", "drawn") if name in trial.user_attrs
             }
             kept |= {"retry_of": trial.number, "kills": _kills(trial)}
             # Only values travel: Optuna's own retry would copy the rungs already passed, and never prune there again.
             study.enqueue_trial({**_fixed(trial), **trial.params}, user_attrs=kept)
-    if any(ending(trial) == "waiting" for trial in study.get_trials(deepcopy=False)):
+            is_waiting = True
+    if is_waiting or any(trial.state.name == "WAITING" for trial in trials):
         return
     queued = {trial.user_attrs.get("known_good") for trial in trials}
     for number, start in enumerate(space.known_good):
@@ -116,9 +140,10 @@ def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -
     )
 
 
-def reasons(trials: Sequence[FrozenTrial]) -> dict[str, int]:
-    """Ending -> how many trials ended so, the most frequent first."""
-    return dict(Counter(ending(trial) for trial in trials).most_common())
+def reasons(trials: Sequence[Seen]) -> dict[str, int]:
+    """Ending -> how many trials ended so, the most frequent first, of equals by name."""
+    counted = Counter(ending(trial) for trial in trials)
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _fixed(trial: FrozenTrial) -> dict[str, Any]:
@@ -126,7 +151,7 @@ def _fixed(trial: FrozenTrial) -> dict[str, Any]:
     return dict(trial.system_attrs.get("fixed_params", {}))
 
 
-def _kills(trial: FrozenTrial) -> int:
+def _kills(trial: Seen) -> int:
     return int(trial.user_attrs.get("kills", 0)) + (ending(trial) == KILLED)
 
 

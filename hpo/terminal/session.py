@@ -21,7 +21,7 @@ Shown = TypeVar("Shown", bound="Screen")
 
 
 @contextmanager
-def stoppable(screen: Shown) -> Iterator[Shown]:
+def stoppable(screen: Shown, kept: str = "everything that was finished is saved") -> Iterator[Shown]:
     """Show progress on the screen; Ctrl-C or SIGTERM ends with code 130 and the line that goes on."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end while data load, it ends like Ctrl-C
     with screen:
@@ -30,7 +30,7 @@ def stoppable(screen: Shown) -> Iterator[Shown]:
         except KeyboardInterrupt:
             screen.stop()
             again = masked(shlex.join(["hpo", *_continuing(sys.argv[1:])]))
-            typer.echo(f"interrupted; everything that was finished is saved. Go on with: {again}", err=True)
+            typer.echo(f"interrupted; {kept}. Go on with: {again}", err=True)
             raise typer.Exit(130) from None
 
 
@@ -62,8 +62,11 @@ def calm() -> Iterator[None]:
             transformers.enable_progress_bar()
 
 
-def quiet(verbose: bool) -> None:
-    """Silence what the libraries underneath print and the user cannot act on, before they are imported."""
+def quiet(verbose: bool, optuna: bool = True) -> None:
+    """Silence what the libraries underneath print and the user cannot act on, before they are imported.
+
+    Optuna has to be imported for it, so a command that may do without leaves it out.
+    """
     if verbose:
         return
     import logging
@@ -74,8 +77,9 @@ def quiet(verbose: bool) -> None:
     os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    import optuna
+    if optuna:
+        from optuna import logging as optunas
 
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+        optunas.set_verbosity(optunas.CRITICAL)
     for name in ("huggingface_hub", "datasets", "transformers", "accelerate", "alembic", "torch"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

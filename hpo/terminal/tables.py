@@ -8,8 +8,9 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from hpo.output import status
-from hpo.output.told import SHOWN_METRICS, shown_cost, shown_speed, shown_time, shown_value
+from hpo.output.told import SHOWN_METRICS, shown_cost, shown_speed, shown_time, shown_value, shown_values
 from hpo.output.told import endings as shown_endings
+from hpo.search.budget import stopped
 from hpo.study.spec import StudySpec
 from hpo.terminal.columns import Column, print_columns
 from hpo.terminal.words import STYLES, say
@@ -38,7 +39,7 @@ def print_outcome(study: Study, spec: StudySpec, following: str = "") -> None:
         f"in {shown_time(found['seconds'])}{saved}"
     )
     best = found["best"]
-    if found["finished"] < spec.search.trials:
+    if found["finished"] < spec.search.trials and not stopped(study.user_attrs):
         early = (
             "the study's time is spent; a longer --timeout goes on" if spec.search.timeout else "nothing is left to try"
         )
@@ -146,6 +147,10 @@ def _print_standing(found: Mapping[str, Any]) -> None:
     say(f"state: {found['state']}")
     if found["seconds"]:
         say(f"time spent {shown_time(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
+    if found["speed"]:
+        timed = found["saved_by_levers"]
+        saved = "" if timed is None or timed < 0.005 else f", which saved about {timed:.0%} of the time to train"
+        say(f"speed: {shown_values(found['speed'])}{saved}")
     if found["data"]:
         rows = ", ".join(f"{count:,} {split}" for split, count in found["data"]["rows"].items())
         labels = found["data"]["labels"]

@@ -1,49 +1,22 @@
-"""METRICS: evaluate.Metric modules that live here, each with its direction."""
+"""METRICS: what can be measured, each with its direction, by scikit-learn; see modules.py for the library evaluate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import datasets
-import evaluate
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from hpo.errors import unknown
 
+if TYPE_CHECKING:
+    from hpo.training.modules import Metric as Metric
+
 Direction = Literal["maximize", "minimize"]
 Scores = dict[str, float]
-
-
-class Metric(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
-    """One number from references (n,) and predictions: labels (n,), or probabilities (n, classes).
-
-    It never asks the hub for anything: `evaluate.load("accuracy")` would fetch a script.
-    """
-
-    def __init__(self, name: str, measure: Measure) -> None:
-        self.measure = measure
-        self.metric = name
-        super().__init__(keep_in_memory=True)  # the default writes an Arrow file per call
-
-    def _info(self) -> evaluate.MetricInfo:
-        value = datasets.Value("float64") if self.measure.on_probabilities else datasets.Value("int64")
-        return evaluate.MetricInfo(
-            description=f"{self.metric}, by scikit-learn",
-            citation="",
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List(value) if self.measure.on_probabilities else value,
-                    "references": datasets.Value("int64"),
-                }
-            ),
-        )
-
-    def _compute(self, predictions: Any, references: Any) -> Scores:
-        return {self.metric: float(self.measure.function(np.asarray(references), np.asarray(predictions)))}
 
 
 @dataclass(frozen=True)
@@ -54,6 +27,11 @@ class Measure:
     direction: Direction = "maximize"
     on_probabilities: bool = False
     two_classes_only: bool = False
+
+    def of(self, references: NDArray[Any], probabilities: NDArray[Any]) -> float:
+        """The number for labels (n,) and probabilities (n, classes); not a number where it is undefined."""
+        predictions = probabilities if self.on_probabilities else probabilities.argmax(axis=1)
+        return float(self.function(references, predictions))
 
 
 def _averaged(function: Callable[..., float], average: str) -> Measure:
@@ -103,17 +81,16 @@ def reason_against(objective: str, classes: int) -> str | None:
 
 def modules(classes: int) -> dict[str, Metric]:
     """Every metric that can be computed for so many classes, by name."""
+    from hpo.training.modules import Metric  # evaluate is slow to start, and who only reads results has no need of it
+
     return {name: Metric(name, measure) for name, measure in METRICS.items() if reason_against(name, classes) is None}
 
 
-def score(modules: dict[str, Metric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
+def score(modules: Mapping[str, Metric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
     """All metrics from logits (n, classes) and labels (n,)."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    labels = logits.argmax(axis=1)
-    scores: Scores = {}
-    for metric in modules.values():
-        predictions = probabilities if metric.measure.on_probabilities else labels
-        scores |= metric.compute(predictions=predictions, references=references)
+    # Not by evaluate's compute(): it gives the same numbers, but sends each call's arrays through Arrow.
+    scores = {name: metric.measure.of(references, probabilities) for name, metric in modules.items()}
     # Where a class has no row in validation, the area under the ROC curve is no number; JSON has no word for that.
     return {name: value for name, value in scores.items() if np.isfinite(value)}

@@ -15,19 +15,17 @@ import numpy as np
 import psutil
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from optuna import TrialPruned
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback
 
 from hpo.data.tokens import Tokens
 from hpo.study.spec import EveryExamples, StudySpec
-from hpo.study.trials import DIVERGED, ERROR, INFEASIBLE, INTERRUPTED, PRUNED, UNPROVEN
+from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
 from hpo.training import arguments, metrics, proof, trackers
 from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
+from hpo.training.record import Record, TrialEnded
 
-
-class TrialEnded(Exception):
-    """A run that its own values brought to an end; the text says how, its first word is the ending."""
+READ_EVERY = 10  # steps between two looks at the loss on an accelerator
 
 
 class _OutOfMemory(TrialEnded):
@@ -43,42 +41,12 @@ class Task:
     train: Tokens
     validation: Tokens
     modules: dict[str, metrics.Metric]
+    levers: Mapping[str, Any] = field(default_factory=dict)  # what makes every run of the study faster; see speed.py
 
     @property
     def direction(self) -> metrics.Direction:
         """Which way the objective is better."""
         return metrics.METRICS[self.spec.objective].direction
-
-
-@dataclass
-class Record:
-    """What one run leaves behind; filled while it runs, so a run that ends early has its part of it."""
-
-    curve: dict[int, dict[str, float]] = field(default_factory=dict)  # rung -> metric -> score on validation
-    effective: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("wall", "train", "evaluation"), 0.0))
-    steps: int = 0
-    examples: int = 0
-    tokens: int = 0  # padding not counted
-    peak_memory: int = 0  # bytes: of the process, or of the accelerator where there is one
-    lost: float = 0.0  # seconds of attempts that ran out of memory, counted in wall
-    split: int = 1  # parts that the device batch was cut into, because it did not fit
-    device_batch: int = 0
-
-    def values_of(self, metric: str) -> dict[int, float]:
-        """Rung -> score of one metric."""
-        return {rung: scores[metric] for rung, scores in self.curve.items() if metric in scores}
-
-    def reason(self, error: BaseException) -> str:
-        """Why the run ended by this: the ending, and a word on it."""
-        if isinstance(error, TrialPruned):
-            return f"{PRUNED}: at rung {max(self.curve)}"
-        if isinstance(error, TrialEnded):
-            return str(error)
-        if isinstance(error, KeyboardInterrupt):
-            return INTERRUPTED
-        lines = str(error).strip().splitlines()
-        return f"{ERROR}: {type(error).__name__}: {lines[0] if lines else ''}"
 
 
 class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -115,6 +83,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         """
         self.record = Record()
         self.best_state: dict[str, torch.Tensor] | None = None
+        values = {**self.task.levers, **values}
         while True:
             with suppress(_OutOfMemory), self._followed(values, name) as callbacks:
                 self._attempt(values, seed, name, callbacks)
@@ -162,7 +131,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         hyperparameter_search holds this very object and has put its own settings on it, so it is made anew in place.
         """
         search = {name: getattr(self, name, None) for name in ("hp_search_backend", "hp_name")}
-        changes = {name.removeprefix("model."): value for name, value in values.items() if name.startswith("model.")}
+        whole = {**self.task.spec.fixed, **values}
+        changes = {name.removeprefix("model."): value for name, value in whole.items() if name.startswith("model.")}
         args = arguments.build(self.task.spec, values, seed, self.record.split, output)
         args._n_gpu = min(args.n_gpu, 1)  # Trainer would spread a batch over all GPUs; a trial has one
         args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.record.split)
@@ -183,7 +153,11 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             setattr(self, name, value)
         self.rungs: dict[int, int] = {}
         self.accumulated = 1
-        self._seen = torch.zeros(2, dtype=torch.long, device=args.device)  # examples, tokens: no wait for the device
+        # What is added up on the device and read now and then: a look at each step would make it wait.
+        self._seen = torch.zeros(2, dtype=torch.long, device=args.device)  # examples, tokens
+        self._losses = torch.zeros((), device=args.device)
+        self._loss: float | None = None
+        self.read_every = 1 if args.device.type == "cpu" else READ_EVERY
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -202,15 +176,27 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             self.callback_handler.model = None
         return super().call_model_init(trial)
 
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """The order in which validation is read: its longest texts first, so that little of a batch is padding."""
+        if self.task.spec.speed == "exact":
+            return super()._get_eval_sampler(eval_dataset)
+        return np.argsort(-eval_dataset.lengths, kind="stable").tolist()
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One forward and backward pass; a loss that is not finite ends the run at once."""
+        """One forward and backward pass; a loss that is not finite ends the run where it is read."""
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
         self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
         self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self._loss = float(loss) * (self.accumulated if num_items_in_batch is not None else 1)
-        if not math.isfinite(self._loss):
-            raise TrialEnded(f"{DIVERGED}: the loss is {self._loss} at step {self.state.global_step + 1}")
+        self._losses += loss.detach()  # once it is not finite it stays so
+        step = self.state.global_step + 1
+        if step % self.read_every == 0 or step in self.rungs:
+            self._loss = float(loss) * (self.accumulated if num_items_in_batch is not None else 1)
+            if not math.isfinite(float(self._losses)):
+                when = (
+                    f"at step {step}" if self.read_every == 1 else f"within {self.read_every} steps before step {step}"
+                )
+                raise TrialEnded(f"{DIVERGED}: the loss is not finite {when}")
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

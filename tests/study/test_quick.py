@@ -84,3 +84,16 @@ def test_a_study_that_is_not_there_is_a_key_error(tmp_path: Path) -> None:
     storage: Any = store.open_storage(store.default_url(tmp_path))
     with pytest.raises(KeyError):
         storage.get_all_trials(7)
+
+
+def test_those_after_a_trial_and_beside_it(tmp_path: Path) -> None:
+    spec = synthetic.make(tmp_path, 30, final=False, unfinished=True)
+    storage: Any = store.open_storage(store.url_of(spec))
+    study = found(storage, spec.name)
+    trials = study.get_trials(deepcopy=False)
+    ids = {trial.number: trial._trial_id for trial in trials}
+    for after, beside in ((20, {3, 7}), (27, set()), (29, {4}), (29, set())):
+        asked = study._study_id, None, {ids[number] for number in beside}, ids[after]
+        read = storage._get_trials(*asked)
+        assert read == RDBStorage._get_trials(storage, *asked)
+        assert [trial.number for trial in read] == [*sorted(beside), *range(after + 1, 30)]

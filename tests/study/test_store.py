@@ -147,6 +147,10 @@ def test_a_search_on_postgresql(postgresql: str, small: Path) -> None:
     from hpo.search.engines import search
     from hpo.search.listener import Listener
 
+    assert store.found(load(small), postgresql) is None
+    engine = sqlalchemy.create_engine(postgresql)
+    assert not sqlalchemy.inspect(engine).get_table_names(), "a look makes no tables"
+    engine.dispose()
     for trials in (2, 3):
         done: Any = search(load(small, (f"search.trials={trials}",)), postgresql, Listener())
         assert [trial.state.name for trial in done.get_trials()] == ["COMPLETE"] * trials

@@ -58,3 +58,12 @@ def test_every_metric_is_best_where_predictions_are_perfect(name: str) -> None:
     modules = {name: metrics.modules(2)[name]}
     good, bad = (metrics.score(modules, logits, labels)[name] for logits in (perfect, wrong))
     assert (good > bad) == (metrics.METRICS[name].direction == "maximize")
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_modules_of_evaluate_give_the_same_numbers(classes: int) -> None:
+    modules = metrics.modules(classes)
+    labels, probabilities = np.arange(40) % classes, RANDOM.dirichlet(np.ones(classes), size=40)
+    for name, number in metrics.score(modules, np.log(probabilities), labels).items():
+        given = probabilities if metrics.METRICS[name].on_probabilities else probabilities.argmax(axis=1)
+        assert modules[name].compute(predictions=given, references=labels) == {name: pytest.approx(number)}

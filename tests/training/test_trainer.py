@@ -14,7 +14,8 @@ from hpo.search.worker import prepare
 from hpo.study.spec import EveryExamples, load
 from hpo.training import arguments, proof
 from hpo.training.model import Checkpoint
-from hpo.training.trainer import RungTrainer, TrialEnded, rung_steps
+from hpo.training.record import TrialEnded
+from hpo.training.trainer import RungTrainer, rung_steps
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ class Writer(threading.Thread):
 
     def _tell_of(self, name: str, names: Sequence[str]) -> None:
         """What the store alone tells of one study and its trials."""
-        from hpo.output.dashboard import notes  # torch comes with it, for which the first page does not wait
+        from hpo.output.dashboard import notes  # much comes with it, for which the first page does not wait
 
         study = study_of(self.storage, name)
         attributes, board = study.user_attrs, Board(study, self.files)
