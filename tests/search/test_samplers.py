@@ -39,6 +39,19 @@ def test_the_same_in_one_sitting_as_in_three_and_other_with_another_seed(name: s
         assert draws(other, [9]) != one
 
 
+@pytest.mark.parametrize("name", [name for name in samplers.SAMPLERS if name != "grid"])
+def test_with_a_prior_too(name: str, small: Path) -> None:
+    start = "space.known_good=[{source='paper',learning_rate=1e-3,weight_decay=0.1}]"
+    spec = load(small, (SPACE, start, f"search.sampler={{name='{name}',prior=true}}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        one, three = draws(spec, [9]), draws(spec, [3, 3, 3])
+        assert one == three
+        plain = draws(load(small, (SPACE, f"search.sampler={name}")), [9])
+    same = [values == without for values, without in zip(one, plain, strict=True)]
+    assert not all(same) and len({tuple(values.items()) for values in one}) == 9
+
+
 def test_seeds_of_trials_differ_by_place_and_by_study() -> None:
     seeds = {samplers.trial_seed(study, place) for study in range(20) for place in range(50)}
     assert len(seeds) == 1000 and max(seeds) < 2**31

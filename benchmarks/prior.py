@@ -1,0 +1,80 @@
+"""Draws around known-good starts, where these are good and where they are bad, on made-up scores in seconds."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from scipy.stats import sem
+
+from benchmarks.results import markdown, record
+from hpo.search import samplers
+from hpo.study.spec import StudySpec, load
+from hpo.study.trials import queue
+
+SPACE = Path(__file__).parents[1] / "search_spaces" / "finetune.toml"
+STUDY = f"""\
+name = "prior"
+[data]
+source = "builtin:reviews"
+[model]
+checkpoint = "builtin:tiny"
+[space]
+file = "{SPACE}"
+"""
+REPEATS, LOOKS = 50, (16, 32)  # studies per row, and the trials after which their best is looked at
+NOISE = 0.5  # points between two seeds of the same values
+STARTS = {"good": 1, "bad": 20}  # so many times the starts' usual learning rate is the best one
+
+
+def score(values: Mapping[str, Any], best_rate: float) -> float:
+    """Made-up accuracy in points: a bell over the learning rate, which more epochs make smaller, and small ripples."""
+    off = math.log10(values["learning_rate"] / best_rate) + 0.35 * math.log(values["num_train_epochs"] / 3)
+    bell = 43 * math.exp(-((off / (0.75 if off < 0 else 0.6)) ** 2))
+    ripples = 0.4 * (values["weight_decay"] / 0.2 - 0.5) ** 2 + 0.3 * (values["warmup_ratio"] / 0.1 - 1) ** 2
+    return 50 + bell - 1.5 * math.exp(1 - values["num_train_epochs"]) - ripples
+
+
+def gaps(spec: StudySpec, off: float) -> list[float]:
+    """How far the trial that looked best is from the best there is, in points, at each look of one study."""
+    study = optuna.create_study(sampler=samplers.build(spec), direction="maximize")
+    draw = np.random.default_rng(spec.search.seed)
+    best_rate = 2e-5 * off * 10 ** draw.normal(0, 0.2)
+    true = []
+    for _ in range(LOOKS[-1]):
+        queue(study, spec.space)
+        trial = study.ask()
+        true.append(score(spec.space.suggest(trial), best_rate))
+        study.tell(trial, true[-1] + draw.normal(0, NOISE))
+    seen = [trial.value or 0.0 for trial in study.trials]
+    return [93 - true[int(np.argmax(seen[:look]))] for look in LOOKS]
+
+
+def cells(file: Path, sampler: str, off: float, use: str) -> list[str]:
+    """The mean gap, with its standard error, at each look."""
+    prior = ", prior = true" if use == "and drawn around" else ""
+    words = [f'search.sampler={{name = "{sampler}"{prior}}}', *["space.known_good=[]"] * (use == "left out")]
+    found = np.array([gaps(load(file, (*words, f"search.seed={seed}")), off) for seed in range(REPEATS)])
+    return [f"{mean:.2f} ± {error:.2f}" for mean, error in zip(found.mean(0), sem(found), strict=True)]
+
+
+def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prior.toml"
+        file.write_text(STUDY)
+        cases = product(("random", "tpe"), STARTS, ("left out", "tried first", "and drawn around"))
+        rows = [[sampler, name, use, *cells(file, sampler, STARTS[name], use)] for sampler, name, use in cases]
+    heads = ["sampler", "starts", "use", *(f"gap after {look} trials" for look in LOOKS)]
+    seeds = f"search.seed 0 to {REPEATS - 1}, a study each"
+    record("prior", "python -m benchmarks.prior", seeds, markdown(heads, rows))
+
+
+if __name__ == "__main__":
+    main()
