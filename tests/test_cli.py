@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from hpo import __version__
 from hpo.cli import app, main
+from hpo.terminal.forecast import Timing, print_forecast
 
 HPO = [sys.executable, "-m", "hpo"]
 
@@ -153,6 +155,35 @@ def test_a_changed_file_is_refused_and_force_new_starts_another(small: Path) -> 
     assert shell("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
     taken = shell("search", str(small), "--trials", "1", "--force-new", "other")
     assert taken.returncode == 2 and "there is such a study already" in taken.stderr
+
+
+def test_a_dry_run_tells_what_a_search_would_take_and_writes_nothing(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def foretell(*words: str) -> Any:
+        done = CliRunner().invoke(app, ["search", str(small), "--set", "search.pruner='asha'", *words])
+        assert list(small.parent.iterdir()) == [small]
+        return done
+
+    monkeypatch.setattr("hpo.search.probe.SHORT", 0.0)
+    done = foretell("--dry-run", "--json", "--timeout", "1d")
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0 and found["trials"] == {"wanted": 3, "finished": 0, "left": 3}
+    print_forecast(found)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        f"small: 3 of 3 trials to run: 18 steps, 288 examples, {found['tokens']:,} tokens if none is pruned"
+    )
+    assert [line.partition(":")[0] for line in lines[1:5]] == ["a full trial", "the search", "memory", "disk"]
+    assert "with asha" in lines[2] and "3 of the trials fit into 24.0 h" in lines[2]
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Timing, "step", interrupted)
+    done = foretell("--dry-run")
+    assert done.exit_code == 130 and "interrupted; nothing was written" in done.stderr
+    assert foretell("--json").exit_code == 2
 
 
 def test_on_a_terminal_the_live_line_shows_and_finished_trials_stay(small: Path) -> None:

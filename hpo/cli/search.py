@@ -39,6 +39,10 @@ def search(
     force_new: Annotated[
         str | None, typer.Option(metavar="NAME", help="Start another study of that name from this file.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, timed on a few steps, and write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Start the search, or continue it where it stands.
@@ -48,12 +52,29 @@ def search(
     from hpo.study import store
     from hpo.study.overrides import written
 
+    if as_json and not dry_run:
+        raise typer.BadParameter("goes with --dry-run", param_hint="--json")
     budget = written("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
     renamed = [*(set_ or []), *budget, *([f"name={json.dumps(force_new)}"] if force_new else [])]
     own = opened(study, renamed, storage, verbose)
-    if force_new and store.exists(own.url) and store.find_study(store.open_storage(own.url), force_new):
+    if force_new and store.found(own.spec, own.url):
         raise StudyError(f"--force-new {force_new}: there is such a study already; choose another name")
-    searched(own, own.command("retrain"))
+    if dry_run:
+        foretold(own, as_json)
+    else:
+        searched(own, own.command("retrain"))
+
+
+def foretold(own: Study, as_json: bool) -> None:
+    """Print what the search would take."""
+    from hpo.terminal import forecast
+
+    with stoppable(forecast.Timing(), "nothing was written") as screen:
+        found = own.forecast(listener=screen)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        forecast.print_forecast(found)
 
 
 def searched(own: Study, following: str = "") -> None:

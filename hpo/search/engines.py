@@ -16,7 +16,8 @@ from typing import IO, Any
 import optuna
 
 from hpo.errors import TrainingError, unknown
-from hpo.search.budget import Budget, finished
+from hpo.search import gain
+from hpo.search.budget import Budget, finished, stopped
 from hpo.search.listener import Listener
 from hpo.search.stop import Stop
 from hpo.search.worker import Worker, open_search
@@ -146,6 +147,10 @@ def search(spec: StudySpec, url: str, listener: Listener) -> optuna.Study:
     if done:
         listener.notice(f"continuing: {done} of {spec.search.trials} trials finished")
     engine(Search(task, storage, study, url, listener))
+    if over := stopped(study.user_attrs):
+        listener.notice(over)
+    if engine is run_here:
+        gain.remember(task, study, before=done)
     return study
 
 
