@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench readme pictures clean
+.PHONY: demo test lint bench bench-small readme pictures clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/hpo run studies/quickstart.toml
@@ -23,9 +23,25 @@ readme: $(VENV)/test.ready
 pictures: $(VENV)/test.ready demo
 	$(BIN)/python -m docs.pictures
 
+# Hours, alone on the machine; each line can be run by itself, and the long ones go on where they were stopped.
 bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.prior
+	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.replay small
+	$(BIN)/python -m benchmarks.replay short
+	$(BIN)/python -m benchmarks.replay cpu
+	$(BIN)/python -m benchmarks.vs_stock small
+	$(BIN)/python -m benchmarks.vs_stock cpu
+
+# Whether the benchmarks still run, on next to nothing; they write nothing down.
+bench-small: $(VENV)/test.ready
+	$(BIN)/python -m benchmarks.overhead --small
+	$(BIN)/python -m benchmarks.simulate --small
+	$(BIN)/python -m benchmarks.replay smoke --seeds 0 1
+	$(BIN)/python -m benchmarks.vs_stock smoke --seeds 0
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,231 @@
+"""The searches that are held against each other, each in a process of its own: stock, tuned, recipe, ours.
+
+    python -m benchmarks.opponents NAME FOLDER
+
+FOLDER/case.json says what is searched. Whenever a trial has come to its end, a line with its score on the validation
+split and the seconds since the process began goes to FOLDER/NAME.jsonl; the last line is the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SPACE = Path(__file__).parents[1] / "search_spaces"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem: what every opponent is given."""
+
+    checkpoint: str
+    max_length: int
+    space: str  # a file in search_spaces/
+    trials: int
+    seed: int
+    threads: int
+    train: str = "train.parquet"  # beside case.json, columns text and label
+    validation: str = "validation.parquet"
+    batch: int = 16
+
+    def write(self, folder: Path) -> None:
+        """Put the case where opponents find it."""
+        (folder / "case.json").write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Case:
+        """The case that was put there."""
+        return cls(**json.loads((folder / "case.json").read_text()))
+
+
+class Diary:
+    """What is known when: seconds since the process began, and scores."""
+
+    def __init__(self, file: Path) -> None:
+        import psutil
+
+        self.file = file
+        self.began = psutil.Process().create_time()
+
+    def write(self, **known: Any) -> None:
+        import time
+
+        with self.file.open("a") as lines:
+            lines.write(json.dumps({"at": round(time.time() - self.began, 2), **known}) + "\n")
+
+
+def stock(case: Case, folder: Path, diary: Diary, tuned: bool = False) -> float:
+    """Trainer.hyperparameter_search as its documentation shows it; `tuned` as an expert would set it up."""
+    import optuna
+
+    def space(trial: Any) -> dict[str, Any]:
+        """The file's axes; warmup by the name that the documentation has for it, which an expert knows to be dead."""
+        values = space_of(case).suggest(trial)
+        if tuned and "warmup_ratio" in values:
+            values["warmup_steps"] = values.pop("warmup_ratio")
+        return values
+
+    trainer = plain_trainer(case, folder / "runs", diary, tuned)
+    best = trainer.hyperparameter_search(
+        hp_space=space,
+        compute_objective=lambda scores: scores["eval_accuracy"],
+        n_trials=case.trials,
+        direction="maximize",
+        backend="optuna",
+        sampler=optuna.samplers.TPESampler(seed=case.seed),
+        **({"pruner": optuna.pruners.MedianPruner()} if tuned else {}),
+    )
+    return float(best.objective)
+
+
+def recipe(case: Case, folder: Path, diary: Diary) -> float:
+    """The first known-good start, trained once, as an expert would set it up."""
+    values = dict(space_of(case).known_good[0].values)
+    values["warmup_steps"] = values.pop("warmup_ratio", 0.0)
+    trainer = plain_trainer(case, folder / "runs", diary, tuned=True, **values)
+    trainer.train()
+    return float([line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line][-1])
+
+
+def ours(case: Case, folder: Path, diary: Diary) -> float:
+    """`hpo search` on a study file that says no more than the others are told."""
+    from hpo.search.engines import search
+    from hpo.search.listener import Listener
+    from hpo.study.spec import load
+
+    class Writer(Listener):
+        """Puts the value of each complete trial into the diary: a rung's is none that the search holds."""
+
+        def ends(self, trial: Any, study: Any) -> None:
+            if trial.state.name == "COMPLETE":
+                diary.write(value=trial.value)
+
+    (folder / "study.toml").write_text(study_of(case))
+    study = search(load(folder / "study.toml"), f"sqlite:///{folder}/store.db", Writer())
+    return float(study.best_value)
+
+
+STUDY = """\
+name = "ours"
+[data]
+train = "{train}"
+validation = "{validation}"
+[model]
+checkpoint = "{checkpoint}"
+max_length = {max_length}
+[space]
+file = "{space}"
+[search]
+trials = {trials}
+seed = {seed}
+[training]
+per_device_train_batch_size = {batch}
+"""
+OPPONENTS: dict[str, Callable[[Case, Path, Diary], float]] = {
+    "stock": stock,
+    "tuned": lambda case, folder, diary: stock(case, folder, diary, tuned=True),
+    "recipe": recipe,
+    "ours": ours,
+}
+
+
+def study_of(case: Case) -> str:
+    """A study file that says what a case is, beside its rows."""
+    return STUDY.format(**{**asdict(case), "space": SPACE / case.space})
+
+
+def space_of(case: Case) -> Any:
+    from hpo.study.space import SearchSpace
+    from hpo.study.spec import read_toml
+
+    return SearchSpace.model_validate(read_toml(SPACE / case.space))
+
+
+def plain_trainer(case: Case, output: Path, diary: Diary, tuned: bool, **values: Any) -> Any:
+    """A plain Trainer over the case's rows."""
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(case.checkpoint)
+
+    def rows(file: str) -> Any:
+        table = Dataset.from_parquet(str(output.parent / file), cache_dir=str(output.parent / "cache"))
+        encode = {"truncation": True, "max_length": case.max_length}
+        encoded = table.map(lambda part: tokenizer(part["text"], **encode), batched=True, remove_columns=["text"])
+        return encoded.rename_column("label", "labels")
+
+    class Notes(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+        """Puts the score at the end of each training into the diary."""
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+            if state.global_step >= state.max_steps:
+                diary.write(value=metrics["eval_accuracy"])
+
+    # What an expert would switch on: bfloat16 where it helps, batches of like length, no saving, and larger batches
+    # in evaluation, as ours are.
+    fast: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "warmup_steps": 0.0}
+    fast |= {"per_device_eval_batch_size": 64} | ({"bf16": True} if _has_bfloat16(case) else {})
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        per_device_train_batch_size=case.batch,
+        eval_strategy="epoch",
+        save_strategy="no" if tuned else "epoch",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.accelerator.is_available(),
+        **{"seed": case.seed, **(fast if tuned else {}), **values},
+    )
+    return Trainer(
+        model_init=lambda: AutoModelForSequenceClassification.from_pretrained(
+            case.checkpoint, num_labels=2, dtype=torch.float32
+        ),
+        args=arguments,
+        train_dataset=rows(case.train),
+        eval_dataset=rows(case.validation),
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=lambda out: {"accuracy": float(np.mean(out.predictions.argmax(-1) == out.label_ids))},
+        callbacks=[Notes()],
+    )
+
+
+def _has_bfloat16(case: Case) -> bool:
+    """Whether bfloat16 helps: where the device multiplies in it, and the model is not too narrow."""
+    import torch
+    from transformers import AutoConfig
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    from hpo.training.speed import LEAST_WIDTH, multiplies_bfloat16
+
+    return multiplies_bfloat16() and int(AutoConfig.from_pretrained(case.checkpoint).hidden_size) >= LEAST_WIDTH
+
+
+def main() -> None:
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    diary = Diary(folder / f"{name}.jsonl")
+    case = Case.read(folder)
+    import torch
+
+    torch.set_num_threads(case.threads)
+    best = OPPONENTS[name](case, folder, diary)
+    used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    marks = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    diary.write(best=best, memory=int(marks["VmHWM"].split()[0]) * 1024, device_memory=used)
+
+
+if __name__ == "__main__":
+    main()

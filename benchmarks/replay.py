@@ -1,0 +1,178 @@
+"""The same trial with one lever at a time: seconds, tokens per second, share of the machine's peak, and its score.
+
+    python -m benchmarks.replay [cpu|short|small|gpu] [--seeds 0 1 2 3 4] [--only stock auto] [--keep FOLDER]
+
+Settings take turns within each seed, in one process; loading and tokenising are not counted, evaluation is. "stock" is
+the plain Trainer in fp32, with random batches, evaluating and saving after each epoch; the others are ours and evaluate
+at the rungs. Nothing is pruned. A run that FOLDER holds already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks import peak
+from benchmarks.opponents import Case, Diary, plain_trainer, study_of
+from benchmarks.real import need
+from benchmarks.results import made, markdown, record, told
+from benchmarks.vs_stock import SETTINGS, prepare
+
+TRIAL = {"learning_rate": 1e-4, "num_train_epochs": 2, "weight_decay": 0.01, "warmup_ratio": 0.1}
+OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes
+    "exact": lambda lever: False,
+    "bf16": lambda lever: lever == "bf16",
+    "like lengths": lambda lever: lever == "train_sampling_strategy",
+    "no attention dropout": lambda lever: lever.startswith("model."),
+    "auto": lambda lever: True,
+}
+NAMES = ("stock", *OURS)
+
+
+class Replay:
+    """One case, loaded once; `run` trains its trial with one setting and one seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.case = Case.read(folder)
+
+    @cached_property
+    def task(self) -> Any:
+        """What our runs share, with every lever that this device has."""
+        from hpo.search.listener import Listener
+        from hpo.search.worker import prepare as load_task
+        from hpo.study.spec import load
+
+        (self.folder / "study.toml").write_text(study_of(self.case))
+        return load_task(load(self.folder / "study.toml"), Listener())[0]
+
+    def run(self, name: str, seed: int) -> dict[str, Any]:
+        """Seconds, tokens and the last score of one run."""
+        return self._stock(seed) if name == "stock" else self._ours(name, seed)
+
+    def has(self, name: str) -> bool:
+        """Whether this device has the lever that a setting is about."""
+        return name in ("stock", "exact") or any(map(OURS[name], self.task.levers))
+
+    def _ours(self, name: str, seed: int) -> dict[str, Any]:
+        from dataclasses import replace
+
+        from hpo.training.trainer import RungTrainer
+
+        taken = {lever: value for lever, value in self.task.levers.items() if OURS[name](lever)}
+        spec = self.task.spec
+        if name == "exact":
+            spec = spec.model_copy(update={"training": {**spec.training, "speed": "exact"}})
+        record = RungTrainer(replace(self.task, spec=spec, levers=taken)).run(TRIAL, seed)
+        return {"seconds": record.seconds["wall"], "train": record.seconds["train"], "tokens": record.tokens,
+                "score": record.values_of("accuracy")[1000], "levers": taken}  # fmt: skip
+
+    def _stock(self, seed: int) -> dict[str, Any]:
+        values = {("warmup_steps" if name == "warmup_ratio" else name): value for name, value in TRIAL.items()}
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            diary = Diary(Path(scratch) / "diary")
+            trainer = plain_trainer(self.case, Path(scratch), diary, tuned=False, **{**values, "seed": seed})
+            started = time.monotonic()
+            trainer.train()
+            seconds = time.monotonic() - started
+            scores = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line]
+            evaluation = sum(line.get("eval_runtime", 0.0) for line in trainer.state.log_history)
+        tokens = int(self.task.train.lengths.sum()) * TRIAL["num_train_epochs"]
+        return {"seconds": seconds, "train": seconds - evaluation, "tokens": tokens, "score": scores[-1], "levers": {}}
+
+    def work(self) -> float:
+        """FLOP to train on one token: six per weight that is multiplied, and attention over texts of mean length."""
+        config = self.task.checkpoint.config
+        model = self.task.checkpoint.fresh()
+        looked_up = model.base_model.embeddings
+        weights = model.num_parameters() - sum(each.numel() for each in looked_up.parameters())
+        attention = 12 * config.num_hidden_layers * config.hidden_size * float(self.task.train.lengths.mean())
+        return 6 * weights + attention
+
+
+HEADS = ("setting", "seeds", "s a trial", "times stock's trials per hour", "tokens/s beside evaluation",
+         "share of peak", "accuracy", "less stock's, points")  # fmt: skip
+
+
+def table(runs: list[dict[str, Any]], work: float) -> str:
+    """A row per setting: means over its seeds, and differences to stock with 95 % intervals."""
+    by = {name: {run["seed"]: run for run in runs if run["setting"] == name} for name in NAMES}
+    peaks = {kind: mean(run["peaks"][kind] for run in runs) for kind in ("fp32", "bf16")}
+    rows = [row(name, own, by["stock"], work) for name, own in by.items() if own]
+    return f"{markdown(HEADS, rows)}\n\nPeak, GFLOP/s, in the mean: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f}."
+
+
+def row(name: str, own: Mapping[int, Any], stock: Mapping[int, Any], work: float) -> Sequence[object]:
+    """A setting's cells, from its runs and stock's by seed."""
+    both = sorted(own.keys() & stock.keys())
+    speed = mean(run["tokens"] / run["train"] for run in own.values())
+    shares = [
+        run["tokens"] / run["train"] * work / run["peaks"]["bf16" if "bf16" in run["levers"] else "fp32"]
+        for run in own.values()
+    ]
+    share = mean(shares) / 1e9
+    faster = mean(stock[seed]["seconds"] for seed in both) / mean(own[seed]["seconds"] for seed in both)
+    gains = [100 * (own[seed]["score"] - stock[seed]["score"]) for seed in both]
+    seconds, score = (mean(run[what] for run in own.values()) for what in ("seconds", "score"))
+    cells = f"{seconds:.1f}", f"{faster:.2f}", f"{speed:,.0f}", f"{share:.0%}", f"{score:.4f}"
+    return name, len(own), *cells, "" if name == "stock" else interval(gains)
+
+
+def interval(differences: Sequence[float]) -> str:
+    """The mean of paired differences, and Student's 95 % interval of it."""
+    from scipy import stats
+
+    if len(differences) < 2:
+        return f"{mean(differences):+.2f}"
+    half = stats.t.isf(0.025, len(differences) - 1) * stdev(differences) / len(differences) ** 0.5
+    return f"{mean(differences):+.2f} [{mean(differences) - half:+.2f}, {mean(differences) + half:+.2f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--only", nargs="+", default=NAMES, choices=NAMES)
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "hpo-replay")
+    given = parser.parse_args()
+    setting = SETTINGS[given.case]
+    if not setting.source.startswith("builtin:"):
+        need()
+    folder = given.keep / given.case
+    if given.case == "smoke":
+        shutil.rmtree(folder, ignore_errors=True)
+    if not (folder / "case.json").exists():
+        folder.mkdir(parents=True)
+        prepare(setting, 0, folder)
+    import torch
+
+    replay = Replay(folder)
+    runs = []
+    for seed in given.seeds:
+        for name in filter(replay.has, given.only):
+            kept = folder / f"run-{seed}-{name.replace(' ', '-')}.json"
+            if not kept.exists():
+                speeds = {"fp32": peak.matmul(), "bf16": peak.matmul(torch.bfloat16)}  # as they are just now
+                kept.write_text(
+                    json.dumps({"seed": seed, "setting": name, **made(), "peaks": speeds, **replay.run(name, seed)})
+                )
+                print(f"seed {seed}, {name}: {kept.read_text()}", file=sys.stderr, flush=True)
+            runs.append(json.loads(kept.read_text()))
+    if given.case == "smoke":
+        print(table(runs, replay.work()))
+    else:
+        command = f"python -m benchmarks.replay {given.case}"
+        record(f"replay {given.case}", command, told(runs), table(runs, replay.work()))
+
+
+if __name__ == "__main__":
+    main()

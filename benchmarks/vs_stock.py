@@ -1,0 +1,164 @@
+"""Our search against the plain library's, tuned and as documented: seconds to its best score, total, disk, memory.
+
+    python -m benchmarks.vs_stock [cpu|small|short|gpu] [--seeds 0 1 2] [--keep FOLDER]
+
+Opponents run in turns, each in a process of its own and alone on the machine, with everything counted from its start:
+imports, loading, tokenising, evaluation, pruned trials, storage. Runs that FOLDER holds already are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import peak
+from benchmarks.opponents import OPPONENTS, Case
+from benchmarks.real import MODELS, data_file, need
+from benchmarks.results import made, markdown, record, told
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A case without its seed: where the rows come from, and how many."""
+
+    source: str  # a set of the real data, or builtin:reviews
+    rows: tuple[int, int]  # train, validation
+    checkpoint: str
+    max_length: int
+    space: str = "finetune.toml"
+    trials: int = 8
+
+
+SETTINGS = {
+    "smoke": Setting("builtin:reviews", (200, 100), "builtin:tiny", 32, "from-scratch.toml", 2),
+    "small": Setting("builtin:reviews", (4000, 1000), "builtin:tiny", 64, "from-scratch.toml", 8),
+    "short": Setting("sst2", (1000, 2000), "minilm-l6", 64),
+    "cpu": Setting("imdb", (600, 400), "minilm-l6-sst2", 256),
+    "gpu": Setting("imdb", (20_000, 5_000), "minilm-l6", 512),
+}
+
+
+def prepare(setting: Setting, seed: int, folder: Path) -> None:
+    """The case's rows, and for builtin:tiny its weights, in a folder, the same for every opponent."""
+    import pandas
+    import torch
+
+    from hpo.data.load import load
+    from hpo.study.spec import DataSpec, ModelSpec
+    from hpo.training import model
+
+    train, validation = setting.rows
+    if setting.source.startswith("builtin:"):
+        spec = DataSpec(source=setting.source, validation=validation, rows={"train": train, "validation": validation})
+    else:
+        file = str(data_file(setting.source, "train"))
+        spec = DataSpec(train=file, validation=validation, rows={"train": train, "validation": validation})
+    data = load(spec, folder)
+    for name, split in (("train", data.train), ("validation", data.validation)):
+        pandas.DataFrame({"text": split.texts, "label": split.labels}).to_parquet(folder / f"{name}.parquet")
+    checkpoint = str(MODELS / setting.checkpoint)
+    if setting.checkpoint == "builtin:tiny":
+        tiny = ModelSpec(checkpoint=setting.checkpoint, max_length=setting.max_length)
+        made = model.Checkpoint(tiny, data.train.texts, data.label_names)
+        checkpoint = str(folder / "tiny")
+        torch.manual_seed(seed)
+        model.save(made.fresh(), made.tokenizer, Path(checkpoint))
+    Case(checkpoint, setting.max_length, setting.space, setting.trials, seed, torch.get_num_threads()).write(folder)
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
+    """What one opponent did with the case in a folder: its scores as they came, total, best, disk and memory."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in folder.iterdir():
+            (Path(scratch) / file.name).symlink_to(file)
+        speed = peak.matmul()
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.opponents", name, scratch],
+            env={**os.environ, "HPO_CACHE": f"{scratch}/hpo-cache"}, capture_output=True, text=True,
+        )  # fmt: skip
+        total = time.monotonic() - started
+        if done.returncode:
+            raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+        *scores, outcome = [json.loads(line) for line in (Path(scratch) / f"{name}.jsonl").read_text().splitlines()]
+        caches = ("hpo-cache", "cache")  # of tokens, which anyone may delete
+        left = sum(
+            file.stat().st_size for file in Path(scratch).rglob("*")
+            if file.is_file() and not file.is_symlink() and file.relative_to(scratch).parts[0] not in caches
+        )  # fmt: skip
+    return {"opponent": name, "total": total, "scores": scores, **outcome, "disk": left, "peak": speed}
+
+
+def reached(run: dict[str, Any], score: float) -> float:
+    """Seconds until a run first held a score; infinite where it never did."""
+    return next((each["at"] for each in run["scores"] if each["value"] >= score), float("inf"))
+
+
+HEADS = ("seed", "search", "best", "own best after, s", "ours holds it after, s", "total, s", "disk, MB", "memory, MB",
+         "fp32 GFLOP/s")  # fmt: skip
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Rows per seed and opponent, and the ratios that the project promises, as medians over the seeds."""
+    rows: list[Sequence[object]] = []
+    ratios: dict[str, list[float]] = {}
+    for seed in sorted({run["seed"] for run in runs}):
+        there = {run["opponent"]: run for run in runs if run["seed"] == seed}
+        mine = there["ours"]
+        for name, run in ((name, there[name]) for name in OPPONENTS if name in there):
+            held = reached(mine, run["best"])
+            own = f"{reached(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
+            sizes = f"{run['disk'] / 1e6:.1f}", f"{run['memory'] / 1e6:.0f}", f"{run['peak']:.0f}"
+            rows.append((seed, name, f"{run['best']:.4f}", *own, *sizes))
+            if name == "ours":
+                continue
+            ratios.setdefault(f"{name}'s total over the time until ours holds its best", []).append(run["total"] / held)
+            ratios.setdefault(f"{name}'s total over our total", []).append(run["total"] / mine["total"])
+            ratios.setdefault(f"our best less {name}'s, points", []).append(100 * (mine["best"] - run["best"]))
+    medians = (f"- {what}: {median(each):.1f} (by seed: {', '.join(f'{one:.1f}' for one in each)})"
+            for what, each in ratios.items())  # fmt: skip
+    return "\n".join([markdown(HEADS, rows), "", "Medians over the seeds:", "", *medians])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "hpo-vs-stock")
+    given = parser.parse_args()
+    if not SETTINGS[given.case].source.startswith("builtin:"):
+        need()
+    if given.case == "smoke":
+        shutil.rmtree(given.keep / given.case, ignore_errors=True)
+    for seed in given.seeds:
+        folder = given.keep / given.case / str(seed)
+        if not (folder / "case.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            prepare(SETTINGS[given.case], seed, folder)
+        for name in OPPONENTS:
+            kept = folder.parent / f"{seed}-{name}.json"
+            if not kept.exists():
+                kept.write_text(json.dumps({"seed": seed, **made(), **measure(name, folder)}))
+                print(f"seed {seed}: {name} done", file=sys.stderr, flush=True)
+    files = [given.keep / given.case / f"{seed}-{name}.json" for seed in given.seeds for name in OPPONENTS]
+    runs = [json.loads(file.read_text()) for file in files]
+    if given.case == "smoke":
+        print(table(runs))
+    else:
+        record(f"vs_stock {given.case}", f"python -m benchmarks.vs_stock {given.case}", told(runs), table(runs))
+
+
+if __name__ == "__main__":
+    main()

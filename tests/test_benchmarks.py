@@ -1,0 +1,109 @@
+"""Replays count as they should: on three made-up configurations whose costs and scores can be added up by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas
+import pytest
+
+from benchmarks.ranks import correlations
+from benchmarks.recorded import Curves, Replay, Replayed, study
+from benchmarks.simulate import Measures
+
+ROWS, TRAIN = 10, 60
+# configuration: values, and per seed how many of the ten rows are right at rungs 250, 500 and 1000
+QUICK = {"learning_rate": 1e-4, "warmup_ratio": 0.1, "num_train_epochs": 2, "weight_decay": 0.1}
+LATE = {"learning_rate": 3e-5, "warmup_ratio": 0.1, "num_train_epochs": 4, "weight_decay": 0.1}
+POOR = {"learning_rate": 2e-6, "warmup_ratio": 0.1, "num_train_epochs": 3, "weight_decay": 0.1}
+MADE: list[tuple[dict[str, float], list[tuple[int, ...]]]] = [
+    (QUICK, [(7, 8, 8), (7, 7, 9)]),
+    (LATE, [(5, 8, 10), (5, 8, 9)]),
+    (POOR, [(5, 5, 5), (6,)]),
+]
+UNIT = 60 * 3 + 10 / 3  # an average of three epochs, and one evaluation
+
+
+@pytest.fixture
+def curves() -> Curves:
+    lines = [
+        {"configuration": place, "seed": seed, "rung": rung, **values, "loss": 1.0, "correct": packed(right)}
+        for place, (values, seeds) in enumerate(MADE)
+        for seed, course in enumerate(seeds)
+        for rung, right in zip((250, 500, 1000), course, strict=False)
+    ]
+    return Curves(pandas.DataFrame(lines), study().space, TRAIN, ROWS)
+
+
+def packed(right: int) -> str:
+    return np.packbits(np.arange(ROWS) < right).tobytes().hex()
+
+
+def replay(curves: Curves, pruner: str, starts: list[dict[str, float]], rows: int | None = None) -> list[Replayed]:
+    written = [
+        "{ " + ", ".join(['source = "made up"', *(f"{name} = {value}" for name, value in each.items())]) + " }"
+        for each in starts
+    ]
+    changes = (
+        f'search.pruner="{pruner}"', "search.rungs=[0.25, 0.5, 1.0]", f"space.known_good=[{', '.join(written)}]"
+    )  # fmt: skip
+    return Replay(curves, study(*changes), seed=0, rows=rows).run(len(starts))
+
+
+def test_a_configuration_is_worth_its_mean_over_seeds(curves: Curves) -> None:
+    # The run that diverged counts as the worst end in the table, 0.5.
+    assert curves.mean == pytest.approx([0.85, 0.95, 0.5])
+    assert curves.regret == pytest.approx([10, 0, 45])
+    assert np.isnan(curves.accuracy()[2, 1]).tolist() == [False, True, True]
+    assert curves.accuracy([0, 9])[1, 0].tolist() == [0.5, 0.5, 1.0]
+
+
+def test_whole_trials_cost_their_epochs_and_evaluations(curves: Curves) -> None:
+    done = replay(curves, "none", [QUICK, LATE])
+    assert [each.configuration for each in done] == [0, 1]
+    assert [each.cost for each in done] == pytest.approx([(120 + 30 / 3) / UNIT, (240 + 30 / 3) / UNIT])
+    assert done[0].value in (0.8, 0.9) and done[1].value in (1.0, 0.9) and not any(each.pruned for each in done)
+
+
+def test_a_pruned_trial_costs_what_it_came_to_and_can_be_the_best(curves: Curves) -> None:
+    done = replay(curves, "asha", [QUICK, LATE])
+    assert (done[1].configuration, done[1].value, done[1].pruned) == (1, None, True)
+    assert done[1].cost == pytest.approx((60 + 10 / 3) / UNIT)
+    measures = Measures.of(curves, [done, replay(curves, "none", [QUICK, LATE])])
+    assert measures.lost == 0.5
+    assert measures.regrets.tolist()[0] == pytest.approx([10, 10])
+    assert np.isinf(measures.found()[0])
+
+
+def test_few_validation_rows_cost_less_before_the_last_rung(curves: Curves) -> None:
+    assert replay(curves, "none", [QUICK], rows=4)[0].cost == pytest.approx((120 + 18 / 3) / UNIT)
+
+
+def test_no_run_is_replayed_twice_in_a_study(curves: Curves) -> None:
+    done = replay(curves, "none", [QUICK] * 4 + [POOR] * 2)
+    # Quick's two runs are used up, so its nearest neighbour answers; one of the six runs diverged.
+    assert sorted(each.configuration for each in done) == [0, 0, 1, 1, 2, 2]
+    assert sorted(each.value or 0.0 for each in done) == [0.0, 0.5, 0.8, 0.9, 0.9, 1.0]
+    assert next(each.cost for each in done if each.value is None) == pytest.approx((90 + 10 / 3) / UNIT)
+
+
+def test_a_diverged_trial_is_not_run_again(curves: Curves) -> None:
+    assert [each.configuration for each in replay(curves, "none", [POOR, POOR, QUICK])] == [2, 2, 0]
+
+
+def test_measures_of_a_study(curves: Curves) -> None:
+    made = [Replayed(2, 1.0, 0.5), Replayed(1, 0.5, 0.9), Replayed(0, 3.0, 0.95), Replayed(1, 0.25, None, pruned=True)]
+    measures = Measures.of(curves, [made, made[::-1]])
+    assert measures.regrets.tolist() == [pytest.approx([45, 0, 10, 10]), pytest.approx([45, 10, 10, 10])]
+    assert measures.costs[0].tolist() == [1.0, 1.5, 4.5, 4.75]
+    assert measures.found().tolist() == [1.5, np.inf]
+    assert measures.at_cost(2.0).tolist() == [pytest.approx(0), pytest.approx(45)]
+    assert measures.lost == 1.0
+
+
+def test_ranks_are_correlated_within_their_groups() -> None:
+    early = np.array([[1.0, 4.0], [2.0, 6.0], [7.0, np.nan], [8.0, 1.0]])
+    end = np.array([[4.0, 4.0], [3.0, 3.0], [2.0, np.nan], [1.0, 1.0]])
+    # The first seed's order is reversed; of the second's three, one pair of three is in order: 1 - 6 * 2 / (3 * 8).
+    assert correlations(early, end, np.zeros(4))[0] == pytest.approx((-1 + 0.5) / 2)
+    # Means are 2.5 and 4 against 4 and 3; then 7 and 4.5 against 2 and 1.
+    assert correlations(early, end, np.array([1, 1, 2, 2]))[1] == pytest.approx((-1 + 1) / 2)
