@@ -122,30 +122,37 @@ def trials(folder: Path, count: int) -> dict[str, Any]:
 
 def suggestion(file: Path, count: int) -> dict[str, Any]:
     """Seconds from the end of a trial to the next one's values, in a search that goes on for so many trials."""
+    from optuna import Study
     from optuna.samplers import TPESampler
 
     from hpo.search.listener import Listener
     from hpo.study import store
+    from hpo.study.space import SearchSpace
     from hpo.study.spec import load
 
-    gaps: list[list[float]] = []
-    between, optunas = Clock(), Clock()
-    optunas.around(TPESampler, "infer_relative_search_space")
-    optunas.around(TPESampler, "sample_relative")
+    clocks = between, asked, optunas = Clock(), Clock(), Clock()
+    for clock, owner, name in (
+        (asked, Study, "ask"), (asked, SearchSpace, "suggest"),
+        (optunas, TPESampler, "infer_relative_search_space"), (optunas, TPESampler, "sample_relative"),
+    ):  # fmt: skip
+        clock.around(owner, name)
+    gaps: list[list[list[float]]] = []
 
     class Watch(Listener):
         def ends(self, *_: Any) -> None:
-            between.seconds = optunas.seconds = [0.0, 0.0]
+            for clock in clocks:
+                clock.seconds = [0.0, 0.0]
             between.start()
 
         def begins(self, *_: Any) -> None:
             between.stop()
-            gaps.append([*between.seconds, *optunas.seconds])
+            gaps.append([clock.seconds for clock in clocks])
 
     spec = load(file)
     _search(file, store.url_of(spec), Watch(), f"search.trials={spec.search.trials + count}", "search.workers=1")
-    wall, used, tpe_wall, tpe = (median(each) for each in zip(*gaps[1:], strict=True))  # the first had no trial before
-    return {"between": [wall, used], "tpe": [tpe_wall, tpe]}
+    of_each = zip(*gaps[1:], strict=True)  # the first had no trial before it
+    found = [[median(each) for each in zip(*seconds, strict=True)] for seconds in of_each]
+    return dict(zip(("between", "asked", "tpe"), found, strict=True))
 
 
 def _search(file: Path, url: str, listener: Any, *overrides: str) -> None:
@@ -179,8 +186,9 @@ def table(scale: Scale) -> str:
         child = [sys.executable, "-W", "ignore", "-m", "benchmarks.overhead", "child", *words]
         found = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
     row("a trial outside training and evaluation", "0.2", found["outside"])
-    row(f"from a trial's end to the next one's values, after {scale.before:,}", "0.05", found["between"])
+    row(f"a suggestion after {scale.before:,} trials, with the writing of its values", "0.05", found["asked"])
     row("of which Optuna's TPE itself", "", found["tpe"])
+    row("all from a trial's end to the next one's values", "", found["between"])
     early, late = found["resident"][EARLY - 1], found["resident"][-1]
     grown = f"{early:.0f} and {late:.0f} MB, ratio {late / early:.3f}"
     seconds = markdown(["seconds", "bar", "wall", "processor"], rows)

@@ -125,9 +125,7 @@ class Worker:
             self.listener.notice(f"waiting for a sign of life of trial #{elsewhere[0].number}, which runs elsewhere")
             time.sleep(store.HEARTBEAT / 2)
             self.stop.check()
-        trials.queue(self.study, self.spec.space)
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if waiting:
+        if trials.queue(self.study, self.spec.space):
             return True
         exhausted = self.sampler.is_exhausted(self.study)
         return not exhausted and not noise.stops(self.study, self.spec, len(self.task.validation))

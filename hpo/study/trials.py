@@ -86,9 +86,8 @@ def place(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
         by_number = {each.number: each for each in trials}
         while "retry_of" in first.user_attrs:
             first = by_number[first.user_attrs["retry_of"]]
-    return sum(
-        each.number < first.number and "retry_of" not in each.user_attrs and ending(each) != SURPLUS for each in trials
-    )
+    before = [each.user_attrs for each in trials if each.number < first.number]
+    return sum("retry_of" not in known and not str(known.get("reason")).startswith(SURPLUS) for known in before)
 
 
 def this_process() -> dict[str, Any]:
@@ -98,8 +97,8 @@ def this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def queue(study: Study, space: SearchSpace) -> None:
-    """Put next what must run next: unfinished trials are queued again, then known-good starts.
+def queue(study: Study, space: SearchSpace) -> bool:
+    """Put next what must run next: unfinished trials are queued again, then known-good starts; whether any waits.
 
     Known-good starts are queued one at a time, so that a trial that runs again comes before those after it: the
     order of results, on which pruners and samplers build, is the one of a search without interruption.
@@ -116,13 +115,14 @@ def queue(study: Study, space: SearchSpace) -> None:
             # Only values travel: Optuna's own retry would copy the rungs already passed, and never prune there again.
             study.enqueue_trial({**_fixed(trial), **trial.params}, user_attrs=kept)
             is_waiting = True
-    if is_waiting or any(trial.state.name == "WAITING" for trial in trials):
-        return
+    if is_waiting or any(ending(trial) == "waiting" for trial in trials):
+        return True
     queued = {trial.user_attrs.get("known_good") for trial in trials}
     for number, start in enumerate(space.known_good):
         if number not in queued:
             study.enqueue_trial(start.values, user_attrs={"known_good": number, "source": start.source})
-            return
+            return True
+    return False
 
 
 def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -> bool:
