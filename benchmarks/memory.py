@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.results import record
+from benchmarks.results import markdown, record
 
 STUDY = """\
 name = "memory"
@@ -54,8 +54,8 @@ def measure(trials: int) -> tuple[float, float]:
 
 def main() -> None:
     few, many = measure(2), measure(20)
-    rows = [f"| {trials} | {memory:.0f} | {disk:.2f} |" for trials, (memory, disk) in ((2, few), (20, many))]
-    table = "\n".join(["| trials | peak memory, MB | disk left, MB |", "|---|---|---|", *rows])
+    rows = [(trials, f"{memory:.0f}", f"{disk:.2f}") for trials, (memory, disk) in ((2, few), (20, many))]
+    table = markdown(("trials", "peak memory, MB", "disk left, MB"), rows)
     ratios = f"20 trials over 2: memory {many[0] / few[0]:.3f}, disk {many[1] / few[1]:.3f}."
     record("memory", "python -m benchmarks.memory", "search.seed 0", f"{table}\n\n{ratios}")
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.results import markdown
+
 if TYPE_CHECKING:
     from benchmarks.recorded import Array, Curves
 
@@ -19,18 +21,18 @@ def ranks(curves: Curves) -> str:
     whole, everyone = curves.accuracy(), np.zeros(len(curves.epochs))
     ends = whole[:, :, -1]
     heads = ["rung", "one seed", "means", "one seed, equal epochs", "means, equal epochs", "one seed, by loss"]
-    lines = [_line(heads), _line(["---"] * len(heads))]
+    lines: list[list[str]] = []
     for place, rung in enumerate(curves.rungs[:-1]):
         both = [correlations(whole[:, :, place], ends, groups) for groups in (everyone, curves.epochs)]
         loss = correlations(-curves.loss[:, :, place], ends, everyone)
-        lines.append(_line([rung / 1000, *(number for pair in both for number in pair), loss[0]]))
+        lines.append(_cells([rung / 1000, *(number for pair in both for number in pair), loss[0]]))
     sizes = [*SIZES, curves.rows]
     parts = [[curves.accuracy(_some(curves, size, draw)) for draw in range(DRAWS)] for size in SIZES]
-    lines += ["", _line(["rung", *(f"{size} rows" for size in sizes)]), _line(["---"] * (len(sizes) + 1))]
+    some = []
     for place, rung in enumerate(curves.rungs):
         found = [np.mean([correlations(part[:, :, place], ends, everyone)[0] for part in each]) for each in parts]
-        lines.append(_line([rung / 1000, *found, correlations(whole[:, :, place], ends, everyone)[0]]))
-    return "\n".join(lines)
+        some.append(_cells([rung / 1000, *found, correlations(whole[:, :, place], ends, everyone)[0]]))
+    return f"{markdown(heads, lines)}\n\n{markdown(['rung', *(f'{size} rows' for size in sizes)], some)}"
 
 
 def correlations(early: Array, end: Array, groups: Array) -> tuple[float, float]:
@@ -62,5 +64,5 @@ def _some(curves: Curves, size: int, draw: int) -> Any:
     return np.random.default_rng(draw).permutation(curves.rows)[:size]
 
 
-def _line(cells: list[Any]) -> str:
-    return f"| {' | '.join(each if isinstance(each, str) else f'{each:.3g}' for each in cells)} |"
+def _cells(numbers: list[Any]) -> list[str]:
+    return [f"{each:.3g}" for each in numbers]

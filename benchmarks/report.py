@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.results import record
+from benchmarks.results import markdown, record
 from tests import synthetic
 
 TRIALS = (100, 1_000, 10_000)
@@ -31,7 +31,7 @@ def measure(*words: str) -> tuple[float, float]:
     return time.monotonic() - started, int(done.stderr.split()[-1]) / 1e3
 
 
-def row(trials: int) -> str:
+def row(trials: int) -> list[str]:
     """A line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         study = synthetic.make(Path(folder), trials, seed=SEED, workers=2)
@@ -39,13 +39,17 @@ def row(trials: int) -> str:
         reported = measure("report", str(study.file))
         size = (study.folder / "report.html").stat().st_size / 1e6
         store = (Path(folder) / "store.db").stat().st_size / 1e6
-    cells = [f"{trials:,}", f"{store:.1f}", *(f"{each:.1f} | {memory:.0f}" for each, memory in (shown, reported))]
-    return f"| {' | '.join(cells)} | {size:.2f} |"
+    cells = [
+        f"{trials:,}",
+        f"{store:.1f}",
+        *(cell for each, memory in (shown, reported) for cell in (f"{each:.1f}", f"{memory:.0f}")),
+    ]
+    return [*cells, f"{size:.2f}"]
 
 
 def main() -> None:
-    heads = "| trials | store, MB | show, s | peak, MB | report, s | peak, MB | report.html, MB |"
-    table = "\n".join([heads, "|---" * 7 + "|", *(row(trials) for trials in TRIALS)])
+    heads = ("trials", "store, MB", "show, s", "peak, MB", "report, s", "peak, MB", "report.html, MB")
+    table = markdown(heads, map(row, TRIALS))
     record("report", "python -m benchmarks.report", f"seed {SEED}", table)
 
 

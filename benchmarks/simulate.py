@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.curves import CURVES
 from benchmarks.ranks import ranks
 from benchmarks.recorded import Array, Curves, Replay, Replayed, scaled, study
-from benchmarks.results import record
+from benchmarks.results import markdown, record
 from hpo.study.space import KnownGood, SearchSpace
 from hpo.study.spec import StudySpec
 
@@ -186,10 +186,10 @@ def table(curves: Curves, settings: Sequence[Setting], repeats: int, processes: 
     trials, costs = (" / ".join(map(str, each)) for each in (BUDGETS, COSTS))
     heads = ["setting", "found", "at a cost of", f"regret after {trials}", f"cost of {trials}", f"regret at {costs}"]
     heads += [f"± at {COSTS[-2]}", "best pruned"]
-    lines = [heads, ["---"] * len(heads)]
+    lines: list[list[str]] = []
     for setting in settings:
         lines.append([setting.name, *simulate(curves, setting, repeats, processes).row()])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(heads, lines)
 
 
 def quietly(call: Callable[[], Any]) -> Any:

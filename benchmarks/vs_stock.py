@@ -70,10 +70,10 @@ def prepare(setting: Setting, seed: int, folder: Path) -> None:
     checkpoint = str(MODELS / setting.checkpoint)
     if setting.checkpoint == "builtin:tiny":
         tiny = ModelSpec(checkpoint=setting.checkpoint, max_length=setting.max_length)
-        made = model.Checkpoint(tiny, data.train.texts, data.label_names)
+        start = model.Checkpoint(tiny, data.train.texts, data.label_names)
         checkpoint = str(folder / "tiny")
         torch.manual_seed(seed)
-        model.save(made.fresh(), made.tokenizer, Path(checkpoint))
+        model.save(start.fresh(), start.tokenizer, Path(checkpoint))
     Case(checkpoint, setting.max_length, setting.space, setting.trials, seed, torch.get_num_threads()).write(folder)
 
 
