@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.real import MODELS, data_file, need
 
 if TYPE_CHECKING:
-    from hpo.study.space import SearchSpace
+    from hpo.study.space import KnownGood, SearchSpace
     from hpo.training.record import Record
 
 CURVES = Path(__file__).with_name("curves.parquet")
 WORK = Path(tempfile.gettempdir()) / "hpo-curves"
+STARTS = Path(__file__).with_name("starts.toml")
 CONFIGURATIONS, SEEDS = 48, 3
 # Short texts and few rows, so that a CPU gets through it; a checkpoint without a head, so that configurations differ.
 STUDY = f"""\
@@ -48,17 +49,26 @@ train_sampling_strategy = "group_by_length"
 FUSED = {"model.attention_probs_dropout_prob": 0.0}
 
 
+def candidates() -> list[KnownGood]:
+    """The recipes among which known-good starts are chosen."""
+    from hpo.study.space import KnownGood
+    from hpo.study.spec import read_toml
+
+    return [KnownGood.model_validate(each) for each in read_toml(STARTS)["known_good"]]
+
+
 def configurations(space: SearchSpace) -> list[dict[str, Any]]:
-    """The space's known-good starts, and after them points of a scrambled Sobol sequence, 48 in all."""
+    """The candidates for known-good starts, and after them points of a scrambled Sobol sequence, 48 in all."""
     import optuna
 
+    known = [start.values for start in candidates()]
     study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=True, seed=0))
     points = []
-    for _ in range(CONFIGURATIONS - len(space.known_good)):
+    for _ in range(CONFIGURATIONS - len(known)):
         trial = study.ask()
         points.append(space.suggest(trial))
         study.tell(trial, 0.0)
-    return [*(start.values for start in space.known_good), *points]
+    return [*known, *points]
 
 
 def rows(run: tuple[int, int], values: dict[str, Any], record: Record, correct: dict[int, bytes]) -> Iterator[Any]:

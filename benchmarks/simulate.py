@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.curves import CURVES
+from benchmarks.curves import CURVES, candidates
 from benchmarks.ranks import ranks
-from benchmarks.recorded import Array, Curves, Replay, Replayed, scaled, study
+from benchmarks.recorded import Array, Curves, Replay, Replayed, study
 from benchmarks.results import markdown, record
-from hpo.study.space import KnownGood, SearchSpace
 from hpo.study.spec import StudySpec
 
 CLOSE = 0.3  # points of accuracy from the best mean that count as having found it
@@ -29,45 +28,23 @@ COSTS = (2, 4, 8, 16)  # full trials of average length
 SLOW = {"gp"}  # samplers that take a tenth of the repeats
 
 
-def spread(space: SearchSpace) -> list[KnownGood]:
-    """The known-good starts, the file's first one first and then each time the one farthest from all before it."""
-    left = list(space.known_good)
-    chosen = [left.pop(0)]
-
-    def apart(start: KnownGood) -> float:
-        point = scaled(space, start.values)
-        return min(float(np.linalg.norm(point - scaled(space, other.values))) for other in chosen)
-
-    while left:
-        chosen.append(max(left, key=apart))
-        left.remove(chosen[-1])
-    return chosen
-
-
-STARTS: dict[str, Callable[[SearchSpace], list[KnownGood]]] = {
-    "file": lambda space: space.known_good,
-    "cheapest first": lambda space: sorted(space.known_good, key=lambda start: start.values["num_train_epochs"]),
-    "spread": spread,
-    "only the first": lambda space: space.known_good[:1],
-    "only three, spread": lambda space: spread(space)[:3],
-    "none": lambda space: [],
-}
-
-
 @dataclass(frozen=True)
 class Setting:
-    """What differs from the default: overrides as behind `--set`, which starts, and rows evaluated before the end."""
+    """What differs from the default: overrides as behind `--set`, which starts, and rows evaluated before the end.
+
+    starts: names in starts.toml, in the order in which they are tried.
+    """
 
     name: str
     overrides: tuple[str, ...] = ()
-    starts: str = "file"
+    starts: str = "e3 a d"
     rows: int | None = None
 
     def spec(self) -> StudySpec:
         """The study with this setting."""
-        spec = study(*DEFAULT, *self.overrides)
-        starts = STARTS[self.starts](spec.space)
-        return spec.model_copy(update={"space": spec.space.model_copy(update={"known_good": starts})})
+        spec, known = study(*DEFAULT, *self.overrides), {start.source: start for start in candidates()}
+        space = spec.space.model_copy(update={"known_good": [known[name] for name in self.starts.split()]})
+        return spec.model_copy(update={"space": space})
 
 
 @dataclass(frozen=True)
@@ -131,41 +108,41 @@ def by(key: str, *written: str) -> list[Setting]:
     return [Setting(f"`{key} = {each}`", (f"search.{key}={each}",)) for each in written]
 
 
-# What hpo has by default as this is written; every other setting changes one thing, and the last ones several.
-DEFAULT = ('search.sampler="tpe"', 'search.pruner="asha"', "search.rungs=[0.125, 0.25, 0.5, 1.0]")
-GP, THREE = 'search.sampler="gp"', "search.rungs=[0.25, 0.5, 1.0]"
-TOGETHER: dict[str, tuple[str, ...]] = {
-    "asha": (),
-    "asha, tpe after 5": ('search.sampler={ name = "tpe", n_startup_trials = 5 }',),
-    "median after 2": ('search.pruner={ name = "median", n_startup_trials = 2 }',),
-}
+# What hpo has by default; every other setting changes one thing, and the last ones several.
+DEFAULT = ('search.sampler="tpe"', 'search.pruner="asha"', "search.rungs=[0.25, 0.5, 1.0]")
+FOUR = "search.rungs=[0.125, 0.25, 0.5, 1.0]"
+ALL = "a b d e2 e1 e3"
+LATE, GP = 'search.sampler={ name = "tpe", n_startup_trials = 10 }', 'search.sampler="gp"'
+TOGETHER = {"four rungs": (FOUR,), "four rungs, tpe after 10": (FOUR, LATE), "tpe after 10": (LATE,)}
 SETTINGS = [
-    Setting("**tpe, asha, four rungs, known-good in the file's order**"),
+    Setting("**tpe, asha, rungs at 1/4, 1/2 and 1, starts e3, a, d**"),
     *by("sampler", '"random"', '"qmc"', '"gp"', '"cmaes"'),
-    *by("sampler", '{ name = "tpe", n_startup_trials = 5 }', '{ name = "tpe", prior = true }'),
-    *(Setting(f"known-good: {starts}", starts=starts) for starts in STARTS if starts != "file"),
+    *by("sampler", '{ name = "tpe", n_startup_trials = 10 }', '{ name = "tpe", prior = true }'),
+    *(
+        Setting(f"starts {starts.replace(' ', ', ') or 'left out'}", starts=starts)
+        for starts in ("", "e3", "e3 a", "e3 a b", "e3 a b d", "a", "a e3", "a e3 b", "a b e3", ALL, "b e2 e1 e3 d a")
+    ),
     *by(
         "pruner",
         '"none"',
         '{ name = "asha", min_early_stopping_rate = 1 }',
-        '{ name = "asha", min_early_stopping_rate = 2 }',
         '{ name = "asha", reduction_factor = 3 }',
         '{ name = "asha", reduction_factor = 4 }',
         '"hyperband"',
         '"median"',
         '{ name = "median", n_startup_trials = 2 }',
         '{ name = "median", n_warmup_steps = 250 }',
-        '{ name = "median", n_warmup_steps = 500 }',
         '{ name = "percentile", percentile = 25.0 }',
         '{ name = "percentile", percentile = 75.0 }',
     ),
-    *by("rungs", "[0.25, 0.5, 1.0]", "[0.25, 1.0]", "[0.5, 1.0]", "[0.25, 0.5, 0.75, 1.0]"),
+    *by("rungs", "[0.125, 0.25, 0.5, 1.0]", "[0.25, 1.0]", "[0.5, 1.0]", "[0.25, 0.5, 0.75, 1.0]"),
     *(Setting(f"{rows} validation rows before the last rung", rows=rows) for rows in (50, 100, 200)),
+    Setting("100 validation rows before the last rung, tpe after 10", (LATE,), rows=100),
     Setting("`gp`, which learns from whole trials only, with `pruner = none`", (GP, 'search.pruner="none"')),
     *(
-        Setting(f"`[0.25, 0.5, 1.0]`, 100 rows, {told}, known-good: {starts}", (THREE, *more), starts, 100)
-        for starts in ("file", "spread", "only three, spread")
-        for told, more in TOGETHER.items()
+        Setting(f"{told}, starts {starts.replace(' ', ', ')}", changed, starts)
+        for starts in ("e3 a b", ALL)
+        for told, changed in TOGETHER.items()
     ),
 ]
 

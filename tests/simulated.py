@@ -229,9 +229,10 @@ class Simulation:
     def _open(self, number: int, waits: bool) -> FrozenTrial:
         """A trial that runs in this very process, or waits for its turn."""
         values, user, system = self._begun(number)
-        scores = self._scores(self._quality(values), 0.125)
-        course = self.course(self.spec, values, self.draw, 0.125)
-        frozen = self._frozen(number, TrialState.RUNNING, values, system, {**user, **course}, {125: scores}, None)
+        first = self.rungs[0]
+        scores = self._scores(self._quality(values), first / 1000)
+        course = self.course(self.spec, values, self.draw, first / 1000)
+        frozen = self._frozen(number, TrialState.RUNNING, values, system, {**user, **course}, {first: scores}, None)
         frozen.user_attrs["worker"] = trials.this_process()
         frozen.datetime_complete = None
         if waits:

@@ -66,7 +66,8 @@ def _patient(options: Options, first: int, last: int | None) -> BasePruner:
     if wrapped is not None and wrapped not in PRUNERS:
         raise ValueError(f"wrapped is {wrapped!r}; it {unknown(str(wrapped), PRUNERS)}")
     inner = PRUNERS[wrapped]({}, first, last) if wrapped else None
-    return pruners.PatientPruner(inner, **{"patience": 1, **own})
+    # A patience of one would need three rungs before the last to say anything; by default there are two.
+    return pruners.PatientPruner(inner, **{"patience": 0, **own})
 
 
 # Each takes its options, the first rung, and the last one where it is the same for all trials.

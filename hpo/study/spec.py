@@ -124,7 +124,7 @@ class SearchSpec(Strict):
     engine: str | None = Field(None, description="Where workers run; by default this process, or processes")
     value: Literal["last", "best"] = Field("last", description="A trial's value: its last rung, or its best")
     rungs: Annotated[int, Field(ge=1, le=100)] | list[float] | EveryExamples = Field(
-        [0.125, 0.25, 0.5, 1.0],
+        [0.25, 0.5, 1.0],
         description="Shares of a trial's own schedule, a number of equal shares, or { every_examples = N }",
     )
 

@@ -104,7 +104,7 @@ def test_rungs_by_examples_a_finished_grid_and_a_timeout(wide: Path) -> None:
     assert found["trials"]["left"] == 2 and "the sampler has no more values than that to try" in found["notes"]
     assert found["search"]["fit"] == 0 and found["examples"] == 3 * 96
     assert 0 < found["search"]["share_run"] <= 1
-    assert 0 < found["search"]["with_pruning"] <= found["search"]["without_pruning"]
+    assert 0 < found["search"]["with_pruning"] <= found["search"]["without_pruning"] * (1 + 1e-9)
 
 
 def test_an_interrupt_and_a_run_that_fails_leave_nothing(wide: Path) -> None:
@@ -127,13 +127,13 @@ def spec_with(file: Path, pruner: str) -> StudySpec:
 
 @pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
 def test_what_pruning_leaves_is_averaged_over_made_up_searches(small: Path, pruner: str) -> None:
-    trials = [trial_of((125, 250, 500, 1000))] * 15
+    trials = [trial_of((250, 500, 1000))] * 15
     places = ended(spec_with(small, pruner), "maximize", trials, before=0)
     assert (places == ended(spec_with(small, pruner), "maximize", trials, before=0)).all()
-    assert places.shape[1] == 15 and (places[:, 0] == 3).all(), "the first trial has no rival"
-    assert 0.2 < (places == 3).mean() < 0.9
+    assert places.shape[1] == 15 and (places[:, 0] == 2).all(), "the first trial has no rival"
+    assert 0.2 < (places == 2).mean() < 0.9
     later = ended(spec_with(small, pruner), "maximize", trials, before=15)
-    assert later.shape[1] == 15 and not (later[:, 0] == 3).all()
+    assert later.shape[1] == 15 and not (later[:, 0] == 2).all()
 
 
 def test_without_a_pruner_every_trial_comes_to_its_end(small: Path) -> None:

@@ -18,9 +18,9 @@ OPTIONS = {
     "threshold": "{name='threshold', lower=0.5}",
     "median": "{name='median', n_startup_trials=2}",
     "percentile": "{name='percentile', percentile=50.0, n_startup_trials=2}",
-    "patient": "{name='patient', patience=1, min_delta=0.0}",
+    "patient": "{name='patient', min_delta=0.0}",
 }
-RUNGS = (125, 250, 500, 1000)
+RUNGS = (250, 500, 1000)
 
 
 def play(study: optuna.Study, curve: Callable[[int], float]) -> tuple[TrialState, int]:
@@ -57,7 +57,7 @@ def test_a_rising_leader_is_never_pruned_and_a_sinking_loser_is(name: str, small
 def test_asha_asks_at_the_rungs_and_halves(small: Path) -> None:
     study = opened(small, "asha")
     play(study, lambda rung: 0.8)
-    assert play(study, lambda rung: 0.7) == (TrialState.PRUNED, 125)
+    assert play(study, lambda rung: 0.7) == (TrialState.PRUNED, 250)
     assert play(study, lambda rung: 0.9 if rung < 500 else 0.1) == (TrialState.PRUNED, 500)
 
 
@@ -67,7 +67,7 @@ def test_an_interrupted_trial_does_not_compete_with_the_one_that_runs_in_its_pla
         study = opened(small, name)
         if interrupted:
             broken = study.ask()
-            broken.report(0.9, 125)
+            broken.report(0.9, 250)
             broken.should_prune()
             broken.set_user_attr("reason", trials.INTERRUPTED)
             study.tell(broken, state=TrialState.FAIL)

@@ -14,7 +14,7 @@ def test_defaults_and_paths(small: Path) -> None:
     spec = load(small)
     assert (spec.name, spec.objective, spec.search.sampler.name) == ("small", "accuracy", "tpe")
     assert spec.folder == small.parent / "small"
-    assert spec.search.rungs == [0.125, 0.25, 0.5, 1.0]
+    assert spec.search.rungs == [0.25, 0.5, 1.0]
 
 
 @pytest.mark.parametrize(
