@@ -58,7 +58,10 @@ class Diary:
             lines.write(json.dumps({"at": round(time.time() - self.began, 2), **known}) + "\n")
 
 
-def stock(case: Case, folder: Path, diary: Diary, tuned: bool = False) -> float:
+Best = tuple[float, dict[str, Any]]  # a search's best score on validation, and the values that it has found
+
+
+def stock(case: Case, folder: Path, diary: Diary, tuned: bool = False) -> Best:
     """Trainer.hyperparameter_search as its documentation shows it; `tuned` as an expert would set it up."""
     import optuna
 
@@ -79,19 +82,20 @@ def stock(case: Case, folder: Path, diary: Diary, tuned: bool = False) -> float:
         sampler=optuna.samplers.TPESampler(seed=case.seed),
         **({"pruner": optuna.pruners.MedianPruner()} if tuned else {}),
     )
-    return float(best.objective)
+    return float(best.objective), best.hyperparameters
 
 
-def recipe(case: Case, folder: Path, diary: Diary) -> float:
+def recipe(case: Case, folder: Path, diary: Diary) -> Best:
     """The first known-good start, trained once, as an expert would set it up."""
     values = dict(space_of(case).known_good[0].values)
     values["warmup_steps"] = values.pop("warmup_ratio", 0.0)
     trainer = plain_trainer(case, folder / "runs", diary, tuned=True, **values)
     trainer.train()
-    return float([line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line][-1])
+    scores = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line]
+    return float(scores[-1]), values
 
 
-def ours(case: Case, folder: Path, diary: Diary) -> float:
+def ours(case: Case, folder: Path, diary: Diary) -> Best:
     """`hpo search` on a study file that says no more than the others are told."""
     from hpo.search.engines import search
     from hpo.search.listener import Listener
@@ -106,7 +110,7 @@ def ours(case: Case, folder: Path, diary: Diary) -> float:
 
     (folder / "study.toml").write_text(study_of(case))
     study = search(load(folder / "study.toml"), f"sqlite:///{folder}/store.db", Writer())
-    return float(study.best_value)
+    return float(study.best_value), study.best_params
 
 
 STUDY = """\
@@ -125,7 +129,7 @@ seed = {seed}
 [training]
 per_device_train_batch_size = {batch}
 """
-OPPONENTS: dict[str, Callable[[Case, Path, Diary], float]] = {
+OPPONENTS: dict[str, Callable[[Case, Path, Diary], Best]] = {
     "stock": stock,
     "tuned": lambda case, folder, diary: stock(case, folder, diary, tuned=True),
     "recipe": recipe,
@@ -221,10 +225,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(case.threads)
-    best = OPPONENTS[name](case, folder, diary)
+    best, values = OPPONENTS[name](case, folder, diary)
     used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     marks = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    diary.write(best=best, memory=int(marks["VmHWM"].split()[0]) * 1024, device_memory=used)
+    diary.write(best=best, values=values, memory=int(marks["VmHWM"].split()[0]) * 1024, device_memory=used)
 
 
 if __name__ == "__main__":
