@@ -35,6 +35,8 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.replay cpu
 	$(BIN)/python -m benchmarks.vs_stock small
 	$(BIN)/python -m benchmarks.vs_stock cpu
+	$(BIN)/python -m benchmarks.winners small
+	$(BIN)/python -m benchmarks.winners cpu
 
 # Whether the benchmarks still run, on next to nothing; they write nothing down.
 bench-small: $(VENV)/test.ready
@@ -42,6 +44,7 @@ bench-small: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.simulate --small
 	$(BIN)/python -m benchmarks.replay smoke --seeds 0 1
 	$(BIN)/python -m benchmarks.vs_stock smoke --seeds 0
+	$(BIN)/python -m benchmarks.winners smoke --seeds 0
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -180,17 +180,16 @@ def plain_trainer(case: Case, output: Path, diary: Diary, tuned: bool, **values:
 
     # What an expert would switch on: bfloat16 where it helps, batches of like length, no saving, and larger batches
     # in evaluation, as ours are.
-    fast: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "warmup_steps": 0.0}
+    fast: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "warmup_steps": 0.0, "save_strategy": "no"}
     fast |= {"per_device_eval_batch_size": 64} | ({"bf16": True} if _has_bfloat16(case) else {})
+    each_epoch = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     arguments = TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=case.batch,
-        eval_strategy="epoch",
-        save_strategy="no" if tuned else "epoch",
         report_to="none",
         disable_tqdm=True,
         use_cpu=not torch.accelerator.is_available(),
-        **{"seed": case.seed, **(fast if tuned else {}), **values},
+        **{"seed": case.seed, **each_epoch, **(fast if tuned else {}), **values},
     )
     return Trainer(
         model_init=lambda: AutoModelForSequenceClassification.from_pretrained(

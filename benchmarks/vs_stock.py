@@ -20,12 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import peak
 from benchmarks.opponents import OPPONENTS, Case
 from benchmarks.real import MODELS, data_file, need
 from benchmarks.results import made, markdown, record, told
+
+if TYPE_CHECKING:
+    from hpo.data.load import TextData
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,21 @@ SETTINGS = {
     "cpu": Setting("imdb", (600, 400), "minilm-l6-sst2", 256),
     "gpu": Setting("imdb", (20_000, 5_000), "minilm-l6", 512),
 }
+TEST = 2000  # rows that winners are tried on, where there are so many
+KEEP = Path(tempfile.gettempdir()) / "hpo-vs-stock"
+
+
+def rows(setting: Setting, folder: Path) -> TextData:
+    """The rows of a setting; the searches are given none of its test split."""
+    from hpo.data.load import load
+    from hpo.study.spec import DataSpec
+
+    train, validation = setting.rows
+    limits = {"train": train, "validation": validation, "test": TEST}
+    if setting.source.startswith("builtin:"):
+        return load(DataSpec(source=setting.source, validation=validation, rows=limits), folder)
+    files = {split: str(data_file(setting.source, split)) for split in ("train", "test")}
+    return load(DataSpec(**files, validation=validation, rows=limits), folder)
 
 
 def prepare(setting: Setting, seed: int, folder: Path) -> None:
@@ -54,17 +72,10 @@ def prepare(setting: Setting, seed: int, folder: Path) -> None:
     import pandas
     import torch
 
-    from hpo.data.load import load
-    from hpo.study.spec import DataSpec, ModelSpec
+    from hpo.study.spec import ModelSpec
     from hpo.training import model
 
-    train, validation = setting.rows
-    if setting.source.startswith("builtin:"):
-        spec = DataSpec(source=setting.source, validation=validation, rows={"train": train, "validation": validation})
-    else:
-        file = str(data_file(setting.source, "train"))
-        spec = DataSpec(train=file, validation=validation, rows={"train": train, "validation": validation})
-    data = load(spec, folder)
+    data = rows(setting, folder)
     for name, split in (("train", data.train), ("validation", data.validation)):
         pandas.DataFrame({"text": split.texts, "label": split.labels}).to_parquet(folder / f"{name}.parquet")
     checkpoint = str(MODELS / setting.checkpoint)
@@ -111,7 +122,7 @@ HEADS = ("seed", "search", "best", "own best after, s", "ours holds it after, s"
 
 def table(runs: list[dict[str, Any]]) -> str:
     """Rows per seed and opponent, and the ratios that the project promises, as medians over the seeds."""
-    rows: list[Sequence[object]] = []
+    lines: list[Sequence[object]] = []
     ratios: dict[str, list[float]] = {}
     for seed in sorted({run["seed"] for run in runs}):
         there = {run["opponent"]: run for run in runs if run["seed"] == seed}
@@ -120,7 +131,7 @@ def table(runs: list[dict[str, Any]]) -> str:
             held = reached(mine, run["best"])
             own = f"{reached(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
             sizes = f"{run['disk'] / 1e6:.1f}", f"{run['memory'] / 1e6:.0f}", f"{run['peak']:.0f}"
-            rows.append((seed, name, f"{run['best']:.4f}", *own, *sizes))
+            lines.append((seed, name, f"{run['best']:.4f}", *own, *sizes))
             if name == "ours":
                 continue
             ratios.setdefault(f"{name}'s total over the time until ours holds its best", []).append(run["total"] / held)
@@ -128,14 +139,14 @@ def table(runs: list[dict[str, Any]]) -> str:
             ratios.setdefault(f"our best less {name}'s, points", []).append(100 * (mine["best"] - run["best"]))
     medians = (f"- {what}: {median(each):.1f} (by seed: {', '.join(f'{one:.1f}' for one in each)})"
             for what, each in ratios.items())  # fmt: skip
-    return "\n".join([markdown(HEADS, rows), "", "Medians over the seeds:", "", *medians])
+    return "\n".join([markdown(HEADS, lines), "", "Medians over the seeds:", "", *medians])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "hpo-vs-stock")
+    parser.add_argument("--keep", type=Path, default=KEEP)
     given = parser.parse_args()
     if not SETTINGS[given.case].source.startswith("builtin:"):
         need()

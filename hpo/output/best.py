@@ -23,7 +23,7 @@ from hpo.output.told import with_spread
 from hpo.search.budget import finished
 from hpo.study.spec import StudySpec
 from hpo.training import deployed
-from hpo.training.arguments import SAME
+from hpo.training.arguments import of_arguments, of_model
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,13 @@ class Best:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What TrainingArguments takes: the fixed fields and the sampled values, warmup as `warmup_steps`.
-
-        `warmup_ratio` is no field of transformers 5; a `warmup_steps` below 1 is a share of the steps.
-        """
-        own = {name: value for name, value in self.whole.items() if not name.startswith("model.")}
-        return {SAME.get(name, name): float(value) if name in SAME else value for name, value in own.items()}
+        """What TrainingArguments takes: the fixed fields and the sampled values, warmup as `warmup_steps`."""
+        return of_arguments(self.whole)
 
     @property
     def model(self) -> dict[str, Any]:
         """The values that are fields of the model's own configuration."""
-        own = {name: value for name, value in self.whole.items() if name.startswith("model.")}
-        return {name.removeprefix("model."): value for name, value in own.items()}
+        return of_model(self.whole)
 
     @cached_property
     def deployed_run(self) -> FrozenTrial | None:

@@ -44,8 +44,8 @@ OWNED |= {
 }
 # Two names for one thing: a value for the one is a value for the other.
 SAME = {"warmup_ratio": "warmup_steps"}
-# What a search can change and proof.py can read back from the live run. `warmup_ratio` is no field of
-# TrainingArguments any more (trap 1); it reaches the run as a `warmup_steps` below 1, a share of all steps.
+MODEL = "model."  # stands before the name of a field of the model's own config
+# What a search can change and proof.py can read back from the live run.
 SEARCHABLE = frozenset(
     ("learning_rate", "weight_decay", "warmup_ratio", "warmup_steps", "num_train_epochs", "max_steps",
      "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim", "adam_beta1",
@@ -70,7 +70,7 @@ def check(spec: StudySpec) -> None:
     fields = _fields()
     speed.check(spec)
     for name, value in spec.fixed.items():
-        if name.startswith("model."):
+        if name.startswith(MODEL):
             continue  # the checkpoint judges them
         known = fields.keys() | SAME.keys() | {"speed"}
         reason = unknown(name, known) if name not in known else OWNED.get(name) or _misfit(fields, name, value)
@@ -78,7 +78,7 @@ def check(spec: StudySpec) -> None:
             raise spec.error(f"training.{name}", reason)
     trackers.check(spec)
     for name, axis in spec.space.parameters.items():
-        if name.startswith("model."):
+        if name.startswith(MODEL):
             _check_fixed(spec, name)
         else:
             _check_axis(spec, fields, name, axis)
@@ -99,10 +99,8 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
         "use_cpu": not torch.accelerator.is_available(),  # said outright, Trainer allows bf16 there
     }
     chosen |= {"save_strategy": "no"} | (LOGS if trackers.names_of(spec) else {"logging_strategy": "no"})
-    chosen |= {name: value for name, value in {**spec.fixed, **values}.items() if not name.startswith("model.")}
+    chosen |= of_arguments({**spec.fixed, **values})
     chosen["report_to"] = "none"  # Trainer would close none of them where a trial is pruned; see trackers
-    if "warmup_ratio" in chosen:
-        chosen["warmup_steps"] = float(chosen.pop("warmup_ratio"))
     if split > 1:
         chosen["per_device_train_batch_size"] = chosen.get("per_device_train_batch_size", 8) // split
         chosen["gradient_accumulation_steps"] = chosen.get("gradient_accumulation_steps", 1) * split
@@ -116,6 +114,20 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
         label_names=["labels"],
         **chosen,
     )
+
+
+def of_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a run's values that are fields of TrainingArguments, by its own names.
+
+    `warmup_ratio` is none in transformers 5 (trap 1): it becomes a `warmup_steps` below 1, a share of all steps.
+    """
+    own = {name: value for name, value in values.items() if not name.startswith(MODEL)}
+    return {SAME.get(name, name): float(value) if name in SAME else value for name, value in own.items()}
+
+
+def of_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a run's values that are fields of the model's own config, by its names."""
+    return {name.removeprefix(MODEL): value for name, value in values.items() if name.startswith(MODEL)}
 
 
 def smaller_split(batch: int, split: int) -> int | None:

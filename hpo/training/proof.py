@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hpo.training.arguments import MODEL, of_model
+
 Trainer = Any  # a RungTrainer in the middle of a run; transformers is untyped
 
 _SAMPLERS = {
@@ -126,8 +128,7 @@ def effective(trainer: Trainer, values: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> what the live run uses: the usual settings, and every sampled one."""
     names = dict.fromkeys([*ALWAYS, *(name for name in values if name in READERS)])
     live = {name: READERS[name](trainer) for name in names}
-    fields = [name for name in values if name.startswith("model.")]
-    return live | {name: _model_field(trainer, name, values[name]) for name in fields}
+    return live | {f"{MODEL}{field}": _model_field(trainer, field, value) for field, value in of_model(values).items()}
 
 
 def mismatch(trainer: Trainer, values: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
@@ -149,11 +150,10 @@ def mismatch(trainer: Trainer, values: Mapping[str, Any], live: Mapping[str, Any
     return None
 
 
-def _model_field(trainer: Trainer, name: str, sampled: Any) -> Any:
+def _model_field(trainer: Trainer, field: str, sampled: Any) -> Any:
     """A config field in the live model; a dropout must also stand in one of its modules."""
     import torch
 
-    field = name.removeprefix("model.")
     live = getattr(trainer.model.config, field)
     if "drop" in field and not any(
         module.p == sampled for module in trainer.model.modules() if isinstance(module, torch.nn.Dropout)

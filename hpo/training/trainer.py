@@ -131,8 +131,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         hyperparameter_search holds this very object and has put its own settings on it, so it is made anew in place.
         """
         search = {name: getattr(self, name, None) for name in ("hp_search_backend", "hp_name")}
-        whole = {**self.task.spec.fixed, **values}
-        changes = {name.removeprefix("model."): value for name, value in whole.items() if name.startswith("model.")}
+        changes = arguments.of_model({**self.task.spec.fixed, **values})
         args = arguments.build(self.task.spec, values, seed, self.record.split, output)
         args._n_gpu = min(args.n_gpu, 1)  # Trainer would spread a batch over all GPUs; a trial has one
         args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.record.split)
