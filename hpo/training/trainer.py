@@ -21,6 +21,7 @@ from hpo.data.tokens import Tokens
 from hpo.study.spec import EveryExamples, StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
 from hpo.training import arguments, metrics, proof, trackers
+from hpo.training.attention import Batched
 from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
 from hpo.training.record import Record, TrialEnded
@@ -156,7 +157,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self._seen = torch.zeros(2, dtype=torch.long, device=args.device)  # examples, tokens
         self._losses = torch.zeros((), device=args.device)
         self._loss: float | None = None
-        self.read_every = 1 if args.device.type == "cpu" else READ_EVERY
+        self._on_cpu = args.device.type == "cpu"
+        self.read_every = 1 if self._on_cpu else READ_EVERY
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -186,7 +188,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
         self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
         self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        with Batched() if self._on_cpu and self.task.spec.speed != "exact" else nullcontext():
+            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._losses += loss.detach()  # once it is not finite it stays so
         step = self.state.global_step + 1
         if step % self.read_every == 0 or step in self.rungs:
