@@ -30,6 +30,7 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.prior
 	$(BIN)/python -m benchmarks.simulate
+	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.replay small
 	$(BIN)/python -m benchmarks.replay short
 	$(BIN)/python -m benchmarks.replay cpu

@@ -57,7 +57,7 @@ def main() -> None:
     rows = [(trials, f"{memory:.0f}", f"{disk:.2f}") for trials, (memory, disk) in ((2, few), (20, many))]
     table = markdown(("trials", "peak memory, MB", "disk left, MB"), rows)
     ratios = f"20 trials over 2: memory {many[0] / few[0]:.3f}, disk {many[1] / few[1]:.3f}."
-    record("memory", "python -m benchmarks.memory", "search.seed 0", f"{table}\n\n{ratios}")
+    record("memory", "search.seed 0", f"{table}\n\n{ratios}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,7 @@ def stock(case: Case, folder: Path, diary: Diary, tuned: bool = False) -> Best:
     def space(trial: Any) -> dict[str, Any]:
         """The file's axes; warmup by the name that the documentation has for it, which an expert knows to be dead."""
         values = space_of(case).suggest(trial)
-        if tuned and "warmup_ratio" in values:
-            values["warmup_steps"] = values.pop("warmup_ratio")
-        return values
+        return with_warmup(values) if tuned else values
 
     trainer = plain_trainer(case, folder / "runs", diary, tuned)
     best = trainer.hyperparameter_search(
@@ -82,13 +80,17 @@ def stock(case: Case, folder: Path, diary: Diary, tuned: bool = False) -> Best:
         sampler=optuna.samplers.TPESampler(seed=case.seed),
         **({"pruner": optuna.pruners.MedianPruner()} if tuned else {}),
     )
-    return float(best.objective), best.hyperparameters
+    return float(best.objective), best.hyperparameters if not tuned else with_warmup(best.hyperparameters)
+
+
+def with_warmup(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with their warmup under the name that the library heeds."""
+    return {"warmup_steps" if name == "warmup_ratio" else name: value for name, value in values.items()}
 
 
 def recipe(case: Case, folder: Path, diary: Diary) -> Best:
     """The first known-good start, trained once, as an expert would set it up."""
-    values = dict(space_of(case).known_good[0].values)
-    values["warmup_steps"] = values.pop("warmup_ratio", 0.0)
+    values = with_warmup(space_of(case).known_good[0].values)
     trainer = plain_trainer(case, folder / "runs", diary, tuned=True, **values)
     trainer.train()
     scores = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line]

@@ -208,7 +208,7 @@ def main() -> None:
         print(table(SMALL))
     else:
         how = f"medians of {FULL.repeats} processes; {FULL.trials} trials; {FULL.suggestions} suggestions; one thread"
-        record("overhead", "python -m benchmarks.overhead", f"seed 0, {how}", table(FULL))
+        record("overhead", f"seed 0, {how}", table(FULL))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def main() -> None:
         rows = [[sampler, name, use, *cells(file, sampler, STARTS[name], use)] for sampler, name, use in cases]
     heads = ["sampler", "starts", "use", *(f"gap after {look} trials" for look in LOOKS)]
     seeds = f"search.seed 0 to {REPEATS - 1}, a study each"
-    record("prior", "python -m benchmarks.prior", seeds, markdown(heads, rows))
+    record("prior", seeds, markdown(heads, rows))
 
 
 if __name__ == "__main__":

@@ -22,17 +22,18 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks import peak
-from benchmarks.opponents import Case, Diary, plain_trainer, study_of
+from benchmarks.opponents import Case, Diary, plain_trainer, study_of, with_warmup
 from benchmarks.real import need
 from benchmarks.results import made, markdown, record, told
 from benchmarks.vs_stock import SETTINGS, prepare
 
 TRIAL = {"learning_rate": 1e-4, "num_train_epochs": 2, "weight_decay": 0.01, "warmup_ratio": 0.1}
-OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes
+OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes; see hpo/training/speed.py
     "exact": lambda lever: False,
     "bf16": lambda lever: lever == "bf16",
     "like lengths": lambda lever: lever == "train_sampling_strategy",
     "no attention dropout": lambda lever: lever.startswith("model."),
+    "levers alone": lambda lever: True,
     "auto": lambda lever: True,
 }
 NAMES = ("stock", *OURS)
@@ -70,14 +71,14 @@ class Replay:
 
         taken = {lever: value for lever, value in self.task.levers.items() if OURS[name](lever)}
         spec = self.task.spec
-        if name == "exact":
+        if name != "auto":  # which alone also takes the short ways that are no levers
             spec = spec.model_copy(update={"training": {**spec.training, "speed": "exact"}})
         record = RungTrainer(replace(self.task, spec=spec, levers=taken)).run(TRIAL, seed)
         return {"seconds": record.seconds["wall"], "train": record.seconds["train"], "tokens": record.tokens,
                 "score": record.values_of("accuracy")[1000], "levers": taken}  # fmt: skip
 
     def _stock(self, seed: int) -> dict[str, Any]:
-        values = {("warmup_steps" if name == "warmup_ratio" else name): value for name, value in TRIAL.items()}
+        values = with_warmup(TRIAL)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             diary = Diary(Path(scratch) / "diary")
             trainer = plain_trainer(self.case, Path(scratch), diary, tuned=False, **{**values, "seed": seed})
@@ -170,8 +171,7 @@ def main() -> None:
     if given.case == "smoke":
         print(table(runs, replay.work()))
     else:
-        command = f"python -m benchmarks.replay {given.case}"
-        record(f"replay {given.case}", command, told(runs), table(runs, replay.work()))
+        record(f"replay {given.case}", told(runs), table(runs, replay.work()))
 
 
 if __name__ == "__main__":

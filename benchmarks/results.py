@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -19,8 +20,9 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
-def record(name: str, command: str, seeds: str, table: str) -> None:
+def record(name: str, seeds: str, table: str) -> None:
     """Put a table, with its command, machine, versions, seeds and date, in the place of its last one; print it too."""
+    command = " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
     installed = ", ".join(f"{package} {version}" for package, version in versions().items())
     text = f"`{command}` · {date.today()} · {device()} · {installed} · {seeds}\n\n{table}"
     block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)

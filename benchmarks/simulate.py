@@ -131,7 +131,6 @@ SETTINGS = [
         '"hyperband"',
         '"median"',
         '{ name = "median", n_startup_trials = 2 }',
-        '{ name = "median", n_warmup_steps = 250 }',
         '{ name = "percentile", percentile = 25.0 }',
         '{ name = "percentile", percentile = 75.0 }',
     ),
@@ -200,7 +199,7 @@ def main() -> None:
         print(tables)
         return
     told = f"{len(curves.epochs)} configurations, {runs} runs, {repeats} studies a setting (gp: {repeats // 10})"
-    record("simulate", "python -m benchmarks.simulate", told, tables)
+    record("simulate", told, tables)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.opponents import OPPONENTS, Diary, plain_trainer
+from benchmarks.real import need
 from benchmarks.replay import Replay
 from benchmarks.results import made, markdown, record, told
 from benchmarks.vs_stock import KEEP, SETTINGS, Setting, rows
@@ -74,13 +75,16 @@ class Winners:
         return trainer.settled()
 
     def _plain(self, search: str, values: Mapping[str, Any], fresh: int) -> Any:
+        from hpo.training.model import unwrap
+
         own = {name: value for name, value in values.items() if name != "warmup_ratio"}  # which the library drops
         own |= {"seed": fresh, "eval_strategy": "no", "save_strategy": "no"}
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             diary = Diary(Path(scratch) / "diary")
             trainer = plain_trainer(self.ours.case, Path(scratch), diary, tuned=search != "stock", **own)
             trainer.train()
-        return trainer.model.eval()
+        unwrap(trainer.model)  # ours are tested in float32 too
+        return trainer.model
 
     def _shares(self, model: Any) -> NDArray[Any]:
         """The model's class probabilities on the test rows."""
@@ -118,6 +122,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--keep", type=Path, default=KEEP)
     given = parser.parse_args()
+    if not SETTINGS[given.case].source.startswith("builtin:"):
+        need()
     table, all_runs = [], []
     for seed in given.seeds:
         winners = Winners(SETTINGS[given.case], given.keep / given.case / str(seed))
@@ -131,8 +137,7 @@ def main() -> None:
     if given.case == "smoke":
         print(markdown(HEADS, table))
     else:
-        command = f"python -m benchmarks.winners {given.case}"
-        record(f"winners {given.case}", command, seeds, markdown(HEADS, table))
+        record(f"winners {given.case}", seeds, markdown(HEADS, table))
 
 
 if __name__ == "__main__":

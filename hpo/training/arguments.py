@@ -76,6 +76,9 @@ def check(spec: StudySpec) -> None:
         reason = unknown(name, known) if name not in known else OWNED.get(name) or _misfit(fields, name, value)
         if reason:
             raise spec.error(f"training.{name}", reason)
+    for name, other in SAME.items():
+        if {name, other} <= spec.fixed.keys():
+            raise spec.error(f"training.{name}", f"says the same as training.{other}; keep one of them")
     trackers.check(spec)
     for name, axis in spec.space.parameters.items():
         if name.startswith(MODEL):

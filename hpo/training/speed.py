@@ -1,7 +1,9 @@
 """What `training.speed = "auto"` switches on: on each device the fields that were measured to pay and not to cost.
 
 Each lever is an ordinary field, so that a study file which fixes or searches it decides by itself, and every run
-proves from its live parts that it ran with it. benchmarks/RESULTS.md has the measurements.
+proves from its live parts that it ran with it. What gives the same model by other means is no lever, and done wherever
+the study does not ask for "exact": kernels.py, first_token.py, validation in the order of length. benchmarks/RESULTS.md
+has the measurements.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ def tell(spec: StudySpec, chosen: Mapping[str, Any], study: Study | None, notice
 
 
 def _on_cpu(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Attention loses its dropout, without which torch fuses it on a CPU; bf16 where the processor multiplies in it."""
+    """Attention loses its dropout, without which it is fused on a CPU; bf16 where the processor multiplies in it."""
     chosen: dict[str, Any] = dict(ALIKE)
     if multiplies_bfloat16() and getattr(checkpoint.config, "hidden_size", 0) >= LEAST_WIDTH:
         chosen["bf16"] = True

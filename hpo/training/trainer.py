@@ -7,7 +7,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,8 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 from hpo.data.tokens import Tokens
 from hpo.study.spec import EveryExamples, StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
-from hpo.training import arguments, metrics, proof, trackers
-from hpo.training.attention import Batched
+from hpo.training import arguments, first_token, metrics, proof, trackers
+from hpo.training.kernels import Kernels
 from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
 from hpo.training.record import Record, TrialEnded
@@ -110,7 +110,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             self._values = values
             for callback in callbacks:
                 self.add_callback(callback)
-            super().train()
+            with ExitStack() as self._while_training:
+                super().train()
         except Exception as error:
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
                 raise
@@ -183,12 +184,19 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             return super()._get_eval_sampler(eval_dataset)
         return np.argsort(-eval_dataset.lengths, kind="stable").tolist()
 
+    def skip_unread_tokens(self) -> None:
+        """Spare the tokens that the model does not classify by the end of its last layer, until the run ends."""
+        if self.task.spec.speed != "exact":
+            two = self.data_collator([self.task.train[0], self.task.train[len(self.task.train) - 1]])
+            texts = {name: tensor[:, :16].to(self.args.device) for name, tensor in two.items() if name != "labels"}
+            self._while_training.enter_context(first_token.alone(self.model, texts))
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; a loss that is not finite ends the run where it is read."""
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
         self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
         self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
-        with Batched() if self._on_cpu and self.task.spec.speed != "exact" else nullcontext():
+        with Kernels() if self._on_cpu and self.task.spec.speed != "exact" else nullcontext():
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._losses += loss.detach()  # once it is not finite it stays so
         step = self.state.global_step + 1
@@ -271,6 +279,7 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         steps = range(state.max_steps + 1)
         examples = [step // per_epoch * rows + min(step % per_epoch * batch, rows) for step in steps]
         self.trainer.rungs = rung_steps(self.trainer.task.spec.search.rungs, examples)
+        self.trainer.skip_unread_tokens()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer._note_memory()

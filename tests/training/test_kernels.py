@@ -1,0 +1,124 @@
+"""Attention is torch's, values and gradients; dropout drops its share; and what is not theirs is left to torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from hpo.search.listener import Listener
+from hpo.search.worker import prepare
+from hpo.study.spec import load
+from hpo.training import kernels
+from hpo.training.trainer import RungTrainer
+
+SHAPE = (5, 3, 7, 4)  # texts, heads, tokens, size
+PADDED = torch.ones(5, 1, 7, 7, dtype=torch.bool)
+PADDED[1, ..., 4:] = False
+PADDED[3, ..., 1:] = False
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Each time that batched attention is at work."""
+    calls: list[Any] = []
+    forward = kernels._Batched.forward
+
+    def counted(*given: Any) -> torch.Tensor:
+        calls.append(given)
+        return forward(*given)
+
+    monkeypatch.setattr(kernels._Batched, "forward", staticmethod(counted))
+    return calls
+
+
+def attended(dtype: torch.dtype, **options: Any) -> list[torch.Tensor]:
+    """The output for made-up tensors, and the gradients of query, key and value."""
+    torch.manual_seed(0)
+    ends = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
+    out = scaled_dot_product_attention(*ends, **options)
+    out.backward(torch.randn(SHAPE).to(dtype))
+    return [out.detach().float(), *(end.grad.float() for end in ends if end.grad is not None)]
+
+
+@pytest.mark.parametrize("cached", [1, 300, 10**6], ids=["a text at a time", "two at a time", "all at once"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"attn_mask": PADDED}, {"attn_mask": PADDED[:, :, :1]}, {"attn_mask": PADDED[:1]}, {"scale": 0.3},
+     {"attn_mask": PADDED.repeat(1, 3, 1, 1)}],
+    ids=["plain", "padded", "a mask for all tokens", "a mask for all texts", "scaled", "a mask per head"],
+)  # fmt: skip
+def test_it_is_torchs_attention(
+    options: dict[str, Any], cached: int, called: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "CACHED", cached)
+    wanted = attended(torch.float32, **options)
+    with kernels.Kernels():
+        found = attended(torch.bfloat16, **options)
+    assert len(called) == 1 and len(found) == 4
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert torch.allclose(ours, theirs, atol=0.05), (ours - theirs).abs().max()
+
+
+SEES_NOTHING = PADDED.clone()
+SEES_NOTHING[0, 0, 2] = False
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(torch.float32, {}), (torch.bfloat16, {"dropout_p": 0.1}), (torch.bfloat16, {"is_causal": True}),
+     (torch.bfloat16, {"attn_mask": PADDED[0, 0]}), (torch.bfloat16, {"attn_mask": SEES_NOTHING}),
+     (torch.bfloat16, {"attn_mask": PADDED.bfloat16()})],
+    ids=["float32", "dropout", "causal", "a flat mask", "a token that sees nothing", "a bias"],
+)  # fmt: skip
+def test_it_stays_away_from_what_is_not_its_own(dtype: torch.dtype, options: dict[str, Any], called: list[Any]) -> None:
+    with kernels.Kernels():
+        attended(dtype, **options)
+        with torch.no_grad():
+            scaled_dot_product_attention(*[torch.randn(SHAPE).bfloat16() for _ in range(3)])
+    assert not called
+
+
+def test_it_keeps_no_more_than_fits(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "KEPT", 5 * 3 * 7 * 7 - 1)
+    with kernels.Kernels():
+        attended(torch.bfloat16)
+    assert not called
+
+
+@pytest.mark.parametrize("speed", ["auto", "exact"])
+def test_a_run_in_bfloat16_trains_with_it_unless_it_is_to_be_exact(small: Path, speed: str, called: list[Any]) -> None:
+    task = prepare(load(small, (f"training.speed={speed}", "training.bf16=true")), Listener())[0]
+    record = RungTrainer(task).run({}, seed=0)
+    layers = int(task.checkpoint.config.num_hidden_layers)
+    assert len(called) == (0 if speed == "exact" else layers * record.steps) and record.steps > 0
+
+
+@pytest.mark.parametrize(("share", "dtype"), [(0.1, torch.float32), (0.5, torch.bfloat16), (0.999, torch.float32)])
+def test_dropout_drops_its_share_and_keeps_the_mean(share: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(501, 401, dtype=dtype, requires_grad=True)
+    with kernels.Kernels():
+        out = torch.nn.functional.dropout(ones, share)
+    kept = out != 0
+    assert float(kept.float().mean()) == pytest.approx(1 - share, abs=4 * (share * (1 - share) / ones.numel()) ** 0.5)
+    assert float(out.detach()[kept].float().mean()) == pytest.approx(1 / (1 - share), rel=0.01)
+    out.backward(torch.ones_like(out))
+    assert ones.grad is not None and torch.equal(ones.grad, out.detach())
+    for lane in range(4):  # of one draw
+        assert float(kept.reshape(-1)[lane::4].float().mean()) == pytest.approx(1 - share, abs=0.01)
+
+
+def test_dropout_follows_the_seed_and_is_none_in_evaluation() -> None:
+    ones, outs = torch.ones(100), []
+    with kernels.Kernels():
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            outs.append(torch.nn.functional.dropout(ones, 0.3))
+        assert torch.equal(torch.nn.functional.dropout(ones, 0.3, training=False), ones)
+        assert torch.equal(torch.nn.functional.dropout(ones, 0.0), ones)
+        assert not torch.nn.functional.dropout(ones, 1.0).any()
+    assert torch.equal(outs[0], outs[1]) and not torch.equal(outs[0], outs[2])
