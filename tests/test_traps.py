@@ -744,7 +744,9 @@ def test_trap_25_a_resident_model_runs_in_the_precision_that_each_run_asks_for(t
         for bf16 in (True, False, True):
             seen = set()
             query = model().bert.encoder.layer[0].attention.self.query
-            hook = query.register_forward_hook(lambda module, given, out, seen=seen: seen.add(out.dtype))
+            hook = query.register_forward_hook(
+                lambda module, given, out, seen=seen: seen.add(out.dtype) if module.training else None
+            )
             train(bf16)
             hook.remove()
             found.append(seen == {torch.bfloat16})
