@@ -9,7 +9,6 @@ at the rungs. Nothing is pruned. A run that FOLDER holds already is not made aga
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -23,9 +22,8 @@ from typing import Any
 
 from benchmarks import peak
 from benchmarks.opponents import Case, Diary, plain_trainer, study_of, with_warmup
-from benchmarks.real import need
 from benchmarks.results import made, markdown, record, told
-from benchmarks.vs_stock import SETTINGS, prepare
+from benchmarks.vs_stock import SETTINGS, asked, options, prepare
 
 TRIAL = {"learning_rate": 1e-4, "num_train_epochs": 2, "weight_decay": 0.01, "warmup_ratio": 0.1}
 OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes; see hpo/training/speed.py
@@ -139,21 +137,15 @@ def interval(differences: Sequence[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser = options(__doc__, seeds=5, keep=Path(tempfile.gettempdir()) / "hpo-replay")
     parser.add_argument("--only", nargs="+", default=NAMES, choices=NAMES)
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "hpo-replay")
-    given = parser.parse_args()
-    setting = SETTINGS[given.case]
-    if not setting.source.startswith("builtin:"):
-        need()
+    given = asked(parser)
     folder = given.keep / given.case
     if given.case == "smoke":
         shutil.rmtree(folder, ignore_errors=True)
     if not (folder / "case.json").exists():
         folder.mkdir(parents=True)
-        prepare(setting, 0, folder)
+        prepare(SETTINGS[given.case], 0, folder)
     import torch
 
     replay = Replay(folder)

@@ -144,14 +144,25 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join([markdown(HEADS, lines), "", "Medians over the seeds:", "", *medians])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(about: str, seeds: int, keep: Path) -> argparse.ArgumentParser:
+    """What every measurement on these settings asks: the case, its seeds, and where its runs are kept."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--keep", type=Path, default=KEEP)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(seeds)))
+    parser.add_argument("--keep", type=Path, default=keep)
+    return parser
+
+
+def asked(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options as given. Exits with a clear line where the case's data are not there."""
     given = parser.parse_args()
     if not SETTINGS[given.case].source.startswith("builtin:"):
         need()
+    return given
+
+
+def main() -> None:
+    given = asked(options(__doc__, seeds=3, keep=KEEP))
     if given.case == "smoke":
         shutil.rmtree(given.keep / given.case, ignore_errors=True)
     for seed in given.seeds:

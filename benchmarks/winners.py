@@ -8,7 +8,6 @@ Trainer, tuned or not, and ours with the levers of its study. A run that FOLDER 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -22,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.opponents import OPPONENTS, Diary, plain_trainer
-from benchmarks.real import need
 from benchmarks.replay import Replay
 from benchmarks.results import made, markdown, record, told
-from benchmarks.vs_stock import KEEP, SETTINGS, Setting, rows
+from benchmarks.vs_stock import KEEP, SETTINGS, Setting, asked, options, rows
 
 FRESH = range(100, 105)  # seeds that no search uses
 
@@ -117,13 +115,7 @@ def compared(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--keep", type=Path, default=KEEP)
-    given = parser.parse_args()
-    if not SETTINGS[given.case].source.startswith("builtin:"):
-        need()
+    given = asked(options(__doc__, seeds=3, keep=KEEP))
     table, all_runs = [], []
     for seed in given.seeds:
         winners = Winners(SETTINGS[given.case], given.keep / given.case / str(seed))
