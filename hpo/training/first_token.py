@@ -1,20 +1,26 @@
 """A classifier that reads the first token alone: the others need not go through the rest of its last layer.
 
 BERT and its kin classify by the last layer's first token. What that layer does after its attention, three quarters of
-its work, it does to each token by itself; for all but the first that is work for nothing, forward and backward.
+its work, it does to each token by itself; for all but the first that is work for nothing, forward and backward. So are
+the queries of the others: here the first token's stands for all of them, and kernels.py answers it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import torch
 
-# Where all that follows the last attention comes in, below the model's body; each takes tensors (texts, tokens, size).
-ENTRIES = ("encoder.layer[-1].attention.output", "transformer.layer[-1].sa_layer_norm")
+# Below the model's body, in the last of these layers: what makes the queries of its attention, and where all that
+# follows the attention comes in. Both take tensors (texts, tokens, size).
+ENDS = (
+    ("encoder.layer", "attention.self.query", "attention.output"),
+    ("transformer.layer", "attention.q_lin", "sa_layer_norm"),
+)
 
 
 @contextmanager
@@ -24,28 +30,37 @@ def alone(model: Any, texts: Mapping[str, torch.Tensor]) -> Iterator[bool]:
     They do where the model answers for `texts`, its input, as it would without: an architecture that reads other tokens
     is left as it is.
     """
-    entry = _entry(model)
-    if entry is None:
+    ends = _ends(model)
+    if ends is None:
         yield False
         return
+    queries, entry = ends
     whole = _answer(model, texts)
-    hook = entry.register_forward_pre_hook(lambda module, tensors: tuple(tensor[:, :1] for tensor in tensors))
-    try:
+    with ExitStack() as changes:
+        queries.forward = partial(_of_first, queries)
+        changes.callback(delattr, queries, "forward")
+        hook = entry.register_forward_pre_hook(lambda module, tensors: tuple(tensor[:, :1] for tensor in tensors))
+        changes.callback(hook.remove)
         first = _answer(model, texts)
         is_same = first is not None and whole is not None and torch.allclose(first, whole, atol=1e-4)
         if not is_same:
-            hook.remove()
+            changes.close()
         yield is_same
-    finally:
-        hook.remove()
 
 
-def _entry(model: Any) -> Any:
-    """The module by which all that follows the last attention begins; None in an architecture that is not known."""
-    for path in ENTRIES:
-        layers, _, name = path.partition("[-1].")
+def _of_first(queries: Any, states: torch.Tensor) -> torch.Tensor:
+    """The first token's query in the place of every token's, without a copy."""
+    first: torch.Tensor = type(queries).forward(queries, states[:, :1])
+    return first.expand(-1, states.shape[1], -1)
+
+
+def _ends(model: Any) -> tuple[Any, Any] | None:
+    """What makes the last layer's queries, and by what the rest of it begins; None in an unknown architecture."""
+    for layers, *names in ENDS:
         with suppress(AttributeError):
-            return attrgetter(name)(attrgetter(layers)(model.base_model)[-1])
+            last = attrgetter(layers)(model.base_model)[-1]
+            queries, entry = (attrgetter(name)(last) for name in names)
+            return queries, entry
     return None
 
 

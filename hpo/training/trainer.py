@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import time
@@ -20,7 +19,7 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 from hpo.data.tokens import Tokens
 from hpo.study.spec import EveryExamples, StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
-from hpo.training import arguments, first_token, metrics, proof, trackers
+from hpo.training import arguments, first_token, heap, metrics, proof, trackers
 from hpo.training.kernels import Kernels
 from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
@@ -110,6 +109,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             self._values = values
             for callback in callbacks:
                 self.add_callback(callback)
+            heap.keep()
             with ExitStack() as self._while_training:
                 super().train()
         except Exception as error:
@@ -196,7 +196,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
         self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
         self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
-        with Kernels() if self._on_cpu and self.task.spec.speed != "exact" else nullcontext():
+        with self._kernels():
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._losses += loss.detach()  # once it is not finite it stays so
         step = self.state.global_step + 1
@@ -209,11 +209,16 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
                 raise TrialEnded(f"{DIVERGED}: the loss is not finite {when}")
         return loss
 
+    def _kernels(self) -> AbstractContextManager[Any]:
+        """Attention and dropout by shorter ways, where there are any and the study takes them."""
+        return Kernels() if self._on_cpu and self.task.spec.speed != "exact" else nullcontext()
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trainer's evaluation, its seconds counted apart from training's."""
         started = time.monotonic()
         try:
-            return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
+            with self._kernels():
+                return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
         finally:
             self._evaluating += time.monotonic() - started
 
@@ -262,8 +267,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        with suppress(OSError, AttributeError):  # glibc alone has it, and keeps what was freed without it
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        heap.give_back()
 
 
 class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from hpo.search.listener import Listener
 from hpo.search.worker import prepare
@@ -63,6 +64,65 @@ def test_it_is_torchs_attention(
         assert torch.allclose(ours, theirs, atol=0.05), (ours - theirs).abs().max()
 
 
+class Torchs(TorchFunctionMode):
+    """Notes the queries that torch's own attention is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[torch.Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is scaled_dot_product_attention:
+            self.queries.append(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mask", [None, PADDED, PADDED[:, :, :1]], ids=["plain", "padded", "a mask for all tokens"])
+def test_where_all_tokens_ask_the_same_one_of_them_does(
+    mask: torch.Tensor | None, dtype: torch.dtype, called: list[Any]
+) -> None:
+    def asked_alike(dtype: torch.dtype) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        ends = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
+        out = scaled_dot_product_attention(ends[0][:, :, :1].expand(SHAPE), *ends[1:], mask)
+        out.backward(torch.randn(SHAPE).to(dtype))
+        return [out.detach().float(), *(end.grad.float() for end in ends if end.grad is not None)]
+
+    wanted = asked_alike(torch.float32)
+    with Torchs() as torchs, kernels.Kernels():
+        found = asked_alike(dtype)
+    assert [query.shape[2] for query in torchs.queries or [given[1] for given in called]] == [1]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert torch.allclose(ours, theirs, atol=0.1 if dtype == torch.bfloat16 else 1e-5), (ours - theirs).abs().max()
+
+
+def test_tokens_that_ask_the_same_of_different_tokens_each_ask(called: list[Any]) -> None:
+    staircase = torch.ones(7, 7).tril().bool().expand(5, 1, 7, 7)
+    query, key, value = (torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3))
+    with kernels.Kernels():
+        scaled_dot_product_attention(query[:, :, :1].expand(SHAPE), key, value, staircase)
+    assert [given[1].shape[2] for given in called] == [7]
+
+
+def test_nothing_is_kept_without_gradients(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "KEPT", 0)
+    wanted = attended(torch.float32)[0]
+    torch.manual_seed(0)
+    with kernels.Kernels(), torch.no_grad():
+        found = scaled_dot_product_attention(*[torch.randn(SHAPE).bfloat16() for _ in range(3)])
+    assert len(called) == 1 and torch.allclose(found.float(), wanted, atol=0.05)
+
+
+def test_a_mask_is_made_additive_once_for_all_layers(called: list[Any]) -> None:
+    ends = [torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3)]
+    with kernels.Kernels():
+        for mask in (PADDED, PADDED[:, :, :, :7], PADDED.clone()):
+            scaled_dot_product_attention(*ends, mask)
+    one, same, another = (given[4] for given in called)
+    assert same.data_ptr() == one.data_ptr() != another.data_ptr()
+
+
 SEES_NOTHING = PADDED.clone()
 SEES_NOTHING[0, 0, 2] = False
 
@@ -77,8 +137,6 @@ SEES_NOTHING[0, 0, 2] = False
 def test_it_stays_away_from_what_is_not_its_own(dtype: torch.dtype, options: dict[str, Any], called: list[Any]) -> None:
     with kernels.Kernels():
         attended(dtype, **options)
-        with torch.no_grad():
-            scaled_dot_product_attention(*[torch.randn(SHAPE).bfloat16() for _ in range(3)])
     assert not called
 
 
@@ -90,11 +148,13 @@ def test_it_keeps_no_more_than_fits(called: list[Any], monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("speed", ["auto", "exact"])
-def test_a_run_in_bfloat16_trains_with_it_unless_it_is_to_be_exact(small: Path, speed: str, called: list[Any]) -> None:
+def test_a_run_in_bfloat16_does_it_unless_it_is_to_be_exact(small: Path, speed: str, called: list[Any]) -> None:
     task = prepare(load(small, (f"training.speed={speed}", "training.bf16=true")), Listener())[0]
     record = RungTrainer(task).run({}, seed=0)
     layers = int(task.checkpoint.config.num_hidden_layers)
-    assert len(called) == (0 if speed == "exact" else layers * record.steps) and record.steps > 0
+    training = [given for given in called if given[1].requires_grad]
+    assert len(training) == (0 if speed == "exact" else layers * record.steps) and record.steps > 0
+    assert (len(called) > len(training)) == (speed == "auto")  # evaluation too
 
 
 @pytest.mark.parametrize(("share", "dtype"), [(0.1, torch.float32), (0.5, torch.bfloat16), (0.999, torch.float32)])
