@@ -9,7 +9,10 @@ split and the seconds since the process began goes to FOLDER/NAME.jsonl; the las
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,19 +46,24 @@ class Case:
 
 
 class Diary:
-    """What is known when: seconds since the process began, and scores."""
+    """What is known when: seconds since the process began, less those for which it was paused, and scores."""
 
     def __init__(self, file: Path) -> None:
         import psutil
 
         self.file = file
         self.began = psutil.Process().create_time()
+        self.paused = 0.0
 
     def write(self, **known: Any) -> None:
-        import time
-
         with self.file.open("a") as lines:
-            lines.write(json.dumps({"at": round(time.time() - self.began, 2), **known}) + "\n")
+            lines.write(json.dumps({"at": round(time.time() - self.began - self.paused, 2), **known}) + "\n")
+
+    def pause(self, *_: Any) -> None:
+        """Stand still until SIGCONT, as a process does on Ctrl-Z, and take the time out of what is measured."""
+        stopped = time.time()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.paused += time.time() - stopped
 
 
 Best = tuple[float, dict[str, Any]]  # a search's best score on validation, and the values that it has found
@@ -222,6 +230,7 @@ def _has_bfloat16(case: Case) -> bool:
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     diary = Diary(folder / f"{name}.jsonl")
+    signal.signal(signal.SIGTSTP, diary.pause)
     case = Case.read(folder)
     import torch
 
@@ -229,7 +238,8 @@ def main() -> None:
     best, values = OPPONENTS[name](case, folder, diary)
     used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     marks = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    diary.write(best=best, values=values, memory=int(marks["VmHWM"].split()[0]) * 1024, device_memory=used)
+    memory = int(marks["VmHWM"].split()[0]) * 1024
+    diary.write(best=best, values=values, memory=memory, device_memory=used, paused=round(diary.paused, 2))
 
 
 if __name__ == "__main__":

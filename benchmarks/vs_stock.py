@@ -110,6 +110,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
             file.stat().st_size for file in Path(scratch).rglob("*")
             if file.is_file() and not file.is_symlink() and file.relative_to(scratch).parts[0] not in caches
         )  # fmt: skip
+    total -= outcome["paused"]
     return {"opponent": name, "total": total, "scores": scores, **outcome, "disk": left, "peak": speed}
 
 
