@@ -1,29 +1,26 @@
 """The same trial with one lever at a time: seconds, tokens per second, share of the machine's peak, and its score.
 
-    python -m benchmarks.replay [cpu|short|small|gpu] [--seeds 0 1 2 3 4] [--only stock auto] [--keep FOLDER]
+    python -m benchmarks.replay [cpu|short|small|gpu] [--seeds 0 1 2 3 4] [--only stock auto] [--again auto]
 
 Settings take turns within each seed, in one process; loading and tokenising are not counted, evaluation is. "stock" is
 the plain Trainer in fp32, with random batches, evaluating and saving after each epoch; the others are ours and evaluate
-at the rungs. Nothing is pruned. A run that FOLDER holds already is not made again.
+at the rungs. Nothing is pruned. A run that benchmarks/runs/ holds already is not made again, but for those named.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from benchmarks import peak
 from benchmarks.opponents import Case, Diary, plain_trainer, study_of, with_warmup
-from benchmarks.results import made, markdown, record, told
-from benchmarks.vs_stock import SETTINGS, asked, options, prepare
+from benchmarks.results import kept, markdown
+from benchmarks.vs_stock import asked, prepared, tell
 
 TRIAL = {"learning_rate": 1e-4, "num_train_epochs": 2, "weight_decay": 0.01, "warmup_ratio": 0.1}
 OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes; see hpo/training/speed.py
@@ -55,8 +52,11 @@ class Replay:
         return load_task(load(self.folder / "study.toml"), Listener())[0]
 
     def run(self, name: str, seed: int) -> dict[str, Any]:
-        """Seconds, tokens and the last score of one run."""
-        return self._stock(seed) if name == "stock" else self._ours(name, seed)
+        """Seconds, tokens and the last score of one run, and the machine's peaks as they were just before."""
+        import torch
+
+        peaks = {"fp32": peak.matmul(), "bf16": peak.matmul(torch.bfloat16)}
+        return {"peaks": peaks, **(self._stock(seed) if name == "stock" else self._ours(name, seed))}
 
     def has(self, name: str) -> bool:
         """Whether this device has the lever that a setting is about."""
@@ -137,33 +137,14 @@ def interval(differences: Sequence[float]) -> str:
 
 
 def main() -> None:
-    parser = options(__doc__, seeds=5, keep=Path(tempfile.gettempdir()) / "hpo-replay")
-    parser.add_argument("--only", nargs="+", default=NAMES, choices=NAMES)
-    given = asked(parser)
-    folder = given.keep / given.case
-    if given.case == "smoke":
-        shutil.rmtree(folder, ignore_errors=True)
-    if not (folder / "case.json").exists():
-        folder.mkdir(parents=True)
-        prepare(SETTINGS[given.case], 0, folder)
-    import torch
-
-    replay = Replay(folder)
+    given = asked(__doc__, seeds=5, names=NAMES, against="stock")
+    replay = Replay(prepared(given.case, 0))
     runs = []
     for seed in given.seeds:
         for name in filter(replay.has, given.only):
-            kept = folder / f"run-{seed}-{name.replace(' ', '-')}.json"
-            if not kept.exists():
-                speeds = {"fp32": peak.matmul(), "bf16": peak.matmul(torch.bfloat16)}  # as they are just now
-                kept.write_text(
-                    json.dumps({"seed": seed, "setting": name, **made(), "peaks": speeds, **replay.run(name, seed)})
-                )
-                print(f"seed {seed}, {name}: {kept.read_text()}", file=sys.stderr, flush=True)
-            runs.append(json.loads(kept.read_text()))
-    if given.case == "smoke":
-        print(table(runs, replay.work()))
-    else:
-        record(f"replay {given.case}", told(runs), table(runs, replay.work()))
+            which = {"seed": seed, "setting": name}
+            runs.append(kept(given.file, which, partial(replay.run, name, seed), name in given.again))
+    tell(given, runs, partial(table, work=replay.work()))
 
 
 if __name__ == "__main__":

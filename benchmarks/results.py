@@ -1,17 +1,21 @@
-"""One place for every measured table: benchmarks/RESULTS.md."""
+"""One place for every measured table, benchmarks/RESULTS.md, and for the runs that take long: benchmarks/runs/."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from hpo.study.provenance import device, git_state, versions
+from hpo.study.provenance import device, versions
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+RUNS = Path(__file__).with_name("runs")
+MEASURED = ("hpo", "search_spaces", "benchmarks/*.py")  # what a run hangs on
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -35,10 +39,31 @@ def record(name: str, seeds: str, table: str) -> None:
     RESULTS.write_text(written, encoding="utf8")
 
 
+def kept(
+    file: Path, which: Mapping[str, Any], make: Callable[[], Mapping[str, Any]], again: bool = False
+) -> dict[str, Any]:
+    """The last run in a file, one a line, that has what `which` says; where there is none it is made, and added."""
+    lines = map(json.loads, file.read_text("utf8").splitlines() if file.exists() else ())
+    there: list[dict[str, Any]] = [line for line in lines if which.items() <= line.items()]
+    if there and not again:
+        return there[-1]
+    run = {**which, **made(), **make()}
+    with file.open("a", encoding="utf8") as lines_of:
+        lines_of.write(json.dumps(run) + "\n")
+    told = ", ".join(f"{name} {value}" for name, value in which.items() if not isinstance(value, Mapping))
+    print(f"{file.stem}: {told}: done", file=sys.stderr, flush=True)
+    return run
+
+
 def made() -> dict[str, Any]:
-    """What a run that is kept for a later table says of itself: the day and the commit of its code."""
-    git = git_state(Path(__file__).parent) or {"commit": "unknown", "dirty": True}
-    return {"day": str(date.today()), "commit": git["commit"][:7] + "+" * git["dirty"]}
+    """What a run that is kept for a later table says of itself: the day, and the commit of what it measures."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(RESULTS.parents[1]), *words], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--", *MEASURED)
+    return {"day": str(date.today()), "commit": git("rev-parse", "--short=7", "HEAD") + "+" * bool(changed)}
 
 
 def told(runs: Iterable[Mapping[str, Any]]) -> str:

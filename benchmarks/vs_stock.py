@@ -1,9 +1,10 @@
 """Our search against the plain library's, tuned and as documented: seconds to its best score, total, disk, memory.
 
-    python -m benchmarks.vs_stock [cpu|small|short|gpu] [--seeds 0 1 2] [--keep FOLDER]
+    python -m benchmarks.vs_stock [cpu|small|short|gpu] [--seeds 0 1 2] [--again ours]
 
 Opponents run in turns, each in a process of its own and alone on the machine, with everything counted from its start:
-imports, loading, tokenising, evaluation, pruned trials, storage. Runs that FOLDER holds already are not made again.
+imports, loading, tokenising, evaluation, pruned trials, storage. Runs that benchmarks/runs/ holds already are not made
+again, but those that --again names. Ctrl-Z pauses, and the time is taken out, but not from ours.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import peak
 from benchmarks.opponents import OPPONENTS, Case
 from benchmarks.real import MODELS, data_file, need
-from benchmarks.results import made, markdown, record, told
+from benchmarks.results import RUNS, kept, markdown, record, told
 
 if TYPE_CHECKING:
     from hpo.data.load import TextData
@@ -52,7 +54,6 @@ SETTINGS = {
 }
 GIVEN = ("case.json", "train.parquet", "validation.parquet", "tiny")  # to every opponent
 TEST = 2000  # rows that winners are tried on, where there are so many
-KEEP = Path(tempfile.gettempdir()) / "hpo-vs-stock"
 
 
 def rows(setting: Setting, folder: Path) -> TextData:
@@ -68,8 +69,17 @@ def rows(setting: Setting, folder: Path) -> TextData:
     return load(DataSpec(**files, validation=validation, rows=limits), folder)
 
 
-def prepare(setting: Setting, seed: int, folder: Path) -> None:
-    """The case's rows, and for builtin:tiny its weights, in a folder, the same for every opponent."""
+def prepared(name: str, seed: int) -> Path:
+    """A folder with the rows of a case, and for builtin:tiny its weights, the same for every opponent."""
+    folder = Path(tempfile.gettempdir()) / "hpo-cases" / name / str(seed)
+    if not (folder / "case.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _prepare(SETTINGS[name], seed, folder)
+    return folder
+
+
+def _prepare(setting: Setting, seed: int, folder: Path) -> None:
     import pandas
     import torch
 
@@ -111,7 +121,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
             if file.is_file() and not file.is_symlink() and file.relative_to(scratch).parts[0] not in caches
         )  # fmt: skip
     total -= outcome["paused"]
-    return {"opponent": name, "total": total, "scores": scores, **outcome, "disk": left, "peak": speed}
+    return {"total": total, "scores": scores, **outcome, "disk": left, "peak": speed}
 
 
 def reached(run: dict[str, Any], score: float) -> float:
@@ -145,44 +155,55 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join([markdown(HEADS, lines), "", "Medians over the seeds:", "", *medians])
 
 
-def options(about: str, seeds: int, keep: Path) -> argparse.ArgumentParser:
-    """What every measurement on these settings asks: the case, its seeds, and where its runs are kept."""
+def asked(about: str, seeds: int, names: Sequence[str], against: str) -> argparse.Namespace:
+    """What every measurement on these settings asks: the case, its seeds, which of its names are made, and made again.
+
+    `file` is where its runs are kept, `against` the name without which there is no table. Exits with a clear line where
+    the case's data are not there.
+    """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(seeds)))
-    parser.add_argument("--keep", type=Path, default=keep)
-    return parser
-
-
-def asked(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options as given. Exits with a clear line where the case's data are not there."""
+    parser.add_argument("--only", nargs="+", default=names, choices=names)
+    parser.add_argument("--again", nargs="+", default=(), choices=names)
     given = parser.parse_args()
     if not SETTINGS[given.case].source.startswith("builtin:"):
         need()
+    given.against = against
+    given.file = runs_file(Path(sys.argv[0]).stem, given.case)
+    if given.case == "smoke":
+        given.again = names
     return given
 
 
-def main() -> None:
-    given = asked(options(__doc__, seeds=3, keep=KEEP))
-    if given.case == "smoke":
-        shutil.rmtree(given.keep / given.case, ignore_errors=True)
-    for seed in given.seeds:
-        folder = given.keep / given.case / str(seed)
-        if not (folder / "case.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            prepare(SETTINGS[given.case], seed, folder)
-        for name in OPPONENTS:
-            kept = folder.parent / f"{seed}-{name}.json"
-            if not kept.exists():
-                kept.write_text(json.dumps({"seed": seed, **made(), **measure(name, folder)}))
-                print(f"seed {seed}: {name} done", file=sys.stderr, flush=True)
-    files = [given.keep / given.case / f"{seed}-{name}.json" for seed in given.seeds for name in OPPONENTS]
-    runs = [json.loads(file.read_text()) for file in files]
-    if given.case == "smoke":
+def runs_file(measurement: str, case: str) -> Path:
+    """Where the runs of a case are kept: in the repository, beside what is only tried."""
+    folder = RUNS if case != "smoke" else Path(tempfile.gettempdir()) / "hpo-smoke"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{measurement}-{case}.jsonl"
+
+
+def tell(
+    given: argparse.Namespace, runs: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], str], more: str = ""
+) -> None:
+    """Put a table of runs into RESULTS.md; of a smoke run, only print it."""
+    if given.against not in given.only:
+        print(f"kept in {given.file}; no table without {given.against}")
+    elif given.case == "smoke":
         print(table(runs))
     else:
-        record(f"vs_stock {given.case}", told(runs), table(runs))
+        record(given.file.stem.replace("-", " "), told(runs) + more, table(runs))
+
+
+def main() -> None:
+    given = asked(__doc__, seeds=3, names=tuple(OPPONENTS), against="ours")
+    runs = []
+    for seed in given.seeds:
+        folder = prepared(given.case, seed)
+        for name in given.only:
+            which = {"seed": seed, "opponent": name}
+            runs.append(kept(given.file, which, partial(measure, name, folder), name in given.again))
+    tell(given, runs, table)
 
 
 if __name__ == "__main__":
