@@ -19,7 +19,8 @@ from hpo.study import trials
 from hpo.study.space import Parameter, SearchSpace
 from hpo.study.spec import StudySpec
 from hpo.training import arguments, metrics
-from hpo.training.trainer import RungTrainer, Task, rung_steps
+from hpo.training.rungs import rung_steps
+from hpo.training.trainer import RungTrainer, Task
 
 DRAWN = 200  # trials that are drawn; those after them are taken to be like these
 START_UP = 10  # trials after which ...

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -19,12 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.data import tokens
 from hpo.errors import HpoError, StudyError, TrainingError
 from hpo.search import noise, pruners, samplers
+from hpo.search.best import Best
 from hpo.search.budget import Budget, finished
 from hpo.search.listener import Listener
 from hpo.search.rows import texts
 from hpo.search.stop import Stop
 from hpo.study import provenance, store, trials
-from hpo.study.aside import written_aside
 from hpo.study.spec import StudySpec, load
 from hpo.training import arguments, garbage, metrics, speed
 from hpo.training import model as checkpoints
@@ -91,6 +92,7 @@ class Worker:
         self.spec = self.task.spec
         self.sampler = samplers.build(self.spec)
         self.pruner = pruners.build(self.spec)
+        self.best = Best(self.study, self.spec, self.task.direction)
         self.trainer = RungTrainer(self.task, attend=self._attend)
         data = self.study.user_attrs["data"]["fingerprint"]
         made = provenance.provenance(self.spec, {})
@@ -236,31 +238,14 @@ class Worker:
         """The trial's value; its weights are kept where no complete trial was better."""
         attributes = trial.user_attrs
         value = float(attributes[self.spec.search.value])
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if all(self._is_better(value, other.value) for other in complete):
-            about = {"trial": trial.number, "place": attributes["place"], "objective": self.spec.objective}
-            self._keep({**about, "value": value, "values": dict(values), "seed": attributes["seed"]})
+        about = {"trial": trial.number, "place": attributes["place"], "objective": self.spec.objective}
+        about |= {"value": value, "values": dict(values), "seed": attributes["seed"]}
+        self.best.offer(about, self._save)
         return value
 
-    def _is_better(self, value: float, than: float | None) -> bool:
-        return than is None or (value > than if self.task.direction == "maximize" else value < than)
-
-    def _is_beaten(self, value: float) -> bool:
-        """Whether the kept weights are a better trial's of this study, which another worker has just ended."""
-        try:
-            told = json.loads((self.spec.folder / "best" / "trial.json").read_text(encoding="utf8"))
-        except (OSError, ValueError):
-            return False
-        same = [each for each in self.study.get_trials(deepcopy=False) if each.number == told["trial"]]
-        ours = bool(same) and same[0].user_attrs.get(self.spec.search.value) == told["value"]
-        return ours and not self._is_better(value, told["value"]) and not trials.is_superseded(same[0])
-
-    def _keep(self, about: dict[str, Any]) -> None:
-        """Put the trial's weights in the place of the best so far."""
-        model = self.trainer.settled()
-        with written_aside(self.spec.folder / "best", lambda: not self._is_beaten(about["value"])) as folder:
-            checkpoints.save(model, self.task.checkpoint.tokenizer, folder)
-            (folder / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
+    def _save(self, folder: Path) -> None:
+        """The trial's weights, as safetensors, with their tokenizer."""
+        checkpoints.save(self.trainer.settled(), self.task.checkpoint.tokenizer, folder)
 
 
 def open_search(

@@ -1,8 +1,8 @@
 """The process's memory while it trains on a CPU: kept from step to step, and given back to the system after the run.
 
-Each step takes and frees the same gigabyte of activations. glibc hands large pieces back to the system as soon as they
-are free, and the next step pays for every page of them again: a fifth of its time. Only glibc is like that, and only it
-is told anything here.
+Each step takes and frees the same gigabyte of activations. glibc hands what lies free at the heap's end back to the
+system at once, and the next step pays for every page of it again: a fifth of its time. Only glibc is like that, and
+only it is told anything here.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from contextlib import suppress
 from typing import Any
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names, from malloc.h
-MOST = 2**31 - 1
+# Pieces from here on lie outside the heap, as glibc would come to have it by itself: inside they would split it up, for
+# glibc asks for more than it then gives to a piece that must lie at a round address, as torch's must.
+LARGE = 32 * 2**20
 
 
 def keep() -> None:
-    """Let freed memory stay with the process, large pieces too."""
+    """Let freed memory stay with the process."""
     with suppress(OSError, AttributeError):
         libc = _glibc()
-        libc.mallopt(TRIM_THRESHOLD, MOST)
-        libc.mallopt(MMAP_THRESHOLD, MOST)
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(MMAP_THRESHOLD, LARGE)
 
 
 def give_back() -> None:

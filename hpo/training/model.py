@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hpo.data.load import TextData
 from hpo.errors import HpoError, ModelError, unknown
 from hpo.study.spec import ModelSpec, StudySpec
+from hpo.training import tiny
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-# Without dropout: a model so small underfits as it is, and attention dropout keeps it off the fast path.
-TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256,
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
-TINY_VOCABULARY = 2000
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class Checkpoint:
@@ -40,7 +34,7 @@ class Checkpoint:
         self._changes: dict[str, Any] = {}  # in what the resident model's config differs
         self.has_head = False  # whether the checkpoint brings a trained head for the study's labels
         if spec.checkpoint == "builtin:tiny":
-            self.tokenizer, self.config = _tiny(texts, spec.max_length)
+            self.tokenizer, self.config = tiny.start(texts, spec.max_length)
             self._base: dict[str, torch.Tensor] = {}
         else:
             self.tokenizer, self.config, self._base = self._from_pretrained(spec, label_names)
@@ -219,43 +213,6 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     """The model as safetensors, with its tokenizer and config, in a folder."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _tiny(texts: Sequence[str], max_length: int) -> tuple[Any, Any]:
-    """A WordPiece tokenizer for the texts, and the config of a BERT small enough for a laptop."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, PreTrainedTokenizerFast
-
-    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    pieces = _vocabulary(words)
-    tokenizer = Tokenizer(models.WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, pieces.index(name)) for name in ("[CLS]", "[SEP]")]
-    )
-    names = {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
-    config = BertConfig(vocab_size=len(fast), max_position_embeddings=max(max_length, 64), pad_token_id=0, **TINY)
-    return fast, config
-
-
-def _vocabulary(words: Counter[str]) -> list[str]:
-    """Special tokens, every character, the most frequent words, and the most frequent endings of words.
-
-    tokenizers' own WordPieceTrainer breaks ties differently in each process, down to the pieces it chooses; then no
-    score on this model could ever be reproduced.
-    """
-    characters = sorted({character for word in words for character in word})
-    endings: Counter[str] = Counter()
-    for word, count in words.items():
-        endings.update({f"##{word[-size:]}": count for size in range(2, min(6, len(word)))})
-    fixed = [*SPECIAL, *characters, *(f"##{character}" for character in characters)]
-    room = max(0, TINY_VOCABULARY - len(fixed))
-    ranked = [sorted(count, key=lambda piece: (-count[piece], piece)) for count in (words, endings)]
-    return list(dict.fromkeys([*fixed, *ranked[0][: room * 3 // 4], *ranked[1][: room // 4]]))
 
 
 def _draw(model: PreTrainedModel, module: Any) -> None:

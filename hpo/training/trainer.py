@@ -17,15 +17,15 @@ from accelerate.utils.memory import should_reduce_batch_size
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback
 
 from hpo.data.tokens import Tokens
-from hpo.study.spec import EveryExamples, StudySpec
+from hpo.study.spec import StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
 from hpo.training import arguments, first_token, heap, metrics, proof, trackers
 from hpo.training.kernels import Kernels
 from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
 from hpo.training.record import Record, TrialEnded
-
-READ_EVERY = 10  # steps between two looks at the loss on an accelerator
+from hpo.training.rungs import rung_steps
+from hpo.training.tally import Tally
 
 
 class _OutOfMemory(TrialEnded):
@@ -103,7 +103,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def _attempt(self, values: Mapping[str, Any], seed: int, name: str, callbacks: Sequence[Any]) -> None:
         """Train once. Raises _OutOfMemory where memory ran out."""
-        self._started, self._evaluating, self._seen = time.monotonic(), 0.0, torch.zeros(2, dtype=torch.long)
+        self._started, self._evaluating, self.tally = time.monotonic(), 0.0, Tally(torch.device("cpu"))
         try:
             self._renew(values, seed, arguments.output_folder(self.task.spec, name))
             self._values = values
@@ -154,12 +154,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             setattr(self, name, value)
         self.rungs: dict[int, int] = {}
         self.accumulated = 1
-        # What is added up on the device and read now and then: a look at each step would make it wait.
-        self._seen = torch.zeros(2, dtype=torch.long, device=args.device)  # examples, tokens
-        self._losses = torch.zeros((), device=args.device)
-        self._loss: float | None = None
+        self.tally = Tally(args.device)
         self._on_cpu = args.device.type == "cpu"
-        self.read_every = 1 if self._on_cpu else READ_EVERY
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -195,18 +191,12 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         """One forward and backward pass; a loss that is not finite ends the run where it is read."""
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
         self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
-        self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
         with self._kernels():
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        self._losses += loss.detach()  # once it is not finite it stays so
+        self.tally.add(inputs, loss)
         step = self.state.global_step + 1
-        if step % self.read_every == 0 or step in self.rungs:
-            self._loss = float(loss) * (self.accumulated if num_items_in_batch is not None else 1)
-            if not math.isfinite(float(self._losses)):
-                when = (
-                    f"at step {step}" if self.read_every == 1 else f"within {self.read_every} steps before step {step}"
-                )
-                raise TrialEnded(f"{DIVERGED}: the loss is not finite {when}")
+        scale = self.accumulated if num_items_in_batch is not None else 1  # a part of the step's loss, or a mean
+        self.tally.look(step, loss * scale, step in self.rungs)
         return loss
 
     def _kernels(self) -> AbstractContextManager[Any]:
@@ -252,7 +242,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         wall = this + self.record.lost
         self.record.seconds = {"wall": wall, "train": this - evaluation, "evaluation": evaluation}
         self.record.steps = self.state.global_step
-        self.record.examples, self.record.tokens = self._seen.tolist()
+        self.record.examples, self.record.tokens = self.tally.counts()
 
     def _close(self) -> None:
         """Count what was spent and let go of all that the run held; a pruned or failed run too (trap 10)."""
@@ -290,7 +280,7 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if state.global_step in (1, state.max_steps):
             self.trainer._prove()
         control.should_evaluate = state.global_step in self.trainer.rungs
-        self.trainer.pulse(state.global_step, state.max_steps, self.trainer._loss)
+        self.trainer.pulse(state.global_step, state.max_steps, self.trainer.tally.loss)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer._note_memory()
@@ -307,20 +297,3 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if self.trainer.task.spec.search.value == "best":
             self.trainer._remember_best(rung)
         self.trainer.at_rung(rung, scores, state.global_step == state.max_steps)
-
-
-def rung_steps(rungs: int | list[float] | EveryExamples, examples: list[int]) -> dict[int, int]:
-    """Optimizer step -> rung, from the examples seen after each step (from step 0 to the last).
-
-    A share becomes its thousandths, so that 250 is a quarter of any trial's schedule; otherwise a rung is the number
-    of examples that it waits for. The last step is always a rung. Where a short run has several rungs in one step,
-    the last of them counts.
-    """
-    last = len(examples) - 1
-    if isinstance(rungs, EveryExamples):
-        steps = {}
-        for goal in range(rungs.every_examples, examples[-1] + 1, rungs.every_examples):
-            steps[int(np.searchsorted(examples, goal))] = goal
-        return steps | {last: steps.get(last, examples[-1])}
-    shares = rungs if isinstance(rungs, list) else [(part + 1) / rungs for part in range(rungs)]
-    return {max(1, math.ceil(share * last - 1e-9)): round(1000 * share) for share in shares}

@@ -131,14 +131,6 @@ def test_a_study_names_its_checkpoint_relative_to_its_file(folder: Path, small: 
         checkpoints.load(load(small, ("model.checkpoint='builtin:tinny'",)), data)
 
 
-def test_the_tiny_tokenizer_is_the_same_each_time() -> None:
-    spec = ModelSpec(checkpoint="builtin:tiny", max_length=32)
-    one, other = (Checkpoint(spec, TEXTS, ("a", "b")).tokenizer for _ in range(2))
-    assert one.get_vocab() == other.get_vocab()
-    assert one("A good film, unheard-of").input_ids == other("A good film, unheard-of").input_ids
-    assert one.tokenize("good filmod") == ["good", "film", "##od"]
-
-
 def test_real_weights_in_half_precision(shared: Path) -> None:
     checkpoint = opened(shared / "models" / "minilm-l6-sst2", "0", "1", max_length=128)
     assert checkpoint.fresh().dtype == torch.float32 and not checkpoint.notices

@@ -14,7 +14,7 @@ from hpo.search.engines import search
 from hpo.search.listener import Listener
 from hpo.search.worker import check, open_search, prepare
 from hpo.study.spec import load
-from hpo.training import arguments, model, proof, speed
+from hpo.training import arguments, proof, speed, tiny
 from hpo.training.record import TrialEnded
 from hpo.training.trainer import RungTrainer
 
@@ -29,8 +29,8 @@ ALL = {
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that multiplies in bfloat16, and builtin:tiny with dropout and as wide as a model must be for it."""
     monkeypatch.setattr(speed, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(speed, "LEAST_WIDTH", model.TINY["hidden_size"])
-    monkeypatch.setitem(model.TINY, "attention_probs_dropout_prob", 0.1)
+    monkeypatch.setattr(speed, "LEAST_WIDTH", tiny.SIZES["hidden_size"])
+    monkeypatch.setitem(tiny.SIZES, "attention_probs_dropout_prob", 0.1)
 
 
 def levers(file: Path, *overrides: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_a_loss_that_was_not_finite_between_two_looks_is_seen_at_the_next(
     seen = []
 
     def once_infinite(self: RungTrainer, *rest: Any, **more: Any) -> torch.Tensor:
-        self.read_every = 4  # as on an accelerator, which waits at each look
+        self.tally.read_every = 4  # as on an accelerator, which waits at each look
         seen.append(self.state.global_step)
         loss: torch.Tensor = losses(self, *rest, **more)
         return loss + torch.inf if len(seen) == 2 else loss

@@ -11,25 +11,16 @@ import torch
 
 from hpo.search.listener import Listener
 from hpo.search.worker import prepare
-from hpo.study.spec import EveryExamples, load
+from hpo.study.spec import load
 from hpo.training import arguments, proof
 from hpo.training.model import Checkpoint
 from hpo.training.record import TrialEnded
-from hpo.training.trainer import RungTrainer, rung_steps
+from hpo.training.trainer import RungTrainer
 
 
 @pytest.fixture
 def trainer(small: Path) -> RungTrainer:
     return RungTrainer(prepare(load(small), Listener())[0])
-
-
-def test_rungs_are_shares_of_a_schedule_or_numbers_of_examples() -> None:
-    examples = [min(step * 16, 100) for step in range(8)]  # 7 steps of 16, the last one smaller
-    assert rung_steps([0.25, 0.5, 1.0], examples) == {2: 250, 4: 500, 7: 1000}
-    assert rung_steps(4, examples) == {2: 250, 4: 500, 6: 750, 7: 1000}
-    assert rung_steps(EveryExamples(every_examples=40), examples) == {3: 40, 5: 80, 7: 100}
-    assert rung_steps(EveryExamples(every_examples=50), examples) == {4: 50, 7: 100}
-    assert rung_steps([0.125, 0.25, 0.5, 1.0], [0, 8, 16]) == {1: 500, 2: 1000}
 
 
 @pytest.mark.parametrize("values", [{"num_train_epochs": 1}, {"num_train_epochs": 3, "per_device_train_batch_size": 5}])
