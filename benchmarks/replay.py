@@ -4,7 +4,8 @@
 
 Settings take turns within each seed, in one process; loading and tokenising are not counted, evaluation is. "stock" is
 the plain Trainer in fp32, with random batches, evaluating and saving after each epoch; the others are ours and evaluate
-at the rungs. Nothing is pruned. A run that benchmarks/runs/ holds already is not made again, but for those named.
+at the rungs. Nothing is pruned. Beside the clock each model is tried on test rows too, which are more. A run that
+benchmarks/runs/ holds already is not made again, but for those named.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import peak
 from benchmarks.opponents import Case, Diary, plain_trainer, study_of, with_warmup
 from benchmarks.results import kept, markdown
-from benchmarks.vs_stock import asked, prepared, tell
+from benchmarks.vs_stock import SETTINGS, asked, prepared, rows, tell
+
+if TYPE_CHECKING:
+    from hpo.data.load import TextData
 
 TRIAL = {"learning_rate": 1e-4, "num_train_epochs": 2, "weight_decay": 0.01, "warmup_ratio": 0.1}
 OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes; see hpo/training/speed.py
@@ -37,9 +44,10 @@ NAMES = ("stock", *OURS)
 class Replay:
     """One case, loaded once; `run` trains its trial with one setting and one seed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.case = Case.read(folder)
+    def __init__(self, name: str, seed: int) -> None:
+        self.setting = SETTINGS[name]
+        self.folder = prepared(name, seed)
+        self.case = Case.read(self.folder)
 
     @cached_property
     def task(self) -> Any:
@@ -50,6 +58,27 @@ class Replay:
 
         (self.folder / "study.toml").write_text(study_of(self.case))
         return load_task(load(self.folder / "study.toml"), Listener())[0]
+
+    @cached_property
+    def test(self) -> TextData:
+        """The test split, which no search sees."""
+        return rows(self.setting, self.folder).test
+
+    @cached_property
+    def _test_tokens(self) -> Any:
+        from hpo.data.tokens import encode
+
+        return encode(self.test, self.task.checkpoint.tokenizer, self.case.max_length)
+
+    def answers(self, model: Any) -> NDArray[Any]:
+        """The classes that a model, in float32, gives to the test rows."""
+        from hpo.training.inference import probabilities
+
+        answers: NDArray[Any] = probabilities(model, self.task.checkpoint.tokenizer, self._test_tokens).argmax(1)
+        return answers
+
+    def _held(self, model: Any) -> float:
+        return float((self.answers(model) == np.array(self.test.labels)).mean())
 
     def run(self, name: str, seed: int) -> dict[str, Any]:
         """Seconds, tokens and the last score of one run, and the machine's peaks as they were just before."""
@@ -71,11 +100,15 @@ class Replay:
         spec = self.task.spec
         if name != "auto":  # which alone also takes the short ways that are no levers
             spec = spec.model_copy(update={"training": {**spec.training, "speed": "exact"}})
-        record = RungTrainer(replace(self.task, spec=spec, levers=taken)).run(TRIAL, seed)
+        trainer = RungTrainer(replace(self.task, spec=spec, levers=taken))
+        record = trainer.run(TRIAL, seed)
         return {"seconds": record.seconds["wall"], "train": record.seconds["train"], "tokens": record.tokens,
-                "score": record.values_of("accuracy")[1000], "levers": taken}  # fmt: skip
+                "score": record.values_of("accuracy")[1000], "held": self._held(trainer.settled()),
+                "levers": taken}  # fmt: skip
 
     def _stock(self, seed: int) -> dict[str, Any]:
+        from hpo.training.model import unwrap
+
         values = with_warmup(TRIAL)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             diary = Diary(Path(scratch) / "diary")
@@ -86,7 +119,9 @@ class Replay:
             scores = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line]
             evaluation = sum(line.get("eval_runtime", 0.0) for line in trainer.state.log_history)
         tokens = int(self.task.train.lengths.sum()) * TRIAL["num_train_epochs"]
-        return {"seconds": seconds, "train": seconds - evaluation, "tokens": tokens, "score": scores[-1], "levers": {}}
+        unwrap(trainer.model)
+        return {"seconds": seconds, "train": seconds - evaluation, "tokens": tokens, "score": scores[-1],
+                "held": self._held(trainer.model), "levers": {}}  # fmt: skip
 
     def work(self) -> float:
         """FLOP to train on one token: six per weight that is multiplied, and attention over texts of mean length."""
@@ -99,15 +134,17 @@ class Replay:
 
 
 HEADS = ("setting", "seeds", "s a trial", "times stock's trials per hour", "tokens/s beside evaluation",
-         "share of peak", "accuracy", "less stock's, points")  # fmt: skip
+         "share of peak", "accuracy", "less stock's, points", "on test", "less stock's, points")  # fmt: skip
 
 
 def table(runs: list[dict[str, Any]], work: float) -> str:
     """A row per setting: means over its seeds, and differences to stock with 95 % intervals."""
     by = {name: {run["seed"]: run for run in runs if run["setting"] == name} for name in NAMES}
     peaks = {kind: mean(run["peaks"][kind] for run in runs) for kind in ("fp32", "bf16")}
-    rows = [row(name, own, by["stock"], work) for name, own in by.items() if own]
-    return f"{markdown(HEADS, rows)}\n\nPeak, GFLOP/s, in the mean: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f}."
+    lines = [row(name, own, by["stock"], work) for name, own in by.items() if own]
+    return (
+        f"{markdown(HEADS, lines)}\n\nPeak, GFLOP/s, in the mean: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f}."
+    )
 
 
 def row(name: str, own: Mapping[int, Any], stock: Mapping[int, Any], work: float) -> Sequence[object]:
@@ -120,10 +157,11 @@ def row(name: str, own: Mapping[int, Any], stock: Mapping[int, Any], work: float
     ]
     share = mean(shares) / 1e9
     faster = mean(stock[seed]["seconds"] for seed in both) / mean(own[seed]["seconds"] for seed in both)
-    gains = [100 * (own[seed]["score"] - stock[seed]["score"]) for seed in both]
-    seconds, score = (mean(run[what] for run in own.values()) for what in ("seconds", "score"))
-    cells = f"{seconds:.1f}", f"{faster:.2f}", f"{speed:,.0f}", f"{share:.0%}", f"{score:.4f}"
-    return name, len(own), *cells, "" if name == "stock" else interval(gains)
+    cells = [f"{mean(run['seconds'] for run in own.values()):.1f}", f"{faster:.2f}", f"{speed:,.0f}", f"{share:.0%}"]
+    for score in ("score", "held"):
+        gains = [100 * (own[seed][score] - stock[seed][score]) for seed in both]
+        cells += [f"{mean(run[score] for run in own.values()):.4f}", "" if name == "stock" else interval(gains)]
+    return name, len(own), *cells
 
 
 def interval(differences: Sequence[float]) -> str:
@@ -138,7 +176,7 @@ def interval(differences: Sequence[float]) -> str:
 
 def main() -> None:
     given = asked(__doc__, seeds=5, names=NAMES, against="stock")
-    replay = Replay(prepared(given.case, 0))
+    replay = Replay(given.case, seed=0)
     runs = []
     for seed in given.seeds:
         for name in filter(replay.has, given.only):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.opponents import OPPONENTS, Diary, plain_trainer
 from benchmarks.replay import Replay
 from benchmarks.results import kept, markdown
-from benchmarks.vs_stock import SETTINGS, asked, prepared, rows, runs_file, tell
+from benchmarks.vs_stock import asked, runs_file, tell
 
 FRESH = range(100, 105)  # seeds that no search uses
 
@@ -37,12 +37,7 @@ class Winners:
     @cached_property
     def ours(self) -> Replay:
         """The case, and what our runs share."""
-        return Replay(prepared(self.case, self.seed))
-
-    @cached_property
-    def test(self) -> Any:
-        """The test split."""
-        return rows(SETTINGS[self.case], self.ours.folder).test
+        return Replay(self.case, self.seed)
 
     def found(self, search: str) -> dict[str, Any]:
         """The values that a search of this study seed found best."""
@@ -58,11 +53,11 @@ class Winners:
         """One training with a search's values: the test rows that it takes for the second of the two classes."""
         values = self.found(search)
         model = self._ours(values, fresh) if search == "ours" else self._plain(search, values, fresh)
-        return {"second": np.packbits(self._shares(model).argmax(1) == 1).tobytes().hex()}
+        return {"second": np.packbits(self.ours.answers(model) == 1).tobytes().hex()}
 
     def answers(self, run: Mapping[str, Any]) -> NDArray[Any]:
         """A run's answers on the test rows, one-hot."""
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(run["second"]), np.uint8), count=len(self.test.labels))
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(run["second"]), np.uint8), count=len(self.ours.test.labels))
         return np.eye(2)[bits]
 
     def _ours(self, values: Mapping[str, Any], fresh: int) -> Any:
@@ -84,14 +79,6 @@ class Winners:
         unwrap(trainer.model)  # ours are tested in float32 too
         return trainer.model
 
-    def _shares(self, model: Any) -> NDArray[Any]:
-        """The model's class probabilities on the test rows."""
-        from hpo.data.tokens import encode
-        from hpo.training.inference import probabilities
-
-        tokenizer = self.ours.task.checkpoint.tokenizer
-        return probabilities(model, tokenizer, encode(self.test, tokenizer, self.ours.case.max_length))
-
 
 HEADS = ("seed", "search", "test accuracy", "sd", "ours less this, points", "95 % interval")
 
@@ -101,7 +88,7 @@ def compared(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) 
     from hpo.final.statistics import difference, resample
 
     probabilities = [winners.answers(run) for each in runs.values() for run in each]
-    resampled = resample("accuracy", np.array(winners.test.labels), probabilities)
+    resampled = resample("accuracy", np.array(winners.ours.test.labels), probabilities)
     columns = {name: range(place * len(FRESH), (place + 1) * len(FRESH)) for place, name in enumerate(runs)}
     lines: list[Sequence[object]] = []
     for name, own in columns.items():

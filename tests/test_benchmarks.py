@@ -1,13 +1,23 @@
-"""Replays count as they should: on three made-up configurations whose costs and scores can be added up by hand."""
+"""Replays count as they should, on three made-up configurations that can be added up by hand; runs are kept."""
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas
+import psutil
 import pytest
 
 from benchmarks.ranks import correlations
 from benchmarks.recorded import Curves, Replay, Replayed, study
+from benchmarks.results import kept
 from benchmarks.simulate import Measures
 
 ROWS, TRAIN = 10, 60
@@ -32,6 +42,37 @@ def curves() -> Curves:
         for rung, right in zip((250, 500, 1000), course, strict=False)
     ]
     return Curves(pandas.DataFrame(lines), study().space, TRAIN, ROWS)
+
+
+def test_a_kept_run_is_not_made_again_unless_it_is_asked_for(tmp_path: Path) -> None:
+    file, made = tmp_path / "runs.jsonl", iter(range(9))
+
+    def run(seed: int, again: bool = False) -> int:
+        which = {"seed": seed, "values": {"learning_rate": 0.1}}
+        return int(kept(file, which, lambda: {"score": next(made)}, again)["score"])
+
+    assert [run(0), run(1), run(0), run(1)] == [0, 1, 0, 1]
+    assert [run(0, again=True), run(0), run(1)] == [2, 2, 1]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["score"] for line in lines] == [0, 1, 2] and all(line["commit"] and line["day"] for line in lines)
+
+
+def test_time_for_which_a_measurement_is_paused_is_not_counted(tmp_path: Path) -> None:
+    code = "import signal, sys, time; from pathlib import Path; from benchmarks.opponents import Diary\n"
+    code += f"diary = Diary(Path({str(tmp_path / 'diary')!r})); signal.signal(signal.SIGTSTP, diary.pause)\n"
+    code += "print('ready', flush=True); sys.stdin.readline(); diary.write(paused=diary.paused)"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], **pipes) as child:
+        assert child.stdout and child.stdout.readline() == "ready\n"
+        began = psutil.Process(child.pid).create_time()
+        child.send_signal(signal.SIGTSTP)
+        while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        time.sleep(2)
+        child.send_signal(signal.SIGCONT)
+        child.communicate("\n")
+    told = json.loads((tmp_path / "diary").read_text())
+    assert told["paused"] >= 2 and told["at"] <= time.time() - began - told["paused"] + 0.1
 
 
 def packed(right: int) -> str:

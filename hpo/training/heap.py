@@ -12,25 +12,29 @@ from contextlib import suppress
 from typing import Any
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names, from malloc.h
-# Pieces from here on lie outside the heap, as glibc would come to have it by itself: inside they would split it up, for
-# glibc asks for more than it then gives to a piece that must lie at a round address, as torch's must.
+# Pieces from here on lie outside the heap, as glibc comes to have it by itself, and twice as much may lie free at its
+# end. Inside large pieces would split it up: glibc needs more room for one at a round address than it then gives to it.
 LARGE = 32 * 2**20
 
 
 def keep() -> None:
     """Let freed memory stay with the process."""
-    with suppress(OSError, AttributeError):
-        libc = _glibc()
-        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(MMAP_THRESHOLD, LARGE)
+    _allow(free=2**31 - 1)
 
 
 def give_back() -> None:
-    """Hand freed memory to the system."""
+    """Hand freed memory to the system, now and again as soon as it is free."""
+    _allow(free=2 * LARGE)
     with suppress(OSError, AttributeError):
         _glibc().malloc_trim(0)
 
 
+def _allow(free: int) -> None:
+    with suppress(OSError, AttributeError):
+        _glibc().mallopt(TRIM_THRESHOLD, free)
+        _glibc().mallopt(MMAP_THRESHOLD, LARGE)
+
+
 def _glibc() -> Any:
-    """The library. Raises OSError or AttributeError where there is another."""
+    """The library; where there is another, this raises OSError, and what is asked of it AttributeError."""
     return ctypes.CDLL("libc.so.6")
