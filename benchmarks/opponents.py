@@ -154,7 +154,7 @@ def study_of(case: Case) -> str:
 
 def space_of(case: Case) -> Any:
     from hpo.study.space import SearchSpace
-    from hpo.study.spec import read_toml
+    from hpo.study.reading import read_toml
 
     return SearchSpace.model_validate(read_toml(SPACE / case.space))
 

@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import DataError, StoreError, StudyError
-from hpo.final import ledger, scores, statistics, verdict
+from hpo.final import ledger, predictions, scores, statistics, verdict
 from hpo.final.baselines import BASELINES, names_of
 from hpo.final.retrain import Candidate, candidates, fine_tunes, to_deploy, winner
-from hpo.final.runs import find, predictions
+from hpo.final.runs import find
 from hpo.search.budget import finished
 from hpo.study import store
 from hpo.study.spec import StudySpec
@@ -213,25 +213,14 @@ def weigh(
     there, or there is no test split, or its predictions are gone.
     """
     storage = storage or store.open_storage(url, create=False)
-    search = store.find_study(storage, spec.name)
-    companion = store.find_study(storage, store.final_name(spec.name))
-    for study, verb in ((search, "search"), (companion, "retrain")):
-        if study is None:
-            raise StudyError(f"study {spec.name!r} has nothing to compare yet; `{spec.command(verb)}` comes first")
-        store.check_unchanged(study, spec)
-    assert search and companion
-    if "test" not in companion.user_attrs["data"]["rows"]:
-        raise StudyError(
-            f"{spec.file}: without a test split there is no verdict: the winner was chosen on validation; "
-            "set data.test (files, a share, a number of rows), and start another study with --force-new NAME"
-        )
+    search, companion = _studies(spec, storage)
     best, runs = winner(spec, search, companion)
     files = store.artifacts(url, spec)
 
     def system(name: str, made: Sequence[FrozenTrial]) -> System:
         complete = [run for run in made if run.state == TrialState.COMPLETE]
         failed = [str(run.user_attrs["reason"]) for run in made if run.state != TrialState.COMPLETE]
-        return System(name, complete, failed, [predictions(run, storage, files) for run in complete])
+        return System(name, complete, failed, [predictions.read(run, storage, files) for run in complete])
 
     wanted = [run for run in (find(companion, run) for run in fine_tunes(spec, best.values)) if run]
     systems = [system(WINNER, wanted)]
@@ -257,6 +246,23 @@ def weigh(
             "make it writable, or look at a copy of it"
         ) from None
     return Comparison(spec, search, companion, best, systems, missing, failed, tell)
+
+
+def _studies(spec: StudySpec, storage: BaseStorage) -> tuple[optuna.Study, optuna.Study]:
+    """The search and its companion of final runs. Raises StudyError where one is missing, or there is no test split."""
+    search = store.find_study(storage, spec.name)
+    companion = store.find_study(storage, store.final_name(spec.name))
+    for study, verb in ((search, "search"), (companion, "retrain")):
+        if study is None:
+            raise StudyError(f"study {spec.name!r} has nothing to compare yet; `{spec.command(verb)}` comes first")
+        store.check_unchanged(study, spec)
+    assert search and companion
+    if "test" not in companion.user_attrs["data"]["rows"]:
+        raise StudyError(
+            f"{spec.file}: without a test split there is no verdict: the winner was chosen on validation; "
+            "set data.test (files, a share, a number of rows), and start another study with --force-new NAME"
+        )
+    return search, companion
 
 
 def _made(name: str, spec: StudySpec, companion: optuna.Study, best: Mapping[str, Any]) -> list[FrozenTrial] | None:

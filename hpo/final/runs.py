@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 import traceback
 import warnings
@@ -11,22 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-import pandas
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from hpo.data import tokens
 from hpo.data.load import Split, TextData
 from hpo.errors import StudyError, TrainingError
-from hpo.final import scores
+from hpo.final import predictions, scores
 from hpo.final.ledger import HeldOut
 from hpo.final.listener import RunListener
 from hpo.search.rows import texts
@@ -41,7 +38,6 @@ from hpo.training.record import TrialEnded
 if TYPE_CHECKING:
     from hpo.training.trainer import RungTrainer
 
-PREDICTIONS = "predictions.csv"
 FINE_TUNE = "fine-tune"
 # How runs end that would end so again; a run that ended otherwise is made again.
 LASTING = {"complete", trials.DIVERGED, trials.INFEASIBLE}
@@ -213,20 +209,11 @@ class Final:
         if self.held_out and outcome.test is not None:
             known["test"], table = self.held_out.reveal(outcome.test, command, trial.number)
             predicted += len(table)
-            self._upload(trial, table)
+            predictions.write(trial, table, self.storage, self.artifacts)
         known["predicted_per_second"] = predicted / max(outcome.seconds["predict"], 1e-9)
         for name, content in known.items():
             trial.set_user_attr(name, content)
         return float(value)
-
-    def _upload(self, trial: optuna.Trial, table: pandas.DataFrame) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / PREDICTIONS
-            table.to_csv(file, index=False)
-            upload_artifact(
-                artifact_store=self.artifacts, file_path=str(file), study_or_trial=trial, storage=self.storage,
-                mimetype="text/csv",
-            )  # fmt: skip
 
 
 @contextmanager
@@ -287,31 +274,3 @@ def find(study: optuna.Study, run: Run) -> FrozenTrial | None:
         if trial.user_attrs.get("run") == key and trials.ending(trial) in LASTING:
             return trial
     return None
-
-
-def predictions(trial: FrozenTrial, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore) -> Any:
-    """The table of a run's test predictions (see HeldOut.reveal), or None where it made none.
-
-    Raises StudyError where the file is gone.
-    """
-    for meta in get_all_artifact_meta(trial, storage=storage):
-        if meta.filename == PREDICTIONS:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / PREDICTIONS
-                try:
-                    download_artifact(artifact_store=files, file_path=str(file), artifact_id=meta.artifact_id)
-                except optuna.artifacts.exceptions.ArtifactNotFound:
-                    raise StudyError(
-                        f"the predictions of run {trial.number} are gone from the folder of artifacts; "
-                        "bring it back beside the store"
-                    ) from None
-                return _table(file)
-    return None
-
-
-def _table(file: Path) -> pandas.DataFrame:
-    """A table of numbers, each the very float that was written, which pandas' own reader does not promise."""
-    with file.open(encoding="utf8") as lines:
-        names = next(lines).strip().split(",")
-        numbers = np.loadtxt(lines, delimiter=",", ndmin=2)
-    return pandas.DataFrame(numbers, columns=names).astype(dict.fromkeys(("row", "label", "predicted"), int))

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from hpo.errors import HpoError, TrainingError
-from hpo.final import baselines, runs
+from hpo.final import baselines, predictions, runs
 from hpo.final.baselines import BASELINES, baseline, check, names_of
 from hpo.final.listener import RunListener
 from hpo.final.retrain import retrain
@@ -37,7 +37,7 @@ def test_each_is_stored_like_a_run(name: str, searched: Path) -> None:
         assert known["seconds"]["fit"] >= 0 and known["predicted_per_second"] > 0
         companion = store.find_study(store.open_storage(store.url_of(spec)), "small/final")
         assert companion
-        table = runs.predictions(trial, companion._storage, store.artifacts(store.url_of(spec), spec))
+        table = predictions.read(trial, companion._storage, store.artifacts(store.url_of(spec), spec))
         assert list(table["row"]) == list(range(400)) and set(table["label"]) == {0, 1}
 
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import hpo
 from hpo.errors import StudyError, TrainingError
-from hpo.final import ledger, runs
+from hpo.final import ledger, predictions, runs
 from hpo.final.compare import compare
 from hpo.final.ledger import HeldOut
 from hpo.final.listener import RunListener
@@ -67,7 +67,7 @@ def test_each_seed_is_a_trial_of_the_companion_study_with_all_that_it_was(search
         assert {"wall", "train", "evaluation", "fit", "predict"} <= known["seconds"].keys()
         assert known["examples_per_second"] > 0 and known["steps_per_second"] > 0 and known["peak_memory"] > 1e7
         assert known["provenance"]["spec_hash"] == spec.hash() and known["trained_on"] == "train"
-        table = runs.predictions(trial, companion(spec)._storage, store.artifacts(store.url_of(spec), spec))
+        table = predictions.read(trial, companion(spec)._storage, store.artifacts(store.url_of(spec), spec))
         assert list(table["row"]) == list(range(400)) and np.allclose(table.filter(like="probability").sum(axis=1), 1)
         right = (table["label"] == table["predicted"]).mean()
         assert right == known["test"]["metrics"]["accuracy"]
@@ -79,7 +79,7 @@ def test_the_model_folder_predicts_what_its_run_predicted(searched: Path) -> Non
     spec = load(searched)
     assert recipe(searched).made["run"]["seed"] == run.user_attrs["seed"]
     assert run.value == max(trial.value or 0 for trial in complete(searched))
-    table = runs.predictions(run, companion(spec)._storage, store.artifacts(store.url_of(spec), spec))
+    table = predictions.read(run, companion(spec)._storage, store.artifacts(store.url_of(spec), spec))
     from hpo.data.load import load as texts
 
     test = texts(spec.data, searched.parent).test
