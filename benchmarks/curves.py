@@ -51,8 +51,8 @@ FUSED = {"model.attention_probs_dropout_prob": 0.0}
 
 def candidates() -> list[KnownGood]:
     """The recipes among which known-good starts are chosen."""
-    from hpo.study.space import KnownGood
     from hpo.study.reading import read_toml
+    from hpo.study.space import KnownGood
 
     return [KnownGood.model_validate(each) for each in read_toml(STARTS)["known_good"]]
 

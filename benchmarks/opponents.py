@@ -153,8 +153,8 @@ def study_of(case: Case) -> str:
 
 
 def space_of(case: Case) -> Any:
-    from hpo.study.space import SearchSpace
     from hpo.study.reading import read_toml
+    from hpo.study.space import SearchSpace
 
     return SearchSpace.model_validate(read_toml(SPACE / case.space))
 
