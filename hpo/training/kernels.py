@@ -51,18 +51,14 @@ class Kernels(TorchFunctionMode):
         if query.stride(2) == 0 and _is_of_all(attn_mask):
             query = query[:, :, :1]
             attn_mask = attn_mask if attn_mask is None else attn_mask[:, :, :1]
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
         out = self._batched(query, key, value, attn_mask, scale)
         if out is None and query is not asked:
             out = scaled_dot_product_attention(query, key, value, attn_mask, scale=scale)
         return out if out is None else out.expand_as(asked)
 
     def _batched(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        scale: float | None,
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float
     ) -> torch.Tensor | None:
         """Attention by products of several texts; None in other precisions, and for a mask of another kind."""
         if not query.dtype == key.dtype == value.dtype == torch.bfloat16:
@@ -74,7 +70,6 @@ class Kernels(TorchFunctionMode):
             if mask is None:
                 return None
             mask = mask.expand(len(query), *mask.shape[1:])
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
         out: torch.Tensor = _Batched.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]
         return out
 
