@@ -130,13 +130,16 @@ class Replay:
                 "held": self._held(trainer.model), "levers": {}}  # fmt: skip
 
     def work(self) -> float:
-        """FLOP to train on one token: six per weight that is multiplied, and attention over texts of mean length."""
-        config = self.task.checkpoint.config
-        model = self.task.checkpoint.fresh()
-        looked_up = model.base_model.embeddings
-        weights = model.num_parameters() - sum(each.numel() for each in looked_up.parameters())
-        attention = 12 * config.num_hidden_layers * config.hidden_size * float(self.task.train.lengths.mean())
-        return 6 * weights + attention
+        """FLOP to train the case's model on one token."""
+        return work(self.task)
+
+
+def work(task: Any) -> float:
+    """FLOP to train on one token: six per weight that is multiplied, and attention over texts of mean length."""
+    config, model = task.checkpoint.config, task.checkpoint.fresh()
+    looked_up = model.base_model.embeddings
+    weights = model.num_parameters() - sum(each.numel() for each in looked_up.parameters())
+    return 6 * weights + 12 * config.num_hidden_layers * config.hidden_size * float(task.train.lengths.mean())
 
 
 HEADS = ("setting", "seeds", "s a trial", "times stock's trials per hour", "tokens/s beside evaluation",

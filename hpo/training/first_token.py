@@ -2,7 +2,8 @@
 
 BERT and its kin classify by the last layer's first token. What that layer does after its attention, three quarters of
 its work, it does to each token by itself; for all but the first that is work for nothing, forward and backward. So are
-the queries of the others: here the first token's stands for all of them, and kernels.py answers it once.
+the queries of the others: on a CPU the first token's stands for all of them, and kernels.py answers it once. (A GPU
+would answer it again for each, and set attention up anew for tensors laid out like this.)
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def alone(model: Any, texts: Mapping[str, torch.Tensor]) -> Iterator[bool]:
     queries, entry = ends
     whole = _answer(model, texts)
     with ExitStack() as changes:
-        queries.forward = partial(_of_first, queries)
-        changes.callback(delattr, queries, "forward")
+        if model.device.type == "cpu":
+            queries.forward = partial(_of_first, queries)
+            changes.callback(delattr, queries, "forward")
         hook = entry.register_forward_pre_hook(lambda module, tensors: tuple(tensor[:, :1] for tensor in tensors))
         changes.callback(hook.remove)
         first = _answer(model, texts)

@@ -8,23 +8,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from hpo.data.tokens import Tokens
 from hpo.study.spec import StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
-from hpo.training import arguments, first_token, heap, metrics, proof, trackers
-from hpo.training.kernels import Kernels
+from hpo.training import arguments, heap, metrics, proof, trackers
 from hpo.training.loss import CrossEntropy
 from hpo.training.model import Checkpoint, unwrap
 from hpo.training.record import Record, TrialEnded
 from hpo.training.rungs import rung_steps
+from hpo.training.shortcuts import Shortcuts
 from hpo.training.tally import Tally
 
 
@@ -65,6 +66,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.at_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
         self.pulse: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
         self.notice: Callable[[str], None] = lambda text: None
+        self._shortcuts = Shortcuts(task.spec)
         self._renew({}, seed=0)
 
     def train(self, resume_from_checkpoint: Any = None, trial: Any = None, **_: Any) -> Any:
@@ -116,6 +118,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
                 raise
             error.__traceback__ = None  # its frames hold the tensors that did not fit
+            self._shortcuts.forget()
             batch = self.args.per_device_train_batch_size
             raise _OutOfMemory(f"{INFEASIBLE}: out of memory in batches of {batch}") from None
         finally:
@@ -140,7 +143,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         super().__init__(
             model_init=lambda: self.task.checkpoint.fresh(changes),
             args=args,
-            data_collator=DataCollatorWithPadding(self.task.checkpoint.tokenizer),
+            data_collator=self._shortcuts.padding(self.task.checkpoint.tokenizer, args.device),
             train_dataset=self.task.train,
             eval_dataset=self.task.validation,
             processing_class=self.task.checkpoint.tokenizer,
@@ -155,7 +158,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.rungs: dict[int, int] = {}
         self.accumulated = 1
         self.tally = Tally(args.device)
-        self._on_cpu = args.device.type == "cpu"
+        self.is_on_cpu = args.device.type == "cpu"
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -175,39 +178,34 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return super().call_model_init(trial)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        """The order in which validation is read: its longest texts first, so that little of a batch is padding."""
-        if self.task.spec.speed == "exact":
-            return super()._get_eval_sampler(eval_dataset)
-        return np.argsort(-eval_dataset.lengths, kind="stable").tolist()
+        """The order in which validation is read."""
+        return self._shortcuts.order(eval_dataset) or super()._get_eval_sampler(eval_dataset)
 
-    def skip_unread_tokens(self) -> None:
-        """Spare the tokens that the model does not classify by the end of its last layer, until the run ends."""
-        if self.task.spec.speed != "exact":
-            two = self.data_collator([self.task.train[0], self.task.train[len(self.task.train) - 1]])
-            texts = {name: tensor[:, :16].to(self.args.device) for name, tensor in two.items() if name != "labels"}
-            self._while_training.enter_context(first_token.alone(self.model, texts))
+    def take_shortcuts(self, optimizer: Any) -> None:
+        """Train by the short ways until the run ends."""
+        two = self.data_collator([self.task.train[0], self.task.train[len(self.task.train) - 1]])
+        # An optimizer of another kind may act while gradients come to be, and fp16's scale is another in each run.
+        is_plain = type(optimizer).__module__.startswith("torch.optim") and not self.args.fp16
+        recorded = self.args.per_device_train_batch_size if is_plain else 0
+        self._while_training.enter_context(self._shortcuts.training(self.model, two, self._values, recorded))
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; a loss that is not finite ends the run where it is read."""
         self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
         self.accumulated = max(self.accumulated, self.current_gradient_accumulation_steps)
-        with self._kernels():
-            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        with self._shortcuts.kernels(self.args.device):
+            loss = self._shortcuts.one_pass(partial(super().training_step, model), inputs, num_items_in_batch)
         self.tally.add(inputs, loss)
         step = self.state.global_step + 1
         scale = self.accumulated if num_items_in_batch is not None else 1  # a part of the step's loss, or a mean
         self.tally.look(step, loss * scale, step in self.rungs)
         return loss
 
-    def _kernels(self) -> AbstractContextManager[Any]:
-        """Attention and dropout by shorter ways, where there are any and the study takes them."""
-        return Kernels() if self._on_cpu and self.task.spec.speed != "exact" else nullcontext()
-
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trainer's evaluation, its seconds counted apart from training's."""
         started = time.monotonic()
         try:
-            with self._kernels():
+            with self._shortcuts.kernels(self.args.device):
                 return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
         finally:
             self._evaluating += time.monotonic() - started
@@ -224,7 +222,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         if problem := proof.mismatch(self, self._values, live):
             raise TrialEnded(f"{UNPROVEN}: {problem}")
 
-    def _note_memory(self) -> None:
+    def note_memory(self) -> None:
+        """Bring the record's peak of memory up to now."""
         used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._process.memory_info().rss
         self.record.peak_memory = max(self.record.peak_memory, used)
 
@@ -237,7 +236,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def _count(self) -> None:
         """Bring seconds, steps, examples, tokens and memory in the record up to now."""
-        self._note_memory()
+        self.note_memory()
         this, evaluation = time.monotonic() - self._started, self._evaluating
         wall = this + self.record.lost
         self.record.seconds = {"wall": wall, "train": this - evaluation, "evaluation": evaluation}
@@ -266,24 +265,26 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     def __init__(self, trainer: RungTrainer) -> None:
         self.trainer = trainer
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
         rows = len(self.trainer.task.train)
         batch = args.train_batch_size * args.gradient_accumulation_steps
         per_epoch = self.trainer.updates_per_epoch
         steps = range(state.max_steps + 1)
         examples = [step // per_epoch * rows + min(step % per_epoch * batch, rows) for step in steps]
         self.trainer.rungs = rung_steps(self.trainer.task.spec.search.rungs, examples)
-        self.trainer.skip_unread_tokens()
+        self.trainer.take_shortcuts(optimizer.optimizer)  # out of accelerate's wrapper
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer._note_memory()
+        if self.trainer.is_on_cpu:  # an accelerator keeps its own peak, and is slow to tell it
+            self.trainer.note_memory()
         if state.global_step in (1, state.max_steps):
             self.trainer._prove()
         control.should_evaluate = state.global_step in self.trainer.rungs
         self.trainer.pulse(state.global_step, state.max_steps, self.trainer.tally.loss)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer._note_memory()
+        if self.trainer.is_on_cpu:
+            self.trainer.note_memory()
         self.trainer.pulse(state.global_step, state.max_steps, None)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:

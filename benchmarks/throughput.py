@@ -1,0 +1,76 @@
+"""How much of a GPU's peak a DistilBERT-shaped model of 66M parameters trains at, on IMDb at 512 tokens.
+
+    python -m benchmarks.throughput
+
+Runs of 300 steps as a search makes them, the second of two in a process: the first sets the GPU up for each length of
+batch, once a search. Weights are drawn, for only the clock is read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peak
+from benchmarks.real import need
+from benchmarks.replay import Replay, work
+from benchmarks.results import markdown, record
+
+BATCHES = (16, 32)
+STEPS = 300
+
+
+def task_of_66m(folder: Path) -> Any:
+    """The GPU case's task, with a model of DistilBERT's shape in the place of MiniLM."""
+    import torch
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    from hpo.study.spec import ModelSpec
+    from hpo.training import model, speed
+
+    task = Replay("gpu", seed=0).task
+    config = DistilBertConfig(num_labels=2)
+    torch.manual_seed(0)
+    model.save(DistilBertForSequenceClassification(config), task.checkpoint.tokenizer, folder)
+    spec = ModelSpec(checkpoint=str(folder), max_length=task.spec.model.max_length)
+    checkpoint = model.Checkpoint(spec, [], tuple(task.checkpoint.config.id2label.values()), folder)
+    search = task.spec.search.model_copy(update={"rungs": [1.0]})
+    task = replace(task, spec=task.spec.model_copy(update={"search": search}), checkpoint=checkpoint)
+    return replace(task, levers=speed.levers(task.spec, checkpoint))
+
+
+def row(task: Any, batch: int) -> list[object]:
+    """The cells of one batch size."""
+    import torch
+
+    from hpo.training.trainer import RungTrainer
+
+    trainer = RungTrainer(task)
+    values = {"learning_rate": 2e-5, "max_steps": STEPS, "per_device_train_batch_size": batch}
+    first, second = (trainer.run(values, seed) for seed in (0, 1))
+    highest = peak.matmul(torch.bfloat16)
+    speed = second.tokens / second.seconds["train"]
+    share = speed * work(task) / highest / 1e9
+    step = 1000 * second.seconds["train"] / STEPS
+    whole = (first.seconds["wall"], second.seconds["wall"])
+    return [batch, *(f"{each:.1f}" for each in (*whole, step)), f"{speed:,.0f}", f"{highest / 1e3:.0f}", f"{share:.0%}",
+            f"{second.peak_memory / 1e9:.1f}"]  # fmt: skip
+
+
+def main() -> None:
+    import torch
+
+    need()
+    if not torch.cuda.is_available():
+        raise SystemExit("no NVIDIA GPU here, and it is its peak that this measures")
+    heads = ("texts a batch", "first run, s", "second run, s", "ms a step", "tokens/s", "bf16 peak, TFLOP/s",
+             "share of peak", "memory, GB")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of_66m(Path(folder))
+        record("throughput", "seeds 0 and 1", markdown(heads, [row(task, batch) for batch in BATCHES]))
+
+
+if __name__ == "__main__":
+    main()
