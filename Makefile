@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-small readme pictures clean
+.PHONY: demo test lint bench bench-gpu bench-small readme pictures clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/hpo run studies/quickstart.toml
@@ -38,6 +38,12 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.vs_stock cpu
 	$(BIN)/python -m benchmarks.winners small
 	$(BIN)/python -m benchmarks.winners cpu
+
+# What needs an NVIDIA GPU, about an hour of it.
+bench-gpu: $(VENV)/test.ready
+	$(BIN)/python -m benchmarks.replay gpu
+	$(BIN)/python -m benchmarks.vs_stock gpu
+	$(BIN)/python -m benchmarks.throughput
 
 # Whether the benchmarks still run, on next to nothing; they write nothing down.
 bench-small: $(VENV)/test.ready

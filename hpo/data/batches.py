@@ -25,12 +25,16 @@ class Padding:
         self.is_left = tokenizer.padding_side == "left"
         self.multiple, self.most = multiple, most
 
+    def width(self, longest: int) -> int:
+        """Tokens of a batch whose longest text has so many."""
+        rounded = -(-longest // self.multiple) * self.multiple
+        return rounded if self.most is None else max(longest, min(rounded, self.most))
+
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         import torch
 
         rows = [item["input_ids"] for item in items]
-        longest = max(map(len, rows))
-        width = max(longest, min(-(-longest // self.multiple) * self.multiple, self.most or longest * self.multiple))
+        width = self.width(max(map(len, rows)))
         ids = np.full((len(rows), width), self.token, dtype=np.int64)
         mask = np.zeros_like(ids)
         for place, row in enumerate(rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -43,10 +43,12 @@ class Planned:
 
 
 class Epoch:
-    """One pass over the train rows as a trial's own loader makes it."""
+    """One pass over the train rows as a trial's own loader makes it; `width` is that of a batch by its longest text."""
 
-    def __init__(self, batches: Sequence[Sequence[int]], lengths: NDArray[Any], accumulated: int) -> None:
-        each = [(len(rows), lengths[rows].sum(), len(rows) * lengths[rows].max()) for rows in map(list, batches)]
+    def __init__(
+        self, batches: Sequence[Sequence[int]], lengths: NDArray[Any], accumulated: int, width: Callable[[int], int]
+    ) -> None:
+        each = [(len(rows), lengths[rows].sum(), len(rows) * width(lengths[rows].max())) for rows in map(list, batches)]
         steps = np.add.reduceat(np.array(each, dtype=np.int64), np.arange(0, len(each), accumulated), axis=0)
         self.steps = len(steps)
         self._done = np.vstack([np.zeros((1, 3), dtype=np.int64), np.cumsum(steps, axis=0)])
@@ -83,13 +85,14 @@ class Plan:
         values = {**self.task.levers, **dict(loader)}
         self._trainer._renew(values, seed=0)
         batches = self._trainer.get_train_dataloader().batch_sampler
-        return Epoch(list(batches), self.task.train.lengths, values["gradient_accumulation_steps"])
+        width = self._trainer.data_collator.width
+        return Epoch(list(batches), self.task.train.lengths, values["gradient_accumulation_steps"], width)
 
     def evaluation(self) -> tuple[int, int]:
         """Batches of one evaluation, and their tokens with padding."""
-        lengths = self.task.validation.lengths
+        lengths, width = self.task.validation.lengths, self._trainer.data_collator.width
         batches = [list(rows) for rows in self._trainer.get_eval_dataloader().batch_sampler]
-        return len(batches), int(sum(len(rows) * lengths[rows].max() for rows in batches))
+        return len(batches), int(sum(len(rows) * width(lengths[rows].max()) for rows in batches))
 
     def model_bytes(self) -> int:
         """What the weights of a trial's model take, in float32."""

@@ -19,6 +19,7 @@ from hpo.data.tokens import Tokens
 from hpo.errors import TrainingError
 from hpo.training import arguments
 from hpo.training.record import TrialEnded
+from hpo.training.shortcuts import Shortcuts
 from hpo.training.trainer import RungTrainer, Task
 
 LEAST_STEPS, MOST_STEPS = 4, 200  # of one timing, the first of them left out
@@ -88,9 +89,10 @@ class Part(Tokens):
 class Probe(RungTrainer):
     """Trains until enough steps are timed, evaluates once, and stops."""
 
-    def __init__(self, task: Task, seconds: float, tell: Tell) -> None:
+    def __init__(self, task: Task, seconds: float, tell: Tell, shortcuts: Shortcuts) -> None:
         self.seconds = seconds
         super().__init__(task)
+        self._shortcuts = shortcuts
         self.pulse, self.at_rung = self._on_pulse, self._on_rung
         self.tell = tell
 
@@ -150,23 +152,28 @@ def measure(task: Task, values: Mapping[str, Any], batches: Sequence[tuple[int, 
     """What trials of these values cost, timed with the smallest and the largest of `batches`: (rows, accumulated).
 
     Before it is timed, the largest batch runs once with the longest texts, in training and in evaluation, which tells
-    what memory it takes. Raises TrainingError where not even one of the longest texts fits into memory, or a run ends
-    by its own values.
+    what memory it takes; on an accelerator, which has to be set up for each length of a batch, each timing is preceded
+    by one that does not count. Raises TrainingError where not even one of the longest texts fits into memory, or a run
+    ends by its own values.
     """
     began = time.monotonic()
     ends = dict.fromkeys((min(batches, key=math.prod), max(batches, key=math.prod)))
-    longest = _on_longest(task, values, max(rows for rows, _ in batches), tell)
-    timed = [_on_all_lengths(task, values, batch, LONG / len(ends), tell) for batch in ends]
+    runs = _Runs(task, values, tell, Shortcuts(task.spec))
+    longest = runs.on_longest(max(rows for rows, _ in batches))
+    is_set_up = torch.accelerator.is_available()
+    before = [runs.on_all_lengths(batch, ENOUGH, LONG) for batch in ends if is_set_up]
+    timed = [runs.on_all_lengths(batch, MOST_STEPS, LONG / len(ends)) for batch in ends]
     # The first step of a run is slower than those after it; it is part of what lies around them.
     step = Pace.through(*zip(*(pair for probe in timed for pair in _intervals(probe.steps)), strict=True))
     batch = Pace.through(*zip(*(pair for probe in timed for pair in _evaluations(probe)), strict=True))
     around = [_around(probe, step) for probe in timed]
+    starts = [_around(longest, step), *(_above(probe, step, batch) for probe in before)]
     return Costs(
         step=step,
         batch=batch,
         scoring=float(np.median([probe.scored - probe.batches[-1][1] for probe in timed])),
         around=float(np.median(around)),
-        first=max(0.0, _around(longest, step) - float(np.median(around))),
+        first=max(0.0, sum(starts) - float(np.median(around))),
         memory=max(probe.record.peak_memory for probe in [longest, *timed]),
         split=longest.record.split,
         steps=sum(len(probe.steps) for probe in timed),
@@ -174,45 +181,52 @@ def measure(task: Task, values: Mapping[str, Any], batches: Sequence[tuple[int, 
     )
 
 
-def _on_longest(task: Task, values: Mapping[str, Any], rows: int, tell: Tell) -> Probe:
-    """A run of as many steps as show the whole of its memory, on the longest texts that there are."""
-    part = replace(
-        task,
-        train=Part(task.train, np.argsort(-task.train.lengths, kind="stable")[:rows]),
-        validation=Part(task.validation, np.argsort(-task.validation.lengths, kind="stable")[: _eval_batch(task)]),
-    )
-    # An accelerator holds the optimizer's state beside a step's activations in the second one only.
-    return _run(part, values, (rows, 1), 2 if torch.accelerator.is_available() else 1, tell)
+@dataclass(frozen=True)
+class _Runs:
+    """Short runs of a task with the same values, on rows of their own."""
 
+    task: Task
+    values: Mapping[str, Any]
+    tell: Tell
+    shortcuts: Shortcuts  # of all runs, as of all trials in a search
 
-def _on_all_lengths(task: Task, values: Mapping[str, Any], batch: tuple[int, int], seconds: float, tell: Tell) -> Probe:
-    """A run on rows of every length."""
-    part = replace(
-        task,
-        train=Part(task.train, _spread(task.train, batch[0] * batch[1], ENOUGH)),
-        validation=Part(task.validation, _spread(task.validation, _eval_batch(task), EVALUATED)),
-    )
-    return _run(part, values, batch, MOST_STEPS, tell, seconds)
+    def on_longest(self, rows: int) -> Probe:
+        """A run of as many steps as show the whole of its memory, on the longest texts that there are."""
+        train, validation = self.task.train, self.task.validation
+        part = replace(
+            self.task,
+            train=Part(train, np.argsort(-train.lengths, kind="stable")[:rows]),
+            validation=Part(validation, np.argsort(-validation.lengths, kind="stable")[: _eval_batch(self.task)]),
+        )
+        # An accelerator holds the optimizer's state beside a step's activations in the second one only.
+        return self._run(part, (rows, 1), 2 if torch.accelerator.is_available() else 1, LONG)
 
+    def on_all_lengths(self, batch: tuple[int, int], steps: int, seconds: float) -> Probe:
+        """A run of so many steps or seconds on rows of every length."""
+        part = replace(
+            self.task,
+            train=Part(self.task.train, _spread(self.task.train, batch[0] * batch[1], ENOUGH)),
+            validation=Part(self.task.validation, _spread(self.task.validation, _eval_batch(self.task), EVALUATED)),
+        )
+        return self._run(part, batch, steps, seconds)
 
-def _run(
-    task: Task, values: Mapping[str, Any], batch: tuple[int, int], steps: int, tell: Tell, seconds: float = LONG
-) -> Probe:
-    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
-    short = {name: value for name, value in values.items() if name != "num_train_epochs"}
-    search = task.spec.search.model_copy(update={"rungs": [1.0]})  # evaluated once, at its end
-    probe = Probe(replace(task, spec=task.spec.model_copy(update={"search": search})), seconds, tell)
-    try:
-        with suppress(_Measured):
-            probe.run({**short, **dict(zip(names, batch, strict=True)), "max_steps": steps}, seed=0)
-    except TrialEnded as ended:
-        longest = int(task.train.lengths.max())
-        raise TrainingError(
-            f"{task.spec.name}: timing a few steps of {longest} tokens a text, in batches of {batch[0]}, "
-            f"came to an end: {ended}"
-        ) from None
-    probe.closed = time.monotonic()
-    return probe
+    def _run(self, task: Task, batch: tuple[int, int], steps: int, seconds: float) -> Probe:
+        names = ("per_device_train_batch_size", "gradient_accumulation_steps")
+        short = {name: value for name, value in self.values.items() if name != "num_train_epochs"}
+        search = task.spec.search.model_copy(update={"rungs": [1.0]})  # evaluated once, at its end
+        task = replace(task, spec=task.spec.model_copy(update={"search": search}))
+        probe = Probe(task, seconds, self.tell, self.shortcuts)
+        try:
+            with suppress(_Measured):
+                probe.run({**short, **dict(zip(names, batch, strict=True)), "max_steps": steps}, seed=0)
+        except TrialEnded as ended:
+            longest = int(task.train.lengths.max())
+            raise TrainingError(
+                f"{task.spec.name}: timing a few steps of {longest} tokens a text, in batches of {batch[0]}, "
+                f"came to an end: {ended}"
+            ) from None
+        probe.closed = time.monotonic()
+        return probe
 
 
 def _spread(tokens: Tokens, batch: int, batches: int) -> NDArray[Any]:
@@ -241,3 +255,9 @@ def _around(probe: Probe, step: Pace) -> float:
     """Seconds of a run until its first step, and from its evaluation to its end."""
     tokens, at = probe.steps[0]
     return max(0.0, at - probe._started - step.of(1, tokens)) + probe.closed - probe.scored
+
+
+def _above(probe: Probe, step: Pace, batch: Pace) -> float:
+    """Seconds that a run's steps and evaluated batches took beyond what they take once they are set up."""
+    pairs = ((_intervals(probe.steps), step), (_evaluations(probe), batch))
+    return sum(max(0.0, seconds - pace.of(1, tokens)) for each, pace in pairs for tokens, seconds in each)

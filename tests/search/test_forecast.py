@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from hpo.search import engines
 from hpo.search.forecast import ended, forecast
 from hpo.search.listener import Listener
 from hpo.search.plan import Epoch, Planned, draws
-from hpo.search.probe import Pace, Part
+from hpo.search.probe import Pace, Part, _above
 from hpo.search.worker import prepare
 from hpo.study.spec import StudySpec, load
 
@@ -150,9 +151,17 @@ def test_a_pace_is_the_line_through_its_steps_whatever_one_of_them_met() -> None
 
 
 def test_an_epoch_knows_what_is_done_after_any_step() -> None:
-    epoch = Epoch([[0, 1], [2, 3], [4]], np.array([5, 3, 2, 2, 9]), accumulated=2)
+    epoch = Epoch([[0, 1], [2, 3], [4]], np.array([5, 3, 2, 2, 9]), accumulated=2, width=int)
     assert epoch.steps == 2
     assert epoch.done(np.array([0, 1, 2, 3])).tolist() == [[0, 0, 0], [4, 12, 14], [5, 21, 23], [9, 33, 37]]
+    rounded = Epoch([[0, 1], [2, 3], [4]], np.array([5, 3, 2, 2, 9]), accumulated=2, width=lambda longest: 16)
+    assert rounded.done(np.array([1, 2])).tolist() == [[4, 12, 64], [5, 21, 80]]
+
+
+def test_what_setting_up_takes_is_what_steps_and_batches_take_beyond_their_pace() -> None:
+    steps = [(10, 1.0), (10, 4.0), (20, 4.5), (10, 5.0)]  # tokens, and the clock at the end
+    timed: Any = SimpleNamespace(steps=steps, evaluates=5.0, batches=[(30, 7.0), (30, 7.2)])
+    assert _above(timed, Pace(0.0, 0.1), Pace(0.5, 0.0)) == pytest.approx(2.0 + 1.5)
 
 
 def test_a_part_holds_the_rows_that_it_is_given(small: Path) -> None:
