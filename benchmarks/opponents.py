@@ -193,7 +193,9 @@ def plain_trainer(case: Case, output: Path, diary: Diary, tuned: bool, **values:
     # What an expert would switch on: bfloat16 where it helps, batches of like length, no saving, and larger batches
     # in evaluation, as ours are.
     fast: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "warmup_steps": 0.0, "save_strategy": "no"}
-    fast |= {"per_device_eval_batch_size": eval_batch()} | ({"bf16": True} if _has_bfloat16(case) else {})
+    fast |= {"per_device_eval_batch_size": eval_batch(case.max_length)} | (
+        {"bf16": True} if _has_bfloat16(case) else {}
+    )
     each_epoch = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     arguments = TrainingArguments(
         output_dir=str(output),
@@ -238,7 +240,7 @@ def main() -> None:
 
     torch.set_num_threads(case.threads)
     best, values = OPPONENTS[name](case, folder, diary)
-    used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    used = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
     marks = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     memory = int(marks["VmHWM"].split()[0]) * 1024
     diary.write(best=best, values=values, memory=memory, device_memory=used, paused=round(diary.paused, 2))

@@ -3,7 +3,7 @@
     python -m benchmarks.throughput
 
 Runs of 300 steps as a search makes them, the second of two in a process: the first sets the GPU up for each length of
-batch, once a search. Weights are drawn, for only the clock is read.
+batch, once a search. Weights are drawn, for no score is read.
 """
 
 from __future__ import annotations

@@ -91,8 +91,7 @@ class Probe(RungTrainer):
 
     def __init__(self, task: Task, seconds: float, tell: Tell, shortcuts: Shortcuts) -> None:
         self.seconds = seconds
-        super().__init__(task)
-        self._shortcuts = shortcuts
+        super().__init__(task, shortcuts=shortcuts)
         self.pulse, self.at_rung = self._on_pulse, self._on_rung
         self.tell = tell
 

@@ -57,7 +57,9 @@ LEAST = {"learning_rate": 0, "weight_decay": 0, "num_train_epochs": 1e-6, "per_d
          "gradient_accumulation_steps": 1, "per_device_eval_batch_size": 1, "max_grad_norm": 0, "adam_epsilon": 0,
          "label_smoothing_factor": 0, "neftune_noise_alpha": 0}  # fmt: skip
 _NO_KEYWORDS = {"reduce_lr_on_plateau": "waits for a metric, so its steps are not known in advance"}
-EVAL_BATCH, EVAL_BATCH_ON_GPU = 64, 256  # without gradients; a GPU waits for Python where it has less to do
+EVAL_BATCH = 64
+# Without gradients; a GPU waits for Python where a batch has fewer tokens.
+MOST_EVAL_BATCH, EVAL_TOKENS = 256, 2**16
 LOGS = {"logging_strategy": "steps", "logging_steps": 0.02, "logging_first_step": True}  # where somebody follows
 
 
@@ -97,7 +99,7 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
     from transformers import TrainingArguments
 
     chosen: dict[str, Any] = {
-        "per_device_eval_batch_size": eval_batch(),
+        "per_device_eval_batch_size": eval_batch(spec.model.max_length),
         "dataloader_pin_memory": torch.cuda.is_available(),
         # A batch goes to a GPU while the last one trains.
         "accelerator_config": {"non_blocking": torch.cuda.is_available()},
@@ -121,11 +123,13 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
     )
 
 
-def eval_batch() -> int:
+def eval_batch(max_length: int) -> int:
     """Texts in a batch of validation, where a study says nothing else."""
     import torch
 
-    return EVAL_BATCH_ON_GPU if torch.cuda.is_available() else EVAL_BATCH
+    if not torch.cuda.is_available():
+        return EVAL_BATCH
+    return min(MOST_EVAL_BATCH, max(EVAL_BATCH, EVAL_TOKENS // max_length))
 
 
 def of_arguments(values: Mapping[str, Any]) -> dict[str, Any]:

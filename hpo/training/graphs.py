@@ -32,23 +32,28 @@ class Graphs:
     """Recorded passes of the model that they are held for, forward and backward; they outlast a run."""
 
     def __init__(self) -> None:
+        self.are_refused = False  # by a model that cannot be recorded, or for want of memory
         self.forget()
 
     def forget(self) -> None:
         """Let go of all passes and of their memory."""
         self._model: Callable[[], torch.nn.Module | None] = lambda: None
         self._ways: Any = None
-        self._refused = False
         self._passes: dict[Any, _Recorded] = {}
         self._gradients: dict[torch.nn.Parameter, torch.Tensor] = {}
         self._pool: Any = None
+
+    def refuse(self) -> None:
+        """Record no more, and let go of what was."""
+        self.are_refused = True
+        self.forget()
 
     def hold(self, model: torch.nn.Module, *ways: Any) -> None:
         """Keep what was recorded of this model, where its weights are where they were and a pass goes the same ways.
 
         The model itself is not kept: with it goes what was recorded.
         """
-        ways = [parameter.data_ptr() for parameter in model.parameters()], *ways
+        ways = [tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())], *ways
         if self._model() is not model or self._ways != ways:
             self.forget()
             self._model, self._ways = weakref.ref(model, lambda _: self.forget()), ways
@@ -60,9 +65,9 @@ class Graphs:
         step's first pass finds parameters without gradients. Raises torch.OutOfMemoryError.
         """
         shape = tuple((name, each.shape) for name, each in inputs.items())
-        if shape not in self._passes and not self._refused:
-            self._refused = not self._record(shape, one_pass, inputs, examples)
-        if self._refused or not self._attach():
+        if shape not in self._passes and not self.are_refused and not self._record(shape, one_pass, inputs, examples):
+            self.refuse()
+        if self.are_refused or not self._attach():
             return None
         recorded = self._passes[shape]
         for name, each in inputs.items():
@@ -98,7 +103,10 @@ class Graphs:
             with torch.random.fork_rng(devices=[examples.device]):
                 for parameter in parameters:
                     parameter.grad = None
+                drawn = torch.get_rng_state()
                 self._aside(lambda: one_pass(dict(still[0]), still[1]))
+                if not torch.equal(torch.get_rng_state(), drawn):
+                    return False  # a choice that is drawn on the processor would be recorded with all else
                 for parameter in parameters:
                     if parameter.grad is not None:
                         self._gradients.setdefault(parameter, parameter.grad)
@@ -118,7 +126,10 @@ class Graphs:
     def _capture(self, work: Callable[[], torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            with torch.cuda.stream(stream), torch.cuda.graph(graph, pool=self._pool):  # which may not go back to it
+            # What other threads do beside it, as those that load batches, does not disturb a recording; one that fails
+            # may leave another stream behind.
+            recording = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
+            with torch.cuda.stream(stream), recording:
                 return graph, work()
         except RuntimeError:
             # The random generator still takes itself for recorded; another takes its place.

@@ -51,6 +51,8 @@ class Checkpoint:
         """
         changes = dict(changes or {})
         if self._resident is None or changes != self._changes:
+            if self._resident is not None:
+                unwrap(self._resident)  # or it lives on in a circle of accelerate's
             self._resident = None  # before the next is made: two models at once would double the memory
             self._resident, self._changes = self._build(changes), changes
         self._reset(self._resident)
@@ -94,6 +96,7 @@ class Checkpoint:
         import torch
 
         unwrap(model)
+        model.zero_grad(set_to_none=True)
         device = next(model.parameters()).device
         if not self._base:
             model.to("cpu")  # so that draws come from one generator, whatever the device
@@ -106,7 +109,6 @@ class Checkpoint:
             if own and not own.keys() & self._base.keys():
                 _draw(model, module)
         model.to(device)
-        model.zero_grad(set_to_none=True)
 
     def _from_pretrained(self, spec: ModelSpec, label_names: tuple[str, ...]) -> tuple[Any, Any, dict[str, Any]]:
         import torch

@@ -21,7 +21,7 @@ from hpo.training.kernels import Kernels
 OUTSIDE_PASS = frozenset(
     ("learning_rate", "weight_decay", "warmup_ratio", "warmup_steps", "num_train_epochs", "max_steps",
      "lr_scheduler_type", "optim", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
-     "per_device_train_batch_size", "train_sampling_strategy", "dataloader_drop_last")
+     "per_device_train_batch_size", "gradient_accumulation_steps", "train_sampling_strategy", "dataloader_drop_last")
 )  # fmt: skip
 LENGTHS = 8  # of batches on a GPU: so many that little is padding, so few that each comes back
 
@@ -34,6 +34,7 @@ class Shortcuts:
         self.most = spec.model.max_length
         self._graphs = Graphs()
         self._recorded = 0  # texts in a batch whose pass is recorded
+        self._is_recording = False  # in this run
 
     def padding(self, tokenizer: Any, device: torch.device) -> Padding:
         """What makes batches: of few lengths on a GPU, where each length has to be set up once."""
@@ -62,20 +63,22 @@ class Shortcuts:
         texts = {name: tensor[:, :16].to(model.device) for name, tensor in texts.items() if name != "labels"}
         with _listed(model), first_token.alone(model, texts) as is_alone:
             inside = {name: value for name, value in values.items() if name not in OUTSIDE_PASS}
-            self._graphs.hold(model, is_alone, inside)
-            self._recorded = recorded
+            self._graphs.hold(model, is_alone, inside, recorded)  # batches of one size at a time: each takes its memory
+            self._recorded, self._is_recording = recorded, False
             yield
 
     def one_pass(self, one_pass: OnePass, inputs: dict[str, torch.Tensor], examples: Any) -> torch.Tensor:
         """The loss of a pass forward and backward: on an NVIDIA GPU recorded and replayed, where that can be done."""
         loss = None
         if self.are_taken and inputs["labels"].is_cuda and len(inputs["labels"]) == self._recorded:
+            self._is_recording = not self._graphs.are_refused
             loss = self._graphs.run(one_pass, inputs, examples)
         return one_pass(inputs, examples) if loss is None else loss
 
-    def forget(self) -> None:
-        """Give back the memory that passes are recorded in."""
-        self._graphs.forget()
+    def spare_memory(self) -> bool:
+        """Let go of recordings and make no more, as they take memory; whether the run that did not fit had any."""
+        self._graphs.refuse()
+        return self._is_recording
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 Each lever is an ordinary field, so that a study file which fixes or searches it decides by itself, and every run
 proves from its live parts that it ran with it. What gives the same model by other means is no lever, and done wherever
-the study does not ask for "exact": kernels.py, first_token.py, validation in the order of length. benchmarks/RESULTS.md
-has the measurements.
+the study does not ask for "exact": shortcuts.py. benchmarks/RESULTS.md has the measurements.
 """
 
 from __future__ import annotations

@@ -58,7 +58,9 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     `notice(text)` hears what the user should know.
     """
 
-    def __init__(self, task: Task, attend: Callable[[RungTrainer, Any], float] | None = None) -> None:
+    def __init__(
+        self, task: Task, attend: Callable[[RungTrainer, Any], float] | None = None, shortcuts: Shortcuts | None = None
+    ) -> None:
         self.task = task
         self.attend = attend
         self.record: Record = Record()
@@ -66,7 +68,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.at_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
         self.pulse: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
         self.notice: Callable[[str], None] = lambda text: None
-        self._shortcuts = Shortcuts(task.spec)
+        self._shortcuts = shortcuts or Shortcuts(task.spec)
         self._renew({}, seed=0)
 
     def train(self, resume_from_checkpoint: Any = None, trial: Any = None, **_: Any) -> Any:
@@ -80,8 +82,9 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
         A run that has a name is followed by the study's trackers under it.
 
-        Out of memory, the run starts again with half the device batch and twice the accumulation. Raises TrialEnded
-        where the loss is not finite, a value did not reach the run, or not even one example fits.
+        Out of memory, the run starts again, first without what recorded passes take, then with half the device batch
+        and twice the accumulation. Raises TrialEnded where the loss is not finite, a value did not reach the run, or
+        not even one example fits.
         """
         self.record = Record()
         self.best_state: dict[str, torch.Tensor] | None = None
@@ -91,7 +94,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
                 self._attempt(values, seed, name, callbacks)
                 return self.record
             batch = arguments.build(self.task.spec, values).per_device_train_batch_size
-            smaller = arguments.smaller_split(batch, self.record.split)
+            split = self.record.split
+            smaller = split if self._shortcuts.spare_memory() else arguments.smaller_split(batch, split)
             if smaller is None:
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
             self.record = Record(split=smaller, lost=self.record.lost + self.record.seconds["wall"])
@@ -118,7 +122,6 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
                 raise
             error.__traceback__ = None  # its frames hold the tensors that did not fit
-            self._shortcuts.forget()
             batch = self.args.per_device_train_batch_size
             raise _OutOfMemory(f"{INFEASIBLE}: out of memory in batches of {batch}") from None
         finally:
@@ -158,7 +161,6 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.rungs: dict[int, int] = {}
         self.accumulated = 1
         self.tally = Tally(args.device)
-        self.is_on_cpu = args.device.type == "cpu"
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -224,7 +226,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def note_memory(self) -> None:
         """Bring the record's peak of memory up to now."""
-        used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self._process.memory_info().rss
+        used = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else self._process.memory_info().rss
         self.record.peak_memory = max(self.record.peak_memory, used)
 
     def _remember_best(self, rung: int) -> None:
@@ -275,17 +277,18 @@ class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         self.trainer.take_shortcuts(optimizer.optimizer)  # out of accelerate's wrapper
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.trainer.is_on_cpu:  # an accelerator keeps its own peak, and is slow to tell it
-            self.trainer.note_memory()
         if state.global_step in (1, state.max_steps):
             self.trainer._prove()
         control.should_evaluate = state.global_step in self.trainer.rungs
-        self.trainer.pulse(state.global_step, state.max_steps, self.trainer.tally.loss)
+        self._pulse(state, self.trainer.tally.loss)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.trainer.is_on_cpu:
+        self._pulse(state, None)
+
+    def _pulse(self, state: Any, loss: float | None) -> None:
+        if not torch.cuda.is_available():  # which keeps its own peak, and is slow to tell it
             self.trainer.note_memory()
-        self.trainer.pulse(state.global_step, state.max_steps, None)
+        self.trainer.pulse(state.global_step, state.max_steps, loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         rung = self.trainer.rungs.get(state.global_step)
