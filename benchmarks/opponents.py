@@ -193,9 +193,8 @@ def plain_trainer(case: Case, output: Path, diary: Diary, tuned: bool, **values:
     # What an expert would switch on: bfloat16 where it helps, batches of like length, no saving, and larger batches
     # in evaluation, as ours are.
     fast: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "warmup_steps": 0.0, "save_strategy": "no"}
-    fast |= {"per_device_eval_batch_size": eval_batch(case.max_length)} | (
-        {"bf16": True} if _has_bfloat16(case) else {}
-    )
+    fast |= {"per_device_eval_batch_size": eval_batch(case.max_length)}
+    fast |= {"bf16": True} if _has_bfloat16(case) else {}
     each_epoch = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     arguments = TrainingArguments(
         output_dir=str(output),

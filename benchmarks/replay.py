@@ -129,10 +129,6 @@ class Replay:
         return {"seconds": seconds, "train": seconds - evaluation, "tokens": tokens, "score": scores[-1],
                 "held": self._held(trainer.model), "levers": {}}  # fmt: skip
 
-    def work(self) -> float:
-        """FLOP to train the case's model on one token."""
-        return work(self.task)
-
 
 def work(task: Any) -> float:
     """FLOP to train on one token: six per weight that is multiplied, and attention over texts of mean length."""
@@ -191,7 +187,7 @@ def main() -> None:
         for name in filter(replay.has, given.only):
             which = {"seed": seed, "setting": name}
             runs.append(kept(given.file, which, partial(replay.run, name, seed), name in given.again))
-    tell(given, runs, partial(table, work=replay.work()))
+    tell(given, runs, partial(table, work=work(replay.task)))
 
 
 if __name__ == "__main__":

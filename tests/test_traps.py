@@ -48,7 +48,8 @@ from hpo.study.spec import ModelSpec, load
 from hpo.training import metrics, trainer
 from hpo.training.model import Checkpoint
 from hpo.training.record import Record
-from hpo.training.trainer import RungTrainer, Task
+from hpo.training.task import Task
+from hpo.training.trainer import RungTrainer
 
 pytestmark = [
     # Optuna calls heartbeats and retries experimental, and warns of asking for a trial outside of optimize().

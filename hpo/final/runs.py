@@ -132,7 +132,8 @@ class Final:
     @cached_property
     def trainer(self) -> RungTrainer:
         """What fine-tunes, in this process."""
-        from hpo.training.trainer import RungTrainer, Task
+        from hpo.training.task import Task
+        from hpo.training.trainer import RungTrainer
 
         modules = metrics.modules(len(self.data.label_names))
         train, validation = self.tokens(self.train), self.tokens(self.data.validation)

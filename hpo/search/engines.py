@@ -23,7 +23,7 @@ from hpo.search.stop import Stop
 from hpo.search.worker import Worker, open_search
 from hpo.study.spec import StudySpec
 from hpo.study.trials import SURPLUS, ending
-from hpo.training.trainer import Task
+from hpo.training.task import Task
 
 POLL = 0.5  # seconds between two looks at the store
 

@@ -25,7 +25,7 @@ from hpo.study import provenance, store
 from hpo.study.spec import StudySpec
 from hpo.training import speed
 from hpo.training.metrics import Direction
-from hpo.training.trainer import Task
+from hpo.training.task import Task
 
 RANKING = {"median", "percentile", "asha", "hyperband"}  # pruners that only ask which trial is the better one
 MADE_UP = 600  # trials, about, over which the effect of pruning is averaged, ...

@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from hpo.search.budget import EXACT
 from hpo.study import provenance
 from hpo.study.trials import is_finished
-from hpo.training.trainer import RungTrainer, Task
+from hpo.training.task import Task
+from hpo.training.trainer import RungTrainer
 
 STEPS = 3  # of them the first is left out, which is slower than others
 LEAST = 20.0  # times as long as these steps the search must have trained, for them to be worth their time

@@ -20,7 +20,8 @@ from hpo.study.space import Parameter, SearchSpace
 from hpo.study.spec import StudySpec
 from hpo.training import arguments, metrics
 from hpo.training.rungs import rung_steps
-from hpo.training.trainer import RungTrainer, Task
+from hpo.training.task import Task
+from hpo.training.trainer import RungTrainer
 
 DRAWN = 200  # trials that are drawn; those after them are taken to be like these
 START_UP = 10  # trials after which ...

@@ -20,7 +20,8 @@ from hpo.errors import TrainingError
 from hpo.training import arguments
 from hpo.training.record import TrialEnded
 from hpo.training.shortcuts import Shortcuts
-from hpo.training.trainer import RungTrainer, Task
+from hpo.training.task import Task
+from hpo.training.trainer import RungTrainer
 
 LEAST_STEPS, MOST_STEPS = 4, 200  # of one timing, the first of them left out
 ENOUGH = 12  # steps after which a timing may end ...
@@ -159,8 +160,7 @@ def measure(task: Task, values: Mapping[str, Any], batches: Sequence[tuple[int, 
     ends = dict.fromkeys((min(batches, key=math.prod), max(batches, key=math.prod)))
     runs = _Runs(task, values, tell, Shortcuts(task.spec))
     longest = runs.on_longest(max(rows for rows, _ in batches))
-    is_set_up = torch.accelerator.is_available()
-    before = [runs.on_all_lengths(batch, ENOUGH, LONG) for batch in ends if is_set_up]
+    before = [runs.on_all_lengths(batch, ENOUGH, LONG) for batch in ends if torch.accelerator.is_available()]
     timed = [runs.on_all_lengths(batch, MOST_STEPS, LONG / len(ends)) for batch in ends]
     # The first step of a run is slower than those after it; it is part of what lies around them.
     step = Pace.through(*zip(*(pair for probe in timed for pair in _intervals(probe.steps)), strict=True))

@@ -30,7 +30,8 @@ from hpo.study.spec import StudySpec, load
 from hpo.training import arguments, garbage, metrics, speed
 from hpo.training import model as checkpoints
 from hpo.training.record import Record, TrialEnded
-from hpo.training.trainer import RungTrainer, Task
+from hpo.training.task import Task
+from hpo.training.trainer import RungTrainer
 
 MOST_ERRORS = 3  # so many trials in a row that end in an error are no property of their values
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import PreTrainedModel
 
+from hpo.data.batches import Padding
+
 BATCH = 32  # texts in a forward pass
 Pulse = Callable[[int, int], None]  # texts done, texts in all; may raise to stop
 
@@ -57,15 +59,14 @@ def forward(
     """
     lengths = [len(rows[index]["input_ids"]) for index in range(len(rows))]
     order = sorted(range(len(rows)), key=lambda index: -lengths[index])
-    device = next(model.parameters()).device
+    device, pad = next(model.parameters()).device, Padding(tokenizer)
     taken: NDArray[Any] | None = None
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            padded = tokenizer.pad(
-                [{"input_ids": list(map(int, rows[index]["input_ids"]))} for index in batch], return_tensors="pt"
-            ).to(device)
+            texts = [{"input_ids": rows[index]["input_ids"]} for index in batch]
+            padded = {name: tensor.to(device) for name, tensor in pad(texts).items()}
             out = take(model(**padded), padded["attention_mask"]).float().cpu().numpy()
             if taken is None:
                 taken = np.empty((len(order), *out.shape[1:]), dtype=np.float32)

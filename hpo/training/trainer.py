@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,37 +16,19 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from hpo.data.tokens import Tokens
-from hpo.study.spec import StudySpec
 from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
 from hpo.training import arguments, heap, metrics, proof, trackers
 from hpo.training.loss import CrossEntropy
-from hpo.training.model import Checkpoint, unwrap
+from hpo.training.model import unwrap
 from hpo.training.record import Record, TrialEnded
 from hpo.training.rungs import rung_steps
 from hpo.training.shortcuts import Shortcuts
 from hpo.training.tally import Tally
+from hpo.training.task import Task
 
 
 class _OutOfMemory(TrialEnded):
-    """An attempt that did not fit into memory; the run starts again in smaller batches."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every run of a study shares: the study, the checkpoint, token ids, and the metrics by name."""
-
-    spec: StudySpec
-    checkpoint: Checkpoint
-    train: Tokens
-    validation: Tokens
-    modules: dict[str, metrics.Metric]
-    levers: Mapping[str, Any] = field(default_factory=dict)  # what makes every run of the study faster; see speed.py
-
-    @property
-    def direction(self) -> metrics.Direction:
-        """Which way the objective is better."""
-        return metrics.METRICS[self.spec.objective].direction
+    """An attempt that did not fit into memory; the run starts again and takes less."""
 
 
 class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped

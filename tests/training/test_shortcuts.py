@@ -12,7 +12,8 @@ from hpo.search.listener import Listener
 from hpo.search.worker import prepare
 from hpo.study.spec import load
 from hpo.training.shortcuts import LENGTHS, Shortcuts
-from hpo.training.trainer import RungTrainer, Task
+from hpo.training.task import Task
+from hpo.training.trainer import RungTrainer
 
 
 @pytest.fixture
