@@ -32,7 +32,6 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.simulate
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.replay small
-	$(BIN)/python -m benchmarks.replay short
 	$(BIN)/python -m benchmarks.replay cpu
 	$(BIN)/python -m benchmarks.vs_stock small
 	$(BIN)/python -m benchmarks.vs_stock cpu

@@ -1,11 +1,11 @@
 """The same trial with one lever at a time: seconds, tokens per second, share of the machine's peak, and its score.
 
-    python -m benchmarks.replay [cpu|short|small|gpu] [--seeds 0 1 2 3 4] [--only stock auto] [--again auto]
+    python -m benchmarks.replay [cpu|small|gpu] [--seeds 0 1 2 3 4] [--only stock auto] [--again auto]
 
 Settings take turns within each seed, in one process; loading and tokenising are not counted, evaluation is. "stock" is
 the plain Trainer in fp32, with random batches, evaluating and saving after each epoch; the others are ours and evaluate
 at the rungs. Nothing is pruned. Beside the clock each model is tried on test rows too, which are more. A run that
-benchmarks/runs/ holds already is not made again, but for those named.
+benchmarks/runs/ holds already is not made again, but for those named; the table is of all that it holds of the case.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks import peak
 from benchmarks.opponents import Case, Diary, plain_trainer, study_of, with_warmup
-from benchmarks.results import kept, markdown
+from benchmarks.results import kept, markdown, runs_in
 from benchmarks.vs_stock import SETTINGS, asked, prepared, rows, tell
 
 if TYPE_CHECKING:
@@ -182,12 +182,12 @@ def interval(differences: Sequence[float]) -> str:
 def main() -> None:
     given = asked(__doc__, seeds=5, names=NAMES, against="stock")
     replay = Replay(given.case, seed=0)
-    runs = []
     for seed in given.seeds:
         for name in filter(replay.has, given.only):
             which = {"seed": seed, "setting": name}
-            runs.append(kept(given.file, which, partial(replay.run, name, seed), name in given.again))
-    tell(given, runs, partial(table, work=work(replay.task)))
+            kept(given.file, which, partial(replay.run, name, seed), name in given.again)
+    newest = {(run["setting"], run["seed"]): run for run in runs_in(given.file)}
+    tell(given, list(newest.values()), partial(table, work=work(replay.task)))
 
 
 if __name__ == "__main__":

@@ -39,12 +39,16 @@ def record(name: str, seeds: str, table: str) -> None:
     RESULTS.write_text(written, encoding="utf8")
 
 
+def runs_in(file: Path) -> list[dict[str, Any]]:
+    """The runs that a file keeps, one a line; none where there is no file yet."""
+    return [json.loads(line) for line in file.read_text("utf8").splitlines()] if file.exists() else []
+
+
 def kept(
     file: Path, which: Mapping[str, Any], make: Callable[[], Mapping[str, Any]], again: bool = False
 ) -> dict[str, Any]:
-    """The last run in a file, one a line, that has what `which` says; where there is none it is made, and added."""
-    lines = map(json.loads, file.read_text("utf8").splitlines() if file.exists() else ())
-    there: list[dict[str, Any]] = [line for line in lines if which.items() <= line.items()]
+    """The last run in a file that has what `which` says; where there is none it is made, and added."""
+    there = [run for run in runs_in(file) if which.items() <= run.items()]
     if there and not again:
         return there[-1]
     run = {**which, **made(), **make()}

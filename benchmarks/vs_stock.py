@@ -1,6 +1,6 @@
 """Our search against the plain library's, tuned and as documented: seconds to its best score, total, disk, memory.
 
-    python -m benchmarks.vs_stock [cpu|small|short|gpu] [--seeds 0 1 2] [--again ours]
+    python -m benchmarks.vs_stock [cpu|small|gpu] [--seeds 0 1 2] [--again ours]
 
 Opponents run in turns, each in a process of its own and alone on the machine, with everything counted from its start:
 imports, loading, tokenising, evaluation, pruned trials, storage. Runs that benchmarks/runs/ holds already are not made
@@ -48,7 +48,6 @@ class Setting:
 SETTINGS = {
     "smoke": Setting("builtin:reviews", (200, 100), "builtin:tiny", 32, "from-scratch.toml", 2),
     "small": Setting("builtin:reviews", (4000, 1000), "builtin:tiny", 64, "from-scratch.toml", 8),
-    "short": Setting("sst2", (1000, 2000), "minilm-l6", 64),
     "cpu": Setting("imdb", (600, 400), "minilm-l6-sst2", 256),
     "gpu": Setting("imdb", (20_000, 5_000), "minilm-l6", 512),
 }

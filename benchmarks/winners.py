@@ -1,6 +1,6 @@
 """What each search of vs_stock found, trained anew under five seeds and tried on test rows that no search has seen.
 
-    python -m benchmarks.winners [cpu|small|short|gpu] [--seeds 0 1 2] [--only stock ours] [--again ours]
+    python -m benchmarks.winners [cpu|small|gpu] [--seeds 0 1 2] [--only stock ours] [--again ours]
 
 benchmarks/runs/ holds what the searches found, and this puts its runs there. A winner is trained as its search trained
 it: the plain library's in a plain Trainer, tuned or not, and ours with the levers of its study.
