@@ -170,8 +170,8 @@ def asked(about: str, seeds: int, names: Sequence[str], against: str) -> argpars
         need()
     given.against = against
     given.file = runs_file(Path(sys.argv[0]).stem, given.case)
-    if given.case == "smoke":
-        given.again = names
+    if given.case == "smoke":  # whose runs are never kept: an older checkout may have left some
+        given.file.unlink(missing_ok=True)
     return given
 
 
