@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.real import MODELS, data_file, need
 
 if TYPE_CHECKING:
-    from hpo.study.space import KnownGood, SearchSpace
-    from hpo.training.record import Record
+    from hpo.study.search_space import SearchSpace, StartingPoint
+    from hpo.training.measurements import RunMeasurements
 
 CURVES = Path(__file__).with_name("curves.parquet")
 WORK = Path(tempfile.gettempdir()) / "hpo-curves"
@@ -49,12 +49,12 @@ train_sampling_strategy = "group_by_length"
 FUSED = {"model.attention_probs_dropout_prob": 0.0}
 
 
-def candidates() -> list[KnownGood]:
+def candidates() -> list[StartingPoint]:
     """The recipes among which known-good starts are chosen."""
-    from hpo.study.reading import read_toml
-    from hpo.study.space import KnownGood
+    from hpo.study.search_space import StartingPoint
+    from hpo.study.toml_reader import read_toml
 
-    return [KnownGood.model_validate(each) for each in read_toml(STARTS)["known_good"]]
+    return [StartingPoint.model_validate(each) for each in read_toml(STARTS)["known_good"]]
 
 
 def configurations(space: SearchSpace) -> list[dict[str, Any]]:
@@ -71,7 +71,9 @@ def configurations(space: SearchSpace) -> list[dict[str, Any]]:
     return [*known, *points]
 
 
-def rows(run: tuple[int, int], values: dict[str, Any], record: Record, correct: dict[int, bytes]) -> Iterator[Any]:
+def rows(
+    run: tuple[int, int], values: dict[str, Any], record: RunMeasurements, correct: dict[int, bytes]
+) -> Iterator[Any]:
     """One row per rung of a run: its values, what it had cost by then, and which validation rows it got right."""
     for rung, scores in record.curve.items():
         kept = {name: scores[name] for name in ("accuracy", "loss")}
@@ -82,16 +84,16 @@ def record_share(share: int, shares: int) -> None:
     """Make every run of a share that is not there yet, a line of JSON per rung."""
     import numpy as np
 
-    from hpo.search.listener import Listener
-    from hpo.search.worker import prepare
-    from hpo.study.spec import load
-    from hpo.training.record import TrialEnded
+    from hpo.search.search_listener import SearchListener
+    from hpo.search.worker import prepare_context
+    from hpo.study.spec import load_study
+    from hpo.training.measurements import TrialEnded
     from hpo.training.trainer import RungTrainer
 
     WORK.mkdir(exist_ok=True)
     (WORK / "curves.toml").write_text(STUDY)
-    spec = load(WORK / "curves.toml")
-    task, _ = prepare(spec, Listener())
+    spec = load_study(WORK / "curves.toml")
+    task, _ = prepare_context(spec, SearchListener())
 
     class Recorder(RungTrainer):
         """Remembers which rows were right at each evaluation."""

@@ -24,7 +24,7 @@ def seconds(tokens: int) -> dict[str, list[tuple[float, float]]]:
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    from hpo.training.kernels import Kernels
+    from hpo.training.acceleration.cpu_kernels import CpuKernels
 
     def drawn() -> Any:
         return torch.randn(TEXTS, tokens, HEADS, SIZE, dtype=torch.bfloat16).transpose(1, 2).requires_grad_()
@@ -36,7 +36,7 @@ def seconds(tokens: int) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {"torch": [], "ours": []}
     for _ in range(TURNS):
         for name, own in found.items():
-            with Kernels() if name == "ours" else nullcontext():
+            with CpuKernels() if name == "ours" else nullcontext():
                 began = time.perf_counter()
                 out = scaled_dot_product_attention(*ends, attn_mask=mask)
                 between = time.perf_counter()

@@ -33,7 +33,7 @@ CHILD = """\
 import sys
 import psutil
 from hpo.search.engines import search
-from hpo.search.listener import Listener
+from hpo.search.search_listener import Listener
 from hpo.study.spec import load
 study = search(load(sys.argv[1], (f"search.trials={sys.argv[2]}",)), sys.argv[3], Listener())
 print(max(trial.user_attrs["peak_memory"] for trial in study.get_trials()))

@@ -107,11 +107,11 @@ def recipe(case: Case, folder: Path, diary: Diary) -> Best:
 
 def ours(case: Case, folder: Path, diary: Diary) -> Best:
     """`hpo search` on a study file that says no more than the others are told."""
-    from hpo.search.engines import search
-    from hpo.search.listener import Listener
-    from hpo.study.spec import load
+    from hpo.search.engines import run_search
+    from hpo.search.search_listener import SearchListener
+    from hpo.study.spec import load_study
 
-    class Writer(Listener):
+    class Writer(SearchListener):
         """Puts the value of each complete trial into the diary: a rung's is none that the search holds."""
 
         def ends(self, trial: Any, study: Any) -> None:
@@ -119,7 +119,7 @@ def ours(case: Case, folder: Path, diary: Diary) -> Best:
                 diary.write(value=trial.value)
 
     (folder / "study.toml").write_text(study_of(case))
-    study = search(load(folder / "study.toml"), f"sqlite:///{folder}/store.db", Writer())
+    study = run_search(load_study(folder / "study.toml"), f"sqlite:///{folder}/store.db", Writer())
     return float(study.best_value), study.best_params
 
 
@@ -153,8 +153,8 @@ def study_of(case: Case) -> str:
 
 
 def space_of(case: Case) -> Any:
-    from hpo.study.reading import read_toml
-    from hpo.study.space import SearchSpace
+    from hpo.study.search_space import SearchSpace
+    from hpo.study.toml_reader import read_toml
 
     return SearchSpace.model_validate(read_toml(SPACE / case.space))
 
@@ -173,7 +173,7 @@ def plain_trainer(case: Case, output: Path, diary: Diary, tuned: bool, **values:
         TrainingArguments,
     )
 
-    from hpo.training.arguments import eval_batch
+    from hpo.training.arguments import eval_batch_size
 
     tokenizer = AutoTokenizer.from_pretrained(case.checkpoint)
 
@@ -193,7 +193,7 @@ def plain_trainer(case: Case, output: Path, diary: Diary, tuned: bool, **values:
     # What an expert would switch on: bfloat16 where it helps, batches of like length, no saving, and larger batches
     # in evaluation, as ours are.
     fast: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "warmup_steps": 0.0, "save_strategy": "no"}
-    fast |= {"per_device_eval_batch_size": eval_batch(case.max_length)}
+    fast |= {"per_device_eval_batch_size": eval_batch_size(case.max_length)}
     fast |= {"bf16": True} if _has_bfloat16(case) else {}
     each_epoch = {"eval_strategy": "epoch", "save_strategy": "epoch"}
     arguments = TrainingArguments(
@@ -225,9 +225,9 @@ def _has_bfloat16(case: Case) -> bool:
 
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
-    from hpo.training.speed import LEAST_WIDTH, multiplies_bfloat16
+    from hpo.training.acceleration.presets import MIN_BF16_WIDTH, has_bf16_instructions
 
-    return multiplies_bfloat16() and int(AutoConfig.from_pretrained(case.checkpoint).hidden_size) >= LEAST_WIDTH
+    return has_bf16_instructions() and int(AutoConfig.from_pretrained(case.checkpoint).hidden_size) >= MIN_BF16_WIDTH
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import memory
 from benchmarks.results import markdown, record
-from tests import synthetic
+from tests.support import synthetic
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,14 @@ class Scale:
 
 
 COMMANDS = {
-    "--help": "0.3", "--version": "", "show {study}": "1", "show {study} --json": "", "show --storage {store}": "",
-    "compare {study}": "", "report {study}": "15",
-}  # fmt: skip
+    "--help": "0.3",
+    "--version": "",
+    "show {study}": "1",
+    "show {study} --json": "",
+    "show --storage {store}": "",
+    "compare {study}": "",
+    "report {study}": "15",
+}
 WARM = 2  # trials before time counts: the first imports, and keeps its weights
 EARLY = 4  # trials after which memory should grow no more
 FULL = Scale(stored=10_000, before=1_000, trials=50, suggestions=12, repeats=5, commands=COMMANDS)
@@ -94,7 +99,7 @@ def trials(folder: Path, count: int) -> dict[str, Any]:
     """Seconds per trial outside Trainer's epochs, with what hpo does at rungs in them; and memory as trials go by."""
     import psutil
 
-    from hpo.search.listener import Listener
+    from hpo.search.search_listener import SearchListener
     from hpo.search.worker import Worker
     from hpo.training.trainer import RungTrainer
 
@@ -103,7 +108,7 @@ def trials(folder: Path, count: int) -> dict[str, Any]:
     rungs.around(Worker, "_at_rung")
     resident: list[float] = []
 
-    class Watch(Listener):
+    class Watch(SearchListener):
         def ends(self, *_: Any) -> None:
             resident.append(psutil.Process().memory_info().rss / 1e6)
             if len(resident) == WARM:
@@ -125,20 +130,22 @@ def suggestion(file: Path, count: int) -> dict[str, Any]:
     from optuna import Study
     from optuna.samplers import TPESampler
 
-    from hpo.search.listener import Listener
-    from hpo.study import store
-    from hpo.study.space import SearchSpace
-    from hpo.study.spec import load
+    from hpo.search.search_listener import SearchListener
+    from hpo.store.storage import storage_url
+    from hpo.study.search_space import SearchSpace
+    from hpo.study.spec import load_study
 
     clocks = between, asked, optunas = Clock(), Clock(), Clock()
     for clock, owner, name in (
-        (asked, Study, "ask"), (asked, SearchSpace, "suggest"),
-        (optunas, TPESampler, "infer_relative_search_space"), (optunas, TPESampler, "sample_relative"),
-    ):  # fmt: skip
+        (asked, Study, "ask"),
+        (asked, SearchSpace, "suggest"),
+        (optunas, TPESampler, "infer_relative_search_space"),
+        (optunas, TPESampler, "sample_relative"),
+    ):
         clock.around(owner, name)
     gaps: list[list[list[float]]] = []
 
-    class Watch(Listener):
+    class Watch(SearchListener):
         def ends(self, *_: Any) -> None:
             for clock in clocks:
                 clock.seconds = [0.0, 0.0]
@@ -148,8 +155,8 @@ def suggestion(file: Path, count: int) -> dict[str, Any]:
             between.stop()
             gaps.append([clock.seconds for clock in clocks])
 
-    spec = load(file)
-    _search(file, store.url_of(spec), Watch(), f"search.trials={spec.search.trials + count}", "search.workers=1")
+    spec = load_study(file)
+    _search(file, storage_url(spec), Watch(), f"search.trials={spec.search.trials + count}", "search.workers=1")
     of_each = zip(*gaps[1:], strict=True)  # the first had no trial before it
     found = [[median(each) for each in zip(*seconds, strict=True)] for seconds in of_each]
     return dict(zip(("between", "asked", "tpe"), found, strict=True))
@@ -158,12 +165,12 @@ def suggestion(file: Path, count: int) -> dict[str, Any]:
 def _search(file: Path, url: str, listener: Any, *overrides: str) -> None:
     from transformers.utils import logging
 
-    from hpo.search.engines import search
-    from hpo.study.spec import load
+    from hpo.search.engines import run_search
+    from hpo.study.spec import load_study
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    search(load(file, overrides), url, listener)
+    run_search(load_study(file, overrides), url, listener)
 
 
 def table(scale: Scale) -> str:

@@ -14,9 +14,9 @@ import optuna
 from scipy.stats import sem
 
 from benchmarks.results import markdown, record
-from hpo.search import samplers
-from hpo.study.spec import StudySpec, load
-from hpo.study.trials import queue
+from hpo.search.samplers import build_sampler
+from hpo.store.trial_state import enqueue_next
+from hpo.study.spec import StudySpec, load_study
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "finetune.toml"
 STUDY = f"""\
@@ -43,12 +43,12 @@ def score(values: Mapping[str, Any], best_rate: float) -> float:
 
 def gaps(spec: StudySpec, off: float) -> list[float]:
     """How far the trial that looked best is from the best there is, in points, at each look of one study."""
-    study = optuna.create_study(sampler=samplers.build(spec), direction="maximize")
+    study = optuna.create_study(sampler=build_sampler(spec), direction="maximize")
     draw = np.random.default_rng(spec.search.seed)
     best_rate = 2e-5 * off * 10 ** draw.normal(0, 0.2)
     true = []
     for _ in range(LOOKS[-1]):
-        queue(study, spec.space)
+        enqueue_next(study, spec.space)
         trial = study.ask()
         true.append(score(spec.space.suggest(trial), best_rate))
         study.tell(trial, true[-1] + draw.normal(0, NOISE))
@@ -60,7 +60,7 @@ def cells(file: Path, sampler: str, off: float, use: str) -> list[str]:
     """The mean gap, with its standard error, at each look."""
     prior = ", prior = true" if use == "and drawn around" else ""
     words = [f'search.sampler={{name = "{sampler}"{prior}}}', *["space.known_good=[]"] * (use == "left out")]
-    found = np.array([gaps(load(file, (*words, f"search.seed={seed}")), off) for seed in range(REPEATS)])
+    found = np.array([gaps(load_study(file, (*words, f"search.seed={seed}")), off) for seed in range(REPEATS)])
     return [f"{mean:.2f} ± {error:.2f}" for mean, error in zip(found.mean(0), sem(found), strict=True)]
 
 

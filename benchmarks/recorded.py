@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.curves import STUDY
-from hpo.study import trials
-from hpo.study.spec import StudySpec, load
+from hpo.store.trial_state import DIVERGED, enqueue_next
+from hpo.study.spec import StudySpec, load_study
 
 if TYPE_CHECKING:
     import optuna
     from pandas import DataFrame
 
-    from hpo.study.space import SearchSpace
+    from hpo.study.search_space import SearchSpace
 
 Array = NDArray[Any]
 EVALUATION = 1 / 3  # a forward pass, in passes forward and back
@@ -36,7 +36,7 @@ def study(*overrides: str) -> StudySpec:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "curves.toml"
         file.write_text(STUDY, encoding="utf8")
-        return load(file, overrides)
+        return load_study(file, overrides)
 
 
 class Curves:
@@ -105,7 +105,8 @@ class Replay:
     def __init__(self, curves: Curves, spec: StudySpec, seed: int, rows: int | None = None) -> None:
         import optuna
 
-        from hpo.search import pruners, samplers
+        from hpo.search.pruners import build_pruner
+        from hpo.search.samplers import build_sampler
 
         search = spec.search.model_copy(update={"seed": seed})
         self.curves, self.spec = curves, spec.model_copy(update={"search": search})
@@ -118,9 +119,11 @@ class Replay:
         self.scores[self.rungs[-1]] = curves.accuracy()[:, :, -1]
         self.evaluated = dict.fromkeys(self.rungs[:-1], rows or curves.rows) | {self.rungs[-1]: curves.rows}
         self.study = optuna.create_study(
-            study_name=str(seed), direction="maximize",
-            sampler=samplers.build(self.spec), pruner=pruners.build(self.spec),
-        )  # fmt: skip
+            study_name=str(seed),
+            direction="maximize",
+            sampler=build_sampler(self.spec),
+            pruner=build_pruner(self.spec),
+        )
 
     def run(self, count: int) -> list[Replayed]:
         """So many trials, one after the other, as a worker would run them."""
@@ -129,13 +132,13 @@ class Replay:
     def _trial(self) -> Replayed:
         from optuna.trial import TrialState
 
-        trials.queue(self.study, self.spec.space)
+        enqueue_next(self.study, self.spec.space)
         trial = self.study.ask()
         configuration, seed = self._nearest(self.spec.space.suggest(trial))
         done = self._pass(trial, configuration, seed)
         state = TrialState.PRUNED if done.pruned else TrialState.FAIL if done.value is None else TrialState.COMPLETE
         if state == TrialState.FAIL:
-            trial.set_user_attr("reason", trials.DIVERGED)  # without a reason it would count as killed, and run again
+            trial.set_user_attr("reason", DIVERGED)  # without a reason it would count as killed, and run again
         self.study.tell(trial, done.value, state)
         return done
 

@@ -27,7 +27,7 @@ from benchmarks.results import kept, markdown, runs_in
 from benchmarks.vs_stock import SETTINGS, asked, prepared, rows, tell
 
 if TYPE_CHECKING:
-    from hpo.data.load import TextData
+    from hpo.data.splits import TextData
 
 TRIAL = {"learning_rate": 1e-4, "num_train_epochs": 2, "weight_decay": 0.01, "warmup_ratio": 0.1}
 OURS: dict[str, Callable[[str], bool]] = {  # which of the device's levers each takes; see hpo/training/speed.py
@@ -52,12 +52,12 @@ class Replay:
     @cached_property
     def task(self) -> Any:
         """What our runs share, with every lever that this device has."""
-        from hpo.search.listener import Listener
-        from hpo.search.worker import prepare as load_task
-        from hpo.study.spec import load
+        from hpo.search.search_listener import SearchListener
+        from hpo.search.worker import prepare_context
+        from hpo.study.spec import load_study
 
         (self.folder / "study.toml").write_text(study_of(self.case))
-        return load_task(load(self.folder / "study.toml"), Listener())[0]
+        return prepare_context(load_study(self.folder / "study.toml"), SearchListener())[0]
 
     @cached_property
     def test(self) -> TextData:
@@ -66,20 +66,20 @@ class Replay:
 
     @cached_property
     def _test_tokens(self) -> Any:
-        from hpo.data.tokens import encode
+        from hpo.data.token_cache import tokenize_split
 
-        return encode(self.test, self.task.checkpoint.tokenizer, self.case.max_length)
+        return tokenize_split(self.test, self.task.checkpoint.tokenizer, self.case.max_length)
 
     def answers(self, model: Any) -> NDArray[Any]:
         """The classes that a model gives to the test rows: whoever trained it, in bfloat16 where that is quicker."""
         import torch
 
-        from hpo.training.inference import probabilities
-        from hpo.training.kernels import Kernels
-        from hpo.training.speed import multiplies_bfloat16
+        from hpo.training.acceleration.cpu_kernels import CpuKernels
+        from hpo.training.acceleration.presets import has_bf16_instructions
+        from hpo.training.inference import predict_probabilities
 
-        with Kernels(), torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
-            shares = probabilities(model, self.task.checkpoint.tokenizer, self._test_tokens)
+        with CpuKernels(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16_instructions()):
+            shares = predict_probabilities(model, self.task.checkpoint.tokenizer, self._test_tokens)
         answers: NDArray[Any] = shares.argmax(1)
         return answers
 
@@ -108,12 +108,17 @@ class Replay:
             spec = spec.model_copy(update={"training": {**spec.training, "speed": "exact"}})
         trainer = RungTrainer(replace(self.task, spec=spec, levers=taken))
         record = trainer.run(TRIAL, seed)
-        return {"seconds": record.seconds["wall"], "train": record.seconds["train"], "tokens": record.tokens,
-                "score": record.values_of("accuracy")[1000], "held": self._held(trainer.settled()),
-                "levers": taken}  # fmt: skip
+        return {
+            "seconds": record.seconds["wall"],
+            "train": record.seconds["train"],
+            "tokens": record.tokens,
+            "score": record.values_of("accuracy")[1000],
+            "held": self._held(trainer.settled()),
+            "levers": taken,
+        }
 
     def _stock(self, seed: int) -> dict[str, Any]:
-        from hpo.training.model import unwrap
+        from hpo.training.checkpoint import remove_accelerate_wrappers
 
         values = with_warmup(TRIAL)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
@@ -125,9 +130,15 @@ class Replay:
             scores = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line]
             evaluation = sum(line.get("eval_runtime", 0.0) for line in trainer.state.log_history)
         tokens = int(self.task.train.lengths.sum()) * TRIAL["num_train_epochs"]
-        unwrap(trainer.model)
-        return {"seconds": seconds, "train": seconds - evaluation, "tokens": tokens, "score": scores[-1],
-                "held": self._held(trainer.model), "levers": {}}  # fmt: skip
+        remove_accelerate_wrappers(trainer.model)
+        return {
+            "seconds": seconds,
+            "train": seconds - evaluation,
+            "tokens": tokens,
+            "score": scores[-1],
+            "held": self._held(trainer.model),
+            "levers": {},
+        }
 
 
 def work(task: Any) -> float:
@@ -138,8 +149,18 @@ def work(task: Any) -> float:
     return 6 * weights + 12 * config.num_hidden_layers * config.hidden_size * float(task.train.lengths.mean())
 
 
-HEADS = ("setting", "seeds", "s a trial", "times stock's trials per hour", "tokens/s beside evaluation",
-         "share of peak", "accuracy", "less stock's, points", "on test", "less stock's, points")  # fmt: skip
+HEADS = (
+    "setting",
+    "seeds",
+    "s a trial",
+    "times stock's trials per hour",
+    "tokens/s beside evaluation",
+    "share of peak",
+    "accuracy",
+    "less stock's, points",
+    "on test",
+    "less stock's, points",
+)
 
 
 def table(runs: list[dict[str, Any]], work: float) -> str:

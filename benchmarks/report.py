@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.results import markdown, record
-from tests import synthetic
+from tests.support import synthetic
 
 TRIALS = (100, 1_000, 10_000)
 SEED = 0

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from hpo.study.provenance import device, versions
+from hpo.store.provenance import describe_device, installed_versions
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RUNS = Path(__file__).with_name("runs")
@@ -27,8 +27,8 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def record(name: str, seeds: str, table: str) -> None:
     """Put a table, with its command, machine, versions, seeds and date, in the place of its last one; print it too."""
     command = " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
-    installed = ", ".join(f"{package} {version}" for package, version in versions().items())
-    text = f"`{command}` · {date.today()} · {device()} · {installed} · {seeds}\n\n{table}"
+    installed = ", ".join(f"{package} {version}" for package, version in installed_versions().items())
+    text = f"`{command}` · {date.today()} · {describe_device()} · {installed} · {seeds}\n\n{table}"
     block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
     print(text)
     written, count = block.subn(lambda found: found[1] + text + found[2], RESULTS.read_text("utf8"))

@@ -28,17 +28,18 @@ def task_of_66m(folder: Path) -> Any:
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     from hpo.study.spec import ModelSpec
-    from hpo.training import model, speed
+    from hpo.training.acceleration.presets import choose_accelerations
+    from hpo.training.checkpoint import Checkpoint, save_model
 
     task = Replay("gpu", seed=0).task
     config = DistilBertConfig(num_labels=2)
     torch.manual_seed(0)
-    model.save(DistilBertForSequenceClassification(config), task.checkpoint.tokenizer, folder)
+    save_model(DistilBertForSequenceClassification(config), task.checkpoint.tokenizer, folder)
     spec = ModelSpec(checkpoint=str(folder), max_length=task.spec.model.max_length)
-    checkpoint = model.Checkpoint(spec, [], tuple(task.checkpoint.config.id2label.values()), folder)
+    checkpoint = Checkpoint(spec, [], tuple(task.checkpoint.config.id2label.values()), folder)
     search = task.spec.search.model_copy(update={"rungs": [1.0]})
     task = replace(task, spec=task.spec.model_copy(update={"search": search}), checkpoint=checkpoint)
-    return replace(task, levers=speed.levers(task.spec, checkpoint))
+    return replace(task, levers=choose_accelerations(task.spec, checkpoint))
 
 
 def row(task: Any, batch: int) -> list[object]:
@@ -55,8 +56,14 @@ def row(task: Any, batch: int) -> list[object]:
     share = speed * work(task) / highest / 1e9
     step = 1000 * second.seconds["train"] / STEPS
     whole = (first.seconds["wall"], second.seconds["wall"])
-    return [batch, *(f"{each:.1f}" for each in (*whole, step)), f"{speed:,.0f}", f"{highest / 1e3:.0f}", f"{share:.0%}",
-            f"{second.peak_memory / 1e9:.1f}"]  # fmt: skip
+    return [
+        batch,
+        *(f"{each:.1f}" for each in (*whole, step)),
+        f"{speed:,.0f}",
+        f"{highest / 1e3:.0f}",
+        f"{share:.0%}",
+        f"{second.peak_memory / 1e9:.1f}",
+    ]
 
 
 def main() -> None:
@@ -65,8 +72,16 @@ def main() -> None:
     need()
     if not torch.cuda.is_available():
         raise SystemExit("no NVIDIA GPU here, and it is its peak that this measures")
-    heads = ("texts a batch", "first run, s", "second run, s", "ms a step", "tokens/s", "bf16 peak, TFLOP/s",
-             "share of peak", "memory, GB")  # fmt: skip
+    heads = (
+        "texts a batch",
+        "first run, s",
+        "second run, s",
+        "ms a step",
+        "tokens/s",
+        "bf16 peak, TFLOP/s",
+        "share of peak",
+        "memory, GB",
+    )
     with tempfile.TemporaryDirectory() as folder:
         task = task_of_66m(Path(folder))
         record("throughput", "seeds 0 and 1", markdown(heads, [row(task, batch) for batch in BATCHES]))

@@ -30,7 +30,7 @@ from benchmarks.real import MODELS, data_file, need
 from benchmarks.results import RUNS, kept, markdown, record, told
 
 if TYPE_CHECKING:
-    from hpo.data.load import TextData
+    from hpo.data.splits import TextData
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ TEST = 2000  # rows that winners are tried on, where there are so many
 
 def rows(setting: Setting, folder: Path) -> TextData:
     """The rows of a setting; the searches are given none of its test split."""
-    from hpo.data.load import load
+    from hpo.data.splits import load_splits
     from hpo.study.spec import DataSpec
 
     train, validation = setting.rows
     limits = {"train": train, "validation": validation, "test": TEST}
     if setting.source.startswith("builtin:"):
-        return load(DataSpec(source=setting.source, validation=validation, rows=limits), folder)
+        return load_splits(DataSpec(source=setting.source, validation=validation, rows=limits), folder)
     files = {split: str(data_file(setting.source, split)) for split in ("train", "test")}
-    return load(DataSpec(**files, validation=validation, rows=limits), folder)
+    return load_splits(DataSpec(**files, validation=validation, rows=limits), folder)
 
 
 def prepared(name: str, seed: int) -> Path:
@@ -83,7 +83,7 @@ def _prepare(setting: Setting, seed: int, folder: Path) -> None:
     import torch
 
     from hpo.study.spec import ModelSpec
-    from hpo.training import model
+    from hpo.training.checkpoint import Checkpoint, save_model
 
     data = rows(setting, folder)
     for name, split in (("train", data.train), ("validation", data.validation)):
@@ -91,10 +91,10 @@ def _prepare(setting: Setting, seed: int, folder: Path) -> None:
     checkpoint = str(MODELS / setting.checkpoint)
     if setting.checkpoint == "builtin:tiny":
         tiny = ModelSpec(checkpoint=setting.checkpoint, max_length=setting.max_length)
-        start = model.Checkpoint(tiny, data.train.texts, data.label_names)
+        start = Checkpoint(tiny, data.train.texts, data.label_names)
         checkpoint = str(folder / "tiny")
         torch.manual_seed(seed)
-        model.save(start.fresh(), start.tokenizer, Path(checkpoint))
+        save_model(start.fresh(), start.tokenizer, Path(checkpoint))
     Case(checkpoint, setting.max_length, setting.space, setting.trials, seed, torch.get_num_threads()).write(folder)
 
 
@@ -108,17 +108,20 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.opponents", name, scratch],
-            env={**os.environ, "HPO_CACHE": f"{scratch}/hpo-cache"}, capture_output=True, text=True,
-        )  # fmt: skip
+            env={**os.environ, "HPO_CACHE": f"{scratch}/hpo-cache"},
+            capture_output=True,
+            text=True,
+        )
         total = time.monotonic() - started
         if done.returncode:
             raise SystemExit(f"{name}: {done.stderr[-2000:]}")
         *scores, outcome = [json.loads(line) for line in (Path(scratch) / f"{name}.jsonl").read_text().splitlines()]
         caches = ("hpo-cache", "cache")  # of tokens, which anyone may delete
         left = sum(
-            file.stat().st_size for file in Path(scratch).rglob("*")
+            file.stat().st_size
+            for file in Path(scratch).rglob("*")
             if file.is_file() and not file.is_symlink() and file.relative_to(scratch).parts[0] not in caches
-        )  # fmt: skip
+        )
     total -= outcome["paused"]
     return {"total": total, "scores": scores, **outcome, "disk": left, "peak": speed}
 
@@ -128,8 +131,17 @@ def reached(run: dict[str, Any], score: float) -> float:
     return next((each["at"] for each in run["scores"] if each["value"] >= score), float("inf"))
 
 
-HEADS = ("seed", "search", "best", "own best after, s", "ours holds it after, s", "total, s", "disk, MB", "memory, MB",
-         "fp32 GFLOP/s")  # fmt: skip
+HEADS = (
+    "seed",
+    "search",
+    "best",
+    "own best after, s",
+    "ours holds it after, s",
+    "total, s",
+    "disk, MB",
+    "memory, MB",
+    "fp32 GFLOP/s",
+)
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -149,8 +161,10 @@ def table(runs: list[dict[str, Any]]) -> str:
             ratios.setdefault(f"{name}'s total over the time until ours holds its best", []).append(run["total"] / held)
             ratios.setdefault(f"{name}'s total over our total", []).append(run["total"] / mine["total"])
             ratios.setdefault(f"our best less {name}'s, points", []).append(100 * (mine["best"] - run["best"]))
-    medians = (f"- {what}: {median(each):.1f} (by seed: {', '.join(f'{one:.1f}' for one in each)})"
-            for what, each in ratios.items())  # fmt: skip
+    medians = (
+        f"- {what}: {median(each):.1f} (by seed: {', '.join(f'{one:.1f}' for one in each)})"
+        for what, each in ratios.items()
+    )
     return "\n".join([markdown(HEADS, lines), "", "Medians over the seeds:", "", *medians])
 
 

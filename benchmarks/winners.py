@@ -68,7 +68,7 @@ class Winners:
         return trainer.settled()
 
     def _plain(self, search: str, values: Mapping[str, Any], fresh: int) -> Any:
-        from hpo.training.model import unwrap
+        from hpo.training.checkpoint import remove_accelerate_wrappers
 
         own = {name: value for name, value in values.items() if name != "warmup_ratio"}  # which the library drops
         own |= {"seed": fresh, "eval_strategy": "no", "save_strategy": "no"}
@@ -76,7 +76,7 @@ class Winners:
             diary = Diary(Path(scratch) / "diary")
             trainer = plain_trainer(self.ours.case, Path(scratch), diary, tuned=search != "stock", **own)
             trainer.train()
-        unwrap(trainer.model)  # ours are tested in float32 too
+        remove_accelerate_wrappers(trainer.model)  # ours are tested in float32 too
         return trainer.model
 
 
@@ -85,17 +85,17 @@ HEADS = ("seed", "search", "test accuracy", "sd", "ours less this, points", "95 
 
 def compared(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sequence[object]]:
     """A row per search: its mean on test, and how much better ours is, over rows and seeds, as `hpo compare` has it."""
-    from hpo.final.statistics import difference, resample
+    from hpo.evaluation.statistics import paired_difference, resample_scores
 
     probabilities = [winners.answers(run) for each in runs.values() for run in each]
-    resampled = resample("accuracy", np.array(winners.ours.test.labels), probabilities)
+    resampled = resample_scores("accuracy", np.array(winners.ours.test.labels), probabilities)
     columns = {name: range(place * len(FRESH), (place + 1) * len(FRESH)) for place, name in enumerate(runs)}
     lines: list[Sequence[object]] = []
     for name, own in columns.items():
         scores = resampled.observed[list(own)]
         cells: tuple[str, ...] = ("", "")
         if name != "ours":
-            gain = difference(resampled, columns["ours"], own)
+            gain = paired_difference(resampled, columns["ours"], own)
             cells = f"{100 * gain.difference:+.2f}", f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
         lines.append((winners.seed, name, f"{scores.mean():.4f}", f"{scores.std(ddof=1):.4f}", *cells))
     return lines

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.browser import chromium, sized, wait_for
+from tests.support.browser import chromium, sized, wait_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

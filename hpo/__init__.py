@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from hpo.api import Study
-    from hpo.output.predict import Predictor
+    from hpo.predict import Predictor
 
 __all__ = ["Study", "load"]
 __version__ = "0.1.0"
@@ -29,6 +29,6 @@ def load(path: str | PathLike[str], trust_remote_code: bool = False) -> Predicto
     Code that a model brings runs only where the study file says so, or `trust_remote_code`. Raises SpecError for the
     study file, ModelError for a folder that is not there, was not made by `hpo retrain`, or is damaged.
     """
-    from hpo.output.predict import load as load_predictor
+    from hpo.predict import load_predictor
 
     return load_predictor(path, trust_remote_code)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.errors import masked
-from hpo.study import store
-from hpo.study.overrides import written
-from hpo.study.spec import load
-from hpo.terminal.progress import Progress, RunProgress
-from hpo.terminal.session import calm
+from hpo.errors import mask_passwords
+from hpo.store.storage import storage_url
+from hpo.study.overrides import format_overrides
+from hpo.study.spec import load_study
+from hpo.terminal.process import quiet_libraries
+from hpo.terminal.progress import RunProgress, SearchProgress
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import pandas
     from optuna.trial import FrozenTrial
 
-    from hpo.final.compare import Tell
-    from hpo.final.listener import RunListener
-    from hpo.final.retrain import Candidate
-    from hpo.final.runs import Final
-    from hpo.output.record import Record
-    from hpo.search.listener import Listener
+    from hpo.evaluation.comparison import ComparisonProgress
+    from hpo.evaluation.final_runs import FinalRuns
+    from hpo.evaluation.retraining import Candidate
+    from hpo.evaluation.run_listener import RunListener
+    from hpo.results.study_results import StudyResults
+    from hpo.search.search_listener import SearchListener
 
 Heard = TypeVar("Heard")
 
@@ -40,8 +40,8 @@ class Study:
     """
 
     def __init__(self, file: str | Path, *overrides: str, storage: str | None = None) -> None:
-        self.spec = load(file, overrides)
-        self.url = store.url_of(self.spec, storage)
+        self.spec = load_study(file, overrides)
+        self.url = storage_url(self.spec, storage)
         is_named = storage is not None or len(self.spec.told_overrides) < len(overrides)
         self.storage = self.url if is_named else None  # what a command must name
 
@@ -50,93 +50,93 @@ class Study:
 
     def command(self, verb: str) -> str:
         """What to type for this very study in this very store; a password in its URL is left out."""
-        return self.spec.command(verb, *(["--storage", masked(self.storage)] if self.storage else []))
+        return self.spec.command(verb, *(["--storage", mask_passwords(self.storage)] if self.storage else []))
 
-    def search(self, *, listener: Listener | None = None, **budget: Any) -> optuna.Study:
+    def search(self, *, listener: SearchListener | None = None, **budget: Any) -> optuna.Study:
         """The study in its store after the search was started, or continued, until its budget is spent.
 
         `budget` takes trials, timeout (seconds, "2h"), workers and engine, in place of what stands in the file.
         """
-        from hpo.search import engines
+        from hpo.search.engines import run_search
 
         if budget:  # it stays, so that whatever is told later knows of it
-            self.spec = load(self.spec.file, (*self.spec.overrides, *written("search", budget)))
-        with _heard(listener, lambda: Progress(self.spec)) as hearing:
-            return engines.search(self.spec, self.url, hearing)
+            self.spec = load_study(self.spec.file, (*self.spec.overrides, *format_overrides("search", budget)))
+        with _heard(listener, lambda: SearchProgress(self.spec)) as hearing:
+            return run_search(self.spec, self.url, hearing)
 
-    def forecast(self, *, listener: Listener | None = None) -> dict[str, Any]:
+    def forecast(self, *, listener: SearchListener | None = None) -> dict[str, Any]:
         """What the search would take from here on: what `hpo search --dry-run --json` prints; nothing is written."""
         from hpo.search.forecast import forecast
-        from hpo.terminal.forecast import Timing
+        from hpo.terminal.estimate_report import EstimateProgress
 
-        with _heard(listener, Timing) as hearing:
+        with _heard(listener, EstimateProgress) as hearing:
             return forecast(self.spec, self.url, hearing)
 
     @contextmanager
-    def final(self, listener: RunListener, searched: bool = False) -> Iterator[Final]:
-        """The final room, opened; see `hpo.final.runs.opened`."""
-        from hpo.final import runs
+    def final(self, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:
+        """The final room, opened; see `hpo.evaluation.final_runs.open_final_runs`."""
+        from hpo.evaluation.final_runs import open_final_runs
 
-        with runs.opened(self.spec, self.url, listener, searched) as opened:
+        with open_final_runs(self.spec, self.url, listener, searched) as opened:
             yield opened
 
     def retrain(self, seed: int | None = None, *, listener: RunListener | None = None) -> tuple[Candidate, FrozenTrial]:
         """The winner, trained anew once per seed, and the run whose model now lies in the study's folder."""
-        from hpo.final.retrain import retrain
+        from hpo.evaluation.retraining import retrain
 
         with _heard(listener, RunProgress) as hearing, self.final(hearing, searched=True) as final:
             return retrain(final, seed)
 
     def baselines(self, *names: str, listener: RunListener | None = None) -> dict[str, list[FrozenTrial]]:
         """Baseline -> its runs: all of the study's, or those named, made where they are not there yet."""
-        from hpo.final import baselines
+        from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
 
-        wanted = list(names) or baselines.names_of(self.spec)
-        baselines.check(self.spec, wanted)
+        wanted = list(names) or baseline_names(self.spec)
+        check_baselines(self.spec, wanted)
         with _heard(listener, RunProgress) as hearing, self.final(hearing) as final:
-            return baselines.baseline(final, wanted)
+            return run_baselines(final, wanted)
 
     def compare(self, *, listener: RunListener | None = None) -> dict[str, Any]:
         """The verdict: what `hpo compare --json` prints."""
-        from hpo.final.compare import compare
+        from hpo.evaluation.comparison import compare_study
 
         with _heard(listener, lambda: RunProgress("comparing")) as hearing:
-            return compare(self.spec, self.url, hearing.step)
+            return compare_study(self.spec, self.url, hearing.step)
 
     def report(self, folder: Path | None = None, *, listener: RunListener | None = None) -> Path:
         """The report.html of the study, written into its folder (or another) beside report.md and best_config.toml."""
-        from hpo.output import report
+        from hpo.report import write_report
 
         with _heard(listener, lambda: RunProgress("comparing")) as hearing:
-            return report.write(self.record(hearing.step), folder or self.spec.folder)
+            return write_report(self.record(hearing.step), folder or self.spec.folder)
 
-    def record(self, tell: Tell | None = None, use: str = "report") -> Record:
+    def record(self, tell: ComparisonProgress | None = None, use: str = "report") -> StudyResults:
         """Everything that the store holds of the study; the test split's ledger has an entry of this `use`."""
-        from hpo.final.compare import silent
-        from hpo.output.record import read
+        from hpo.evaluation.comparison import no_progress
+        from hpo.results.study_results import read_results
 
-        return read(self.spec, self.url, tell or silent, use)
+        return read_results(self.spec, self.url, tell or no_progress, use)
 
     @property
     def trials(self) -> pandas.DataFrame:
-        """The search's trials, a row each; see `hpo.output.frame.frame` for the columns."""
+        """The search's trials, a row each; see `hpo.results.trials_table.build_trials_table` for the columns."""
         return self.record().frame
 
     def export(
         self, what: str = "best-config", target: Path | None = None, *, listener: RunListener | None = None
     ) -> Path:
-        """What one of `hpo.output.export.FORMATS` was written to, a file or a folder; by default in the study's own."""
-        from hpo.output.export import check, export
+        """What one of `hpo.export.formats.FORMATS` was written to, a file or a folder."""
+        from hpo.export.formats import check_format, export_format
 
-        check(what, push=False)
+        check_format(what, push=False)
         with _heard(listener, lambda: RunProgress("reading the store")) as hearing:
-            return export(self.record(hearing.step, "export"), what, target)
+            return export_format(self.record(hearing.step, "export"), what, target)
 
     def status(self, most: int | None = None) -> dict[str, Any]:
-        """Where the study stands: what `hpo show --json` prints; see `hpo.output.status.study`."""
-        from hpo.output import status
+        """Where the study stands: what `hpo show --json` prints; see `hpo.results.study_status.study_status`."""
+        from hpo.results.study_status import read_status
 
-        return status.of(self.spec, self.url, most)
+        return read_status(self.spec, self.url, most)
 
 
 @contextmanager
@@ -145,5 +145,5 @@ def _heard(listener: Heard | None, screen: Callable[[], AbstractContextManager[H
     if listener is not None:
         yield listener
         return
-    with calm(), screen() as shown:
+    with quiet_libraries(), screen() as shown:
         yield shown

@@ -57,12 +57,12 @@ class TrainingError(HpoError):
     """Training failed in a way that is no property of the sampled values."""
 
 
-def masked(text: str) -> str:
+def mask_passwords(text: str) -> str:
     """A text in which passwords of URLs are stars."""
     return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
-def unknown(got: str, known: Iterable[str], limit: int = 12) -> str:
+def unknown_name(got: str, known: Iterable[str], limit: int = 12) -> str:
     """`is unknown; did you mean X?`, or the known names where none is near."""
     names = sorted(known)
     near = get_close_matches(got, names, n=1, cutoff=0.6)

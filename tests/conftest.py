@@ -33,7 +33,7 @@ def _loud() -> Iterator[None]:
     """The shell silences the libraries of its process; a process of tests is that of all of them."""
     with pytest.MonkeyPatch.context() as patch:
         for commands in ("options", "look", "take"):
-            patch.setattr(f"hpo.cli.{commands}.quiet", lambda verbose, optuna=True: None)
+            patch.setattr(f"hpo.cli.{commands}.silence_libraries", lambda verbose, optuna=True: None)
         yield
 
 

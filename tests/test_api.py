@@ -11,9 +11,9 @@ import pytest
 
 import hpo
 from hpo.errors import SpecError, StoreError, StudyError
-from hpo.final.listener import RunListener
-from hpo.search.listener import Listener
-from tests.final.conftest import _searched, searched
+from hpo.evaluation.run_listener import RunListener
+from hpo.search.search_listener import SearchListener
+from tests.evaluation.conftest import _searched, searched
 
 __all__ = ["_searched", "searched"]  # fixtures
 
@@ -39,15 +39,17 @@ def test_the_whole_path_in_a_notebook(searched: Path, capfd: pytest.CaptureFixtu
 
     shell = subprocess.run(
         [sys.executable, "-m", "hpo", "compare", str(searched), "--set", "search.trials=4", "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     told = json.loads(shell.stdout)
     del told["test_uses"], found["test_uses"]  # each look at the test split is one more
     assert told == found
 
 
 def test_a_listener_hears_instead_of_the_screen(searched: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    class Ends(Listener):
+    class Ends(SearchListener):
         numbers: list[int] = []
 
         def ends(self, trial: object, study: object) -> None:

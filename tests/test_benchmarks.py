@@ -84,9 +84,7 @@ def replay(curves: Curves, pruner: str, starts: list[dict[str, float]], rows: in
         "{ " + ", ".join(['source = "made up"', *(f"{name} = {value}" for name, value in each.items())]) + " }"
         for each in starts
     ]
-    changes = (
-        f'search.pruner="{pruner}"', "search.rungs=[0.25, 0.5, 1.0]", f"space.known_good=[{', '.join(written)}]"
-    )  # fmt: skip
+    changes = (f'search.pruner="{pruner}"', "search.rungs=[0.25, 0.5, 1.0]", f"space.known_good=[{', '.join(written)}]")
     return Replay(curves, study(*changes), seed=0, rows=rows).run(len(starts))
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hpo import __version__
 from hpo.cli import app, main
-from hpo.terminal.forecast import Timing, print_forecast
+from hpo.terminal.estimate_report import EstimateProgress, print_estimate
 
 HPO = [sys.executable, "-m", "hpo"]
 
@@ -87,8 +87,11 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
     assert f"verdict: {found['verdict']}" in again.stdout.replace("\n", " ")
     live = subprocess.run(  # a real pseudo-terminal
         ["script", "-qec", " ".join([*HPO, "compare", "four.toml"]), "/dev/null"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert live.returncode == 0 and "verdict: " in live.stdout, live.stdout
     winner, majority = found["systems"][:2]
     assert [len(row) for row in winner["confusion"]] == [4] * 4 and len(found["differences"]) == 3
@@ -169,7 +172,7 @@ def test_a_dry_run_tells_what_a_search_would_take_and_writes_nothing(
     done = foretell("--dry-run", "--json", "--timeout", "1d")
     found = json.loads(done.stdout)
     assert done.exit_code == 0 and found["trials"] == {"wanted": 3, "finished": 0, "left": 3}
-    print_forecast(found)
+    print_estimate(found)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
         f"small: 3 of 3 trials to run: 18 steps, 288 examples, {found['tokens']:,} tokens if none is pruned"
@@ -180,7 +183,7 @@ def test_a_dry_run_tells_what_a_search_would_take_and_writes_nothing(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Timing, "step", interrupted)
+    monkeypatch.setattr(EstimateProgress, "step", interrupted)
     done = foretell("--dry-run")
     assert done.exit_code == 130 and "interrupted; nothing was written" in done.stderr
     assert foretell("--json").exit_code == 2

@@ -9,9 +9,9 @@ import pandas
 import pytest
 
 import hpo
-from hpo.final.compare import compare
-from hpo.study.spec import load
-from hpo.study.store import default_url
+from hpo.evaluation.comparison import compare_study
+from hpo.store.storage import default_storage_url
+from hpo.study.spec import load_study
 from tests.test_cli import shell
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
@@ -39,11 +39,11 @@ def test_its_twin_goes_the_whole_path(project: str, tmp_path: Path, shared: Path
     words = [word for each in overrides for word in ("--set", each)]
     done = shell("run", file, "--trials", "1", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    spec = load(tmp_path / file)
+    spec = load_study(tmp_path / file)
     said = done.stdout
     assert "verdict: " in said and "1 of 1 trials finished (1 complete)" in said
     assert all(f"\n{name} " in said for name in ["winner", *spec.final.baselines])
-    found = compare(load(tmp_path / file, tuple(overrides)), default_url(tmp_path / "studies"))
+    found = compare_study(load_study(tmp_path / file, tuple(overrides)), default_storage_url(tmp_path / "studies"))
     recipe = next(system for system in found["systems"] if system["system"] == "recipe")
     assert recipe["values"] == spec.space.known_good[0].values
     assert set(hpo.load(tmp_path / "studies" / project / "model").predict(["a moving film"])[0].probabilities) == {

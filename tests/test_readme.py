@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from hpo.cli import app
-from hpo.output.export import FORMATS
+from hpo.export.formats import FORMATS
 from hpo.search.pruners import PRUNERS
 from hpo.search.samplers import SAMPLERS
 from hpo.study.reference import reference
-from hpo.study.spec import load
+from hpo.study.spec import load_study
 from hpo.training.arguments import SEARCHABLE
 from hpo.training.metrics import METRICS
 
@@ -56,7 +56,7 @@ def test_its_pictures_are_there_and_small() -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda file: file.stem)
 def test_every_study_that_is_shipped_reads(file: Path) -> None:
-    assert load(file).name == file.stem
+    assert load_study(file).name == file.stem
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").glob("*.toml")), ids=lambda file: file.stem)

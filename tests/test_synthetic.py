@@ -8,16 +8,16 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo.final.baselines import baseline
-from hpo.final.compare import compare
-from hpo.final.listener import RunListener
-from hpo.final.retrain import retrain
-from hpo.final.runs import opened
-from hpo.study import store
-from hpo.study.spec import StudySpec, load
-from hpo.study.trials import ending, is_finished
-from tests import synthetic
-from tests.final.conftest import _searched, searched  # noqa: F401  # fixtures
+from hpo.evaluation.baselines import run_baselines
+from hpo.evaluation.comparison import compare_study
+from hpo.evaluation.final_runs import open_final_runs
+from hpo.evaluation.retraining import retrain
+from hpo.evaluation.run_listener import RunListener
+from hpo.store.storage import check_same_spec, find_study, load_stored_study, open_storage, storage_url
+from hpo.store.trial_state import is_finished, outcome
+from hpo.study.spec import StudySpec, load_study
+from tests.evaluation.conftest import _searched, searched  # noqa: F401  # fixtures
+from tests.support import synthetic
 
 
 def kinds(value: Any) -> Any:
@@ -29,17 +29,17 @@ def kinds(value: Any) -> Any:
 
 def stored(spec: StudySpec, name: str, number: int) -> tuple[optuna.Study, dict[str, Any]]:
     """A study of a store, and the attributes of one of its trials."""
-    study = store.find_study(store.open_storage(store.url_of(spec)), name)
+    study = find_study(open_storage(storage_url(spec)), name)
     assert study
     return study, study.get_trials()[number].user_attrs
 
 
 @pytest.mark.parametrize("number", [0, 2], ids=["first", "last"])  # a known-good start and a drawn one, or final runs
 def test_attributes_are_those_of_a_real_study(searched: Path, tmp_path: Path, number: int) -> None:  # noqa: F811
-    real = load(searched)
-    with opened(real, store.url_of(real), RunListener()) as final:
+    real = load_study(searched)
+    with open_final_runs(real, storage_url(real), RunListener()) as final:
         retrain(final)
-        baseline(final, ["majority"])
+        run_baselines(final, ["majority"])
     made = synthetic.make(tmp_path / "made", 3, seeds=2)
     for suffix in ("", "/final"):
         (study, attributes), (wanted, expected) = (stored(spec, spec.name + suffix, number) for spec in (made, real))
@@ -63,10 +63,10 @@ def test_attributes_are_those_of_a_real_study(searched: Path, tmp_path: Path, nu
 )
 def test_endings_are_as_asked_for(tmp_path: Path, sort: dict[str, Any], endings: set[str]) -> None:
     spec = synthetic.make(tmp_path, 45, final=False, **sort)
-    study = store.stored(spec, store.url_of(spec))
+    study = load_stored_study(spec, storage_url(spec))
     trials = study.get_trials()
-    assert len(trials) == 45 and endings <= {ending(trial) for trial in trials}
-    store.check_unchanged(study, spec)
+    assert len(trials) == 45 and endings <= {outcome(trial) for trial in trials}
+    check_same_spec(study, spec)
     missing = spec.search.trials - sum(map(is_finished, trials))
     assert missing == (10 if sort.get("unfinished") else 0)
 
@@ -74,5 +74,5 @@ def test_endings_are_as_asked_for(tmp_path: Path, sort: dict[str, Any], endings:
 @pytest.mark.parametrize("sort", [{"objective": "log_loss"}, {"classes": 3}, {"html": True, "parameters": 1}])
 def test_comparisons_can_be_made(tmp_path: Path, sort: dict[str, Any]) -> None:
     spec = synthetic.make(tmp_path, 12, seeds=2, **sort)
-    found = compare(spec, store.url_of(spec))
+    found = compare_study(spec, storage_url(spec))
     assert len(found["differences"]) == len(spec.final.baselines) and not found["missing"]

@@ -24,7 +24,6 @@ from typing import Any
 import evaluate
 import numpy as np
 import optuna
-import plain
 import pytest
 import torch
 from optuna.distributions import FloatDistribution
@@ -39,17 +38,21 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Earl
 from transformers.trainer_utils import HPSearchBackend
 
 from hpo.errors import ModelError, SpecError, StudyError
-from hpo.search import engines, pruners, samplers
-from hpo.search import worker as workers
 from hpo.search.budget import Budget
-from hpo.search.listener import Listener
-from hpo.study import store, trials
-from hpo.study.spec import ModelSpec, load
-from hpo.training import metrics, trainer
-from hpo.training.model import Checkpoint
-from hpo.training.record import Record
-from hpo.training.task import Task
+from hpo.search.engines import choose_engine, run_processes, run_search
+from hpo.search.pruners import AshaPruner
+from hpo.search.samplers import build_sampler
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import Worker, check_spec, open_search, prepare_context
+from hpo.store import storage, trial_state
+from hpo.study.spec import ModelSpec, load_study
+from hpo.training import trainer
+from hpo.training.checkpoint import Checkpoint
+from hpo.training.context import RunContext
+from hpo.training.measurements import RunMeasurements
+from hpo.training.metrics import METRICS, evaluate_modules, score_logits
 from hpo.training.trainer import RungTrainer
+from tests.support import plain_search
 
 pytestmark = [
     # Optuna calls heartbeats and retries experimental, and warns of asking for a trial outside of optimize().
@@ -105,7 +108,7 @@ def study_file(tmp_path: Path) -> Path:
 def searched(study_file: Path) -> Callable[..., optuna.Study]:
     """Run the small study with `key=value` overrides, as often as a test likes, in one store."""
     url = f"sqlite:///{study_file.parent / 'store.db'}"
-    return lambda *overrides: engines.search(load(study_file, overrides), url, Listener())
+    return lambda *overrides: run_search(load_study(study_file, overrides), url, SearchListener())
 
 
 @pytest.fixture
@@ -114,22 +117,22 @@ def refused(study_file: Path) -> Callable[..., str]:
 
     def refuse(*overrides: str) -> str:
         with pytest.raises(SpecError) as error:
-            workers.check(load(study_file, overrides))
+            check_spec(load_study(study_file, overrides))
         return str(error.value)
 
     return refuse
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+def task(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
     """What the runs of the small study share, made once; single runs with any values can be made of it."""
     return new_task(tmp_path_factory.mktemp("task"))
 
 
-def new_task(folder: Path, *overrides: str) -> Task:
+def new_task(folder: Path, *overrides: str) -> RunContext:
     file = folder / "small.toml"
     file.write_text(STUDY, encoding="utf8")
-    return workers.prepare(load(file, overrides), Listener())[0]
+    return prepare_context(load_study(file, overrides), SearchListener())[0]
 
 
 def axis(name: str, low: float, high: float, log: bool = False) -> str:
@@ -137,11 +140,11 @@ def axis(name: str, low: float, high: float, log: bool = False) -> str:
     return f"space.parameters={{ {name} = {{ low = {low!r}, high = {high!r}, log = {str(log).lower()} }} }}"
 
 
-def run(task: Task, values: Mapping[str, Any], seed: int = 0) -> Record:
+def run(task: RunContext, values: Mapping[str, Any], seed: int = 0) -> RunMeasurements:
     return RungTrainer(task).run(values, seed)
 
 
-def rates(task: Task, values: Mapping[str, Any]) -> list[float]:
+def rates(task: RunContext, values: Mapping[str, Any]) -> list[float]:
     """The live learning rate after each step of one of our runs."""
     seen: list[float] = []
     made = RungTrainer(task)
@@ -160,9 +163,13 @@ def in_memory(**options: Any) -> tuple[dict[str, Any], optuna.Study]:
 # --- Trainer.hyperparameter_search ------------------------------------------------------------------------------------
 
 
-def test_trap_01_warmup_ratio_is_searched(tmp_path: Path, task: Task, searched: Callable[..., optuna.Study]) -> None:
-    watch = plain.Watch()
-    plain.search(plain.trainer(tmp_path, watch), lambda trial: {"warmup_ratio": trial.suggest_float("r", 0.5, 0.5)})
+def test_trap_01_warmup_ratio_is_searched(
+    tmp_path: Path, task: RunContext, searched: Callable[..., optuna.Study]
+) -> None:
+    watch = plain_search.Watch()
+    plain_search.search(
+        plain_search.trainer(tmp_path, watch), lambda trial: {"warmup_ratio": trial.suggest_float("r", 0.5, 0.5)}
+    )
     assert watch.rates[0] == sorted(watch.rates[0], reverse=True)  # it falls from the first step on: no warmup
 
     values = {"learning_rate": 6e-4, "warmup_ratio": 0.5}
@@ -171,10 +178,10 @@ def test_trap_01_warmup_ratio_is_searched(tmp_path: Path, task: Task, searched: 
     assert trial.user_attrs["effective"]["warmup_steps"] == math.ceil(STEPS * trial.params["warmup_ratio"]) > 0
 
 
-def test_trap_02_a_share_of_warmup_steps_stays_a_share(tmp_path: Path, task: Task) -> None:
-    watch = plain.Watch()
-    made = plain.trainer(tmp_path, watch)
-    plain.search(made, lambda trial: {"warmup_steps": trial.suggest_float("warmup_steps", 0.5, 0.5)})
+def test_trap_02_a_share_of_warmup_steps_stays_a_share(tmp_path: Path, task: RunContext) -> None:
+    watch = plain_search.Watch()
+    made = plain_search.trainer(tmp_path, watch)
+    plain_search.search(made, lambda trial: {"warmup_steps": trial.suggest_float("warmup_steps", 0.5, 0.5)})
     assert made.args.warmup_steps == 0
     assert watch.rates[0] == sorted(watch.rates[0], reverse=True)
 
@@ -184,8 +191,8 @@ def test_trap_02_a_share_of_warmup_steps_stays_a_share(tmp_path: Path, task: Tas
 
 
 def test_trap_03_no_value_is_cast_to_another_type(tmp_path: Path, refused: Callable[..., str]) -> None:
-    made = plain.trainer(tmp_path)
-    best = plain.search(
+    made = plain_search.trainer(tmp_path)
+    best = plain_search.search(
         made,
         lambda trial: {
             "gradient_accumulation_steps": trial.suggest_float("gradient_accumulation_steps", 1.9, 1.9),
@@ -208,7 +215,9 @@ def test_trap_04_an_unknown_name_is_an_error(
     log = logging.getLogger("transformers.trainer")
     log.addHandler(caplog.handler)
     try:
-        best = plain.search(plain.trainer(tmp_path), lambda trial: {"learning_rat": trial.suggest_float("x", 0, 1)})
+        best = plain_search.search(
+            plain_search.trainer(tmp_path), lambda trial: {"learning_rat": trial.suggest_float("x", 0, 1)}
+        )
     finally:
         log.removeHandler(caplog.handler)
     assert best.run_id == "0"  # it ended well, and the name is a line in the log
@@ -218,9 +227,9 @@ def test_trap_04_an_unknown_name_is_an_error(
     assert "known: adam_beta1" in refused(axis("zzz", 1e-5, 1e-3))
 
 
-def test_trap_05_what_is_read_early_still_takes_effect(tmp_path: Path, task: Task) -> None:
-    made = plain.trainer(tmp_path)
-    plain.search(
+def test_trap_05_what_is_read_early_still_takes_effect(tmp_path: Path, task: RunContext) -> None:
+    made = plain_search.trainer(tmp_path)
+    plain_search.search(
         made,
         lambda trial: {
             "label_smoothing_factor": trial.suggest_float("label_smoothing_factor", 0.5, 0.5),
@@ -237,14 +246,14 @@ def test_trap_05_what_is_read_early_still_takes_effect(tmp_path: Path, task: Tas
         assert changed.curve[1000]["log_loss"] != usual.curve[1000]["log_loss"]
 
 
-def test_trap_06_no_value_stays_for_the_next_trial(tmp_path: Path, task: Task) -> None:
-    watch = plain.Watch()
-    made = plain.trainer(tmp_path, watch)
+def test_trap_06_no_value_stays_for_the_next_trial(tmp_path: Path, task: RunContext) -> None:
+    watch = plain_search.Watch()
+    made = plain_search.trainer(tmp_path, watch)
 
     def only_at_first(trial: optuna.Trial) -> dict[str, float]:
         return {"weight_decay": trial.suggest_float("weight_decay", 0.3, 0.3)} if trial.number == 0 else {}
 
-    plain.search(made, only_at_first, trials=2)
+    plain_search.search(made, only_at_first, trials=2)
     assert watch.decays == [0.3, 0.3]  # the second trial asked for none
     assert made.args.weight_decay == 0.3  # nor did whoever trains next
 
@@ -254,16 +263,18 @@ def test_trap_06_no_value_stays_for_the_next_trial(tmp_path: Path, task: Task) -
 
 
 def test_trap_07_a_trial_can_be_repeated_alone(
-    tmp_path: Path, task: Task, searched: Callable[..., optuna.Study]
+    tmp_path: Path, task: RunContext, searched: Callable[..., optuna.Study]
 ) -> None:
     options, study = in_memory()
     for seed in (11, 22):
         study.enqueue_trial({"seed": seed})
-    watch = plain.Watch()
-    plain.search(plain.trainer(tmp_path, watch), lambda trial: {"seed": trial.suggest_int("seed", 1, 99)}, 2, **options)
-    assert torch.equal(watch.heads[0], plain.head_of_seed(42))  # the default, not 11
-    assert torch.equal(watch.heads[1], plain.head_of_seed(11))  # the seed of the trial before
-    assert not torch.equal(watch.heads[1], plain.head_of_seed(22))
+    watch = plain_search.Watch()
+    plain_search.search(
+        plain_search.trainer(tmp_path, watch), lambda trial: {"seed": trial.suggest_int("seed", 1, 99)}, 2, **options
+    )
+    assert torch.equal(watch.heads[0], plain_search.head_of_seed(42))  # the default, not 11
+    assert torch.equal(watch.heads[1], plain_search.head_of_seed(11))  # the seed of the trial before
+    assert not torch.equal(watch.heads[1], plain_search.head_of_seed(22))
 
     second = searched("search.trials=2").trials[1]
     alone = run(task, second.params, second.user_attrs["seed"])
@@ -276,7 +287,7 @@ def test_trap_08_one_named_metric_whose_direction_is_known(
     tmp_path: Path, searched: Callable[..., optuna.Study], refused: Callable[..., str]
 ) -> None:
     coming = iter([{"accuracy": 0.9, "f1": 0.8}, {"accuracy": 0.5, "f1": 0.4}])
-    made = plain.trainer(tmp_path, compute_metrics=lambda prediction: next(coming))
+    made = plain_search.trainer(tmp_path, compute_metrics=lambda prediction: next(coming))
     best = made.hyperparameter_search(n_trials=2, backend="optuna")  # all defaults, as a first try would have it
     assert best.objective == pytest.approx(0.5 + 0.4)  # the sum, and the worse of the two
     assert "seed" in best.hyperparameters
@@ -285,36 +296,44 @@ def test_trap_08_one_named_metric_whose_direction_is_known(
     assert study.direction.name == "MAXIMIZE"
     for trial in study.trials:
         assert trial.value == trial.user_attrs["metrics"]["1000"]["accuracy"]
-    assert metrics.METRICS["log_loss"].direction == "minimize"
+    assert METRICS["log_loss"].direction == "minimize"
     assert "a seed is noise" in refused("space.parameters={ seed = { low = 1, high = 40 } }")
 
 
-def kept_score(folder: Path, task: Task, metric: str) -> float:
+def kept_score(folder: Path, task: RunContext, metric: str) -> float:
     """What the weights in a study's folder score on validation."""
     model = AutoModelForSequenceClassification.from_pretrained(folder / "best").eval()
     batch = task.checkpoint.tokenizer.pad([{"input_ids": row["input_ids"]} for row in task.validation])
     with torch.no_grad():
         logits = model(**{name: torch.tensor(np.array(column)) for name, column in batch.items()}).logits
-    return metrics.score(task.modules, logits.numpy(), task.validation.labels)[metric]
+    return score_logits(task.modules, logits.numpy(), task.validation.labels)[metric]
 
 
 @pytest.mark.parametrize("meant", ["last", "best"])
 def test_trap_09_value_and_weights_are_of_the_same_moment(
-    tmp_path: Path, task: Task, searched: Callable[..., optuna.Study], meant: str
+    tmp_path: Path, task: RunContext, searched: Callable[..., optuna.Study], meant: str
 ) -> None:
-    made = plain.trainer(
-        tmp_path / "plain", compute_metrics=plain.scripted([0.9, 0.5]), num_train_epochs=2, eval_strategy="epoch",
-        save_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy",
-    )  # fmt: skip
-    best = plain.search(made, lambda trial: {}, direction="maximize")
+    made = plain_search.trainer(
+        tmp_path / "plain",
+        compute_metrics=plain_search.scripted([0.9, 0.5]),
+        num_train_epochs=2,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="accuracy",
+    )
+    best = plain_search.search(made, lambda trial: {}, direction="maximize")
     assert best.objective == 0.5  # of the second epoch, where the weights that are kept
     assert made.state.best_metric == 0.9 and made.state.best_model_checkpoint.endswith("checkpoint-4")
 
     # A high and steady rate, so that the loss goes up and down on the way.
     study = searched(
-        f"search.value={meant}", "objective=log_loss", "search.rungs=6", axis("learning_rate", 0.1, 0.1),
+        f"search.value={meant}",
+        "objective=log_loss",
+        "search.rungs=6",
+        axis("learning_rate", 0.1, 0.1),
         'training.lr_scheduler_type="constant"',
-    )  # fmt: skip
+    )
     (trial,) = study.trials
     curve = {rung: scores["log_loss"] for rung, scores in trial.user_attrs["metrics"].items()}
     assert trial.user_attrs["best"] == min(curve.values()) != trial.user_attrs["last"] == curve["1000"]
@@ -323,7 +342,7 @@ def test_trap_09_value_and_weights_are_of_the_same_moment(
     assert kept_score(tmp_path / "small", task, "log_loss") == pytest.approx(trial.value, rel=1e-5)
 
 
-def test_trap_10_one_model_is_in_memory(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trap_10_one_model_is_in_memory(tmp_path: Path, task: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Any]] = []
     alive_before: list[int] = []  # models that live on when another is about to be made
 
@@ -341,14 +360,16 @@ def test_trap_10_one_model_is_in_memory(tmp_path: Path, task: Task, monkeypatch:
         raise optuna.TrialPruned
 
     def init() -> Any:
-        return counted(plain.classifier)()
+        return counted(plain_search.classifier)()
 
-    plain.search(plain.trainer(tmp_path, model_init=init), lambda trial: {}, trials=2)
+    plain_search.search(plain_search.trainer(tmp_path, model_init=init), lambda trial: {}, trials=2)
     assert alive_before == [0, 1, 1]  # the finished trial's model, beside that of the next
     made.clear()
     alive_before.clear()
     with pytest.raises(ValueError, match="No trials are completed"):
-        plain.search(plain.trainer(tmp_path, model_init=init, compute_metrics=prune), lambda trial: {}, trials=2)
+        plain_search.search(
+            plain_search.trainer(tmp_path, model_init=init, compute_metrics=prune), lambda trial: {}, trials=2
+        )
     assert alive_before == [0, 1, 1]  # the pruned trial's
 
     made.clear()
@@ -387,10 +408,10 @@ def test_trap_10_one_model_is_in_memory_where_its_config_is_searched(
 
 
 def test_trap_11_the_best_model_is_there_after_the_search(
-    tmp_path: Path, task: Task, searched: Callable[..., optuna.Study]
+    tmp_path: Path, task: RunContext, searched: Callable[..., optuna.Study]
 ) -> None:
-    made = plain.trainer(tmp_path / "plain")
-    plain.search(made, lambda trial: {})
+    made = plain_search.trainer(tmp_path / "plain")
+    plain_search.search(made, lambda trial: {})
     assert made.model is None
     with pytest.raises((AttributeError, TypeError)):
         made.evaluate()
@@ -399,7 +420,7 @@ def test_trap_11_the_best_model_is_there_after_the_search(
         raise RuntimeError("a bad day")
 
     with pytest.raises(RuntimeError, match="a bad day"):
-        plain.search(made, fail)
+        plain_search.search(made, fail)
     assert made.hp_search_backend is HPSearchBackend.OPTUNA  # as if the search still ran
 
     study = searched("search.trials=2")
@@ -408,7 +429,7 @@ def test_trap_11_the_best_model_is_there_after_the_search(
     assert kept_score(tmp_path / "small", task, "accuracy") == study.best_value
 
 
-def test_trap_12_no_callback_counts_on_in_the_next_trial(tmp_path: Path, task: Task) -> None:
+def test_trap_12_no_callback_counts_on_in_the_next_trial(tmp_path: Path, task: RunContext) -> None:
     counts: list[int] = []  # where the counter stands when a trial begins
 
     class Counting(EarlyStoppingCallback):
@@ -416,11 +437,15 @@ def test_trap_12_no_callback_counts_on_in_the_next_trial(tmp_path: Path, task: T
             counts.append(self.early_stopping_patience_counter)
             super().on_train_begin(*arguments, **live)
 
-    made = plain.trainer(
-        tmp_path, Counting(2), compute_metrics=plain.scripted([0.9, 0.8, 0.7] * 2),
-        num_train_epochs=3, eval_strategy="epoch", metric_for_best_model="accuracy",
-    )  # fmt: skip
-    plain.search(made, lambda trial: {}, trials=2)
+    made = plain_search.trainer(
+        tmp_path,
+        Counting(2),
+        compute_metrics=plain_search.scripted([0.9, 0.8, 0.7] * 2),
+        num_train_epochs=3,
+        eval_strategy="epoch",
+        metric_for_best_model="accuracy",
+    )
+    plain_search.search(made, lambda trial: {}, trials=2)
     assert counts == [0, 2]  # the same callback goes on from where the first trial left it
 
     ours = RungTrainer(task)
@@ -439,14 +464,14 @@ def test_trap_13_a_rung_means_the_same_for_every_batch_size(
     options, study = in_memory(direction="maximize")
     for batch in (4, 16):
         study.enqueue_trial({"per_device_train_batch_size": batch})
-    made = plain.trainer(
+    made = plain_search.trainer(
         tmp_path / "plain",
-        compute_metrics=plain.scripted([0.9, 0.9, 0.1, 0.1]),
+        compute_metrics=plain_search.scripted([0.9, 0.9, 0.1, 0.1]),
         num_train_epochs=2,
         eval_strategy="epoch",
     )
     name = "per_device_train_batch_size"
-    plain.search(
+    plain_search.search(
         made,
         lambda trial: {name: trial.suggest_categorical(name, [4, 16])},
         trials=2,
@@ -458,25 +483,29 @@ def test_trap_13_a_rung_means_the_same_for_every_batch_size(
 
     study_file.write_text(STUDY.replace("per_device_train_batch_size = 16\n", ""), encoding="utf8")  # searched now
     found = searched(
-        "search.trials=2", "objective=log_loss", 'search.pruner={ name = "median", n_startup_trials = 1 }',
+        "search.trials=2",
+        "objective=log_loss",
+        'search.pruner={ name = "median", n_startup_trials = 1 }',
         "space.parameters={ learning_rate = { low = 1e-5, high = 1.0, log = true }, "
         "per_device_train_batch_size = { choices = [8, 16] } }",
         'space.known_good=[{ source = "good", learning_rate = 1e-4, per_device_train_batch_size = 16 },'
         ' { source = "bad", learning_rate = 0.5, per_device_train_batch_size = 8 }]',
-    )  # fmt: skip
+    )
     good, bad = found.trials
     assert bad.user_attrs["effective"]["per_device_train_batch_size"] == 8
     assert bad.state is TrialState.PRUNED
     assert set(bad.intermediate_values) < set(good.intermediate_values) == {250, 500, 1000}
 
 
-def test_trap_14_trials_are_compared_at_the_same_share_of_their_schedule(tmp_path: Path, task: Task) -> None:
+def test_trap_14_trials_are_compared_at_the_same_share_of_their_schedule(tmp_path: Path, task: RunContext) -> None:
     options, study = in_memory()
     for epochs in (1, 4):
         study.enqueue_trial({"num_train_epochs": epochs})
-    watch = plain.Watch()
-    made = plain.trainer(tmp_path, watch, eval_strategy="epoch")
-    plain.search(made, lambda trial: {"num_train_epochs": trial.suggest_int("num_train_epochs", 1, 4)}, 2, **options)
+    watch = plain_search.Watch()
+    made = plain_search.trainer(tmp_path, watch, eval_strategy="epoch")
+    plain_search.search(
+        made, lambda trial: {"num_train_epochs": trial.suggest_int("num_train_epochs", 1, 4)}, 2, **options
+    )
     short, long = study.trials
     assert min(short.intermediate_values) == min(long.intermediate_values) == 4  # compared at this step,
     assert [watch.rates[trial][3] / 5e-5 for trial in (0, 1)] == pytest.approx([0.0, 0.75])  # but one is at its end
@@ -506,8 +535,8 @@ def size(folder: Path) -> int:
 def test_trap_15_disk_use_does_not_grow_with_the_trials(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     folder = tmp_path / "plain"
     for _ in range(2):  # two studies, one output_dir
-        made = plain.trainer(folder, num_train_epochs=2, save_strategy="epoch")
-        plain.search(made, lambda trial: {}, trials=2)
+        made = plain_search.trainer(folder, num_train_epochs=2, save_strategy="epoch")
+        plain_search.search(made, lambda trial: {}, trials=2)
         assert [each.name for each in sorted(folder.iterdir())] == ["run-0", "run-1"]
     assert len(files(folder, "model.safetensors")) == len(files(folder, "optimizer.pt")) == 4
 
@@ -523,7 +552,9 @@ def test_trap_15_disk_use_does_not_grow_with_the_trials(tmp_path: Path, searched
 
 def test_trap_16_the_study_is_made_before_the_search(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     with pytest.raises(TypeError, match="callbacks"):
-        plain.search(plain.trainer(tmp_path / "plain"), lambda trial: {}, callbacks=[lambda study, trial: None])
+        plain_search.search(
+            plain_search.trainer(tmp_path / "plain"), lambda trial: {}, callbacks=[lambda study, trial: None]
+        )
 
     start = 'space.known_good=[{ source = "a paper", learning_rate = 3e-4 }]'
     study = searched(start)
@@ -535,7 +566,7 @@ def test_trap_16_the_study_is_made_before_the_search(tmp_path: Path, searched: C
 def test_trap_17_trials_is_a_total(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     options, study = in_memory()
     for _ in range(2):
-        plain.search(plain.trainer(tmp_path / "plain"), lambda trial: {}, trials=2, **options)
+        plain_search.search(plain_search.trainer(tmp_path / "plain"), lambda trial: {}, trials=2, **options)
     assert len(study.trials) == 4
 
     for _ in range(2):
@@ -545,18 +576,20 @@ def test_trap_17_trials_is_a_total(tmp_path: Path, searched: Callable[..., optun
 
 def test_trap_17_timeout_ends_a_running_trial(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     options, study = in_memory()
-    plain.search(plain.trainer(tmp_path / "plain", max_steps=50), lambda trial: {}, timeout=0.01, **options)
+    plain_search.search(
+        plain_search.trainer(tmp_path / "plain", max_steps=50), lambda trial: {}, timeout=0.01, **options
+    )
     (trial,) = study.trials
     assert trial.state is TrialState.COMPLETE and trial.duration is not None and trial.duration.total_seconds() > 0.01
 
     ours = searched("search.timeout=3", "training.num_train_epochs=2000").trials[0]
-    assert ours.state is TrialState.FAIL and ours.user_attrs["reason"].startswith(trials.OUT_OF_TIME)
+    assert ours.state is TrialState.FAIL and ours.user_attrs["reason"].startswith(trial_state.OUT_OF_TIME)
     assert ours.user_attrs["steps"] < 2000 * STEPS
-    assert not trials.is_finished(ours)  # a longer timeout runs it again
+    assert not trial_state.is_finished(ours)  # a longer timeout runs it again
 
 
 def test_trap_18_workers_are_processes(tmp_path: Path, searched: Callable[..., optuna.Study], study_file: Path) -> None:
-    made = plain.trainer(tmp_path / "plain")
+    made = plain_search.trainer(tmp_path / "plain")
     both_have_set = threading.Barrier(2, timeout=30)
     sampled: list[float] = []
     used: list[float] = []
@@ -571,16 +604,16 @@ def test_trap_18_workers_are_processes(tmp_path: Path, searched: Callable[..., o
         made.objective = 0.0
 
     made._inner_training_loop = loop  # training itself matters not here, only what it is begun with
-    plain.search(made, space, trials=2, n_jobs=2)
+    plain_search.search(made, space, trials=2, n_jobs=2)
     assert len(set(sampled)) == 2 and len(set(used)) == 1  # two trials, one TrainingArguments
 
-    spec = load(study_file, ("search.workers=2",))
-    assert engines.choose(spec) is engines.run_processes
+    spec = load_study(study_file, ("search.workers=2",))
+    assert choose_engine(spec) is run_processes
     with pytest.raises(SpecError, match="inline runs one, processes runs many"):
-        engines.choose(load(study_file, ("search.workers=2", 'search.engine="inline"')))
+        choose_engine(load_study(study_file, ("search.workers=2", 'search.engine="inline"')))
     study = searched("search.workers=2", "search.trials=2")
     for trial in study.trials:
-        assert trial.user_attrs["worker"]["pid"] != trials.this_process()["pid"]
+        assert trial.user_attrs["worker"]["pid"] != trial_state.worker_identity()["pid"]
         assert trial.user_attrs["effective"]["learning_rate"] == trial.params["learning_rate"]
 
 
@@ -591,10 +624,10 @@ def test_trap_19_a_search_without_a_best_trial_ends_clearly(
         raise optuna.TrialPruned
 
     with pytest.raises(ValueError, match="No trials are completed yet"):
-        plain.search(plain.trainer(tmp_path / "plain", compute_metrics=prune), lambda trial: {})
+        plain_search.search(plain_search.trainer(tmp_path / "plain", compute_metrics=prune), lambda trial: {})
 
     study = searched("search.trials=2", axis("learning_rate", 1e25, 1e30, log=True))
-    assert trials.reasons(study.trials) == {trials.DIVERGED: 2}
+    assert trial_state.count_outcomes(study.trials) == {trial_state.DIVERGED: 2}
     for trial in study.trials:
         assert "the loss is nan" in trial.user_attrs["reason"] or "not finite" in trial.user_attrs["reason"]
         assert trial.user_attrs["seconds"]["wall"] > 0
@@ -623,10 +656,10 @@ def test_trap_20_out_of_memory_keeps_the_effective_batch(
     tmp_path: Path, searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads: list[torch.Tensor] = []
-    made = plain.trainer(tmp_path / "plain", auto_find_batch_size=True, learning_rate=0.01)
+    made = plain_search.trainer(tmp_path / "plain", auto_find_batch_size=True, learning_rate=0.01)
     monkeypatch.setattr(type(made), "training_step", too_much_for(4, 1, heads)(type(made).training_step))
     name = "per_device_train_batch_size"
-    best = plain.search(made, lambda trial: {name: trial.suggest_categorical(name, [6])})
+    best = plain_search.search(made, lambda trial: {name: trial.suggest_categorical(name, [6])})
     assert best.hyperparameters == {name: 6} and made._train_batch_size < 6  # recorded, and used
     assert not torch.equal(heads[0], heads[-1])  # the second attempt goes on from what the first one learned
     monkeypatch.undo()
@@ -645,23 +678,23 @@ def test_trap_20_out_of_memory_keeps_the_effective_batch(
 def test_trap_20_below_batch_1_is_infeasible(
     tmp_path: Path, searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = plain.trainer(tmp_path / "plain", auto_find_batch_size=True)
+    made = plain_search.trainer(tmp_path / "plain", auto_find_batch_size=True)
     monkeypatch.setattr(type(made), "training_step", too_much_for(0, 0, [])(type(made).training_step))
     with pytest.raises(RuntimeError, match="No executable batch size found"):
-        plain.search(made, lambda trial: {}, trials=2)  # the search is over
+        plain_search.search(made, lambda trial: {}, trials=2)  # the search is over
     monkeypatch.undo()
 
     monkeypatch.setattr(RungTrainer, "training_step", too_much_for(0, 0, [])(RungTrainer.training_step))
     study = searched("search.trials=2")
-    assert trials.reasons(study.trials) == {trials.INFEASIBLE: 2}
-    assert all(trials.is_finished(trial) for trial in study.trials)
+    assert trial_state.count_outcomes(study.trials) == {trial_state.INFEASIBLE: 2}
+    assert all(trial_state.is_finished(trial) for trial in study.trials)
 
 
 def test_trap_21_one_trial_runs_on_one_device(
     tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.ThresholdPruner(lower=0.5))
-    made = plain.trainer(tmp_path)
+    made = plain_search.trainer(tmp_path)
     made.hp_search_backend = HPSearchBackend.OPTUNA
     made.compute_objective = lambda scores: scores["eval_accuracy"]
     trial = study.ask({"learning_rate": FloatDistribution(1e-5, 1e-3)})
@@ -672,10 +705,10 @@ def test_trap_21_one_trial_runs_on_one_device(
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(StudyError, match="torchrun"):
-        workers.check(load(study_file))
+        check_spec(load_study(study_file))
 
 
-def save_checkpoint(folder: Path, task: Task, dtype: torch.dtype) -> None:
+def save_checkpoint(folder: Path, task: RunContext, dtype: torch.dtype) -> None:
     """A tiny checkpoint with its tokenizer, in a dtype of its own."""
     set_seed(0)
     task.checkpoint.fresh().to(dtype).save_pretrained(folder)
@@ -683,7 +716,7 @@ def save_checkpoint(folder: Path, task: Task, dtype: torch.dtype) -> None:
     task.checkpoint.tokenizer.save_pretrained(folder)
 
 
-def test_trap_22_masters_are_float32(tmp_path: Path, task: Task) -> None:
+def test_trap_22_masters_are_float32(tmp_path: Path, task: RunContext) -> None:
     save_checkpoint(tmp_path, task, torch.float16)
     half = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert {each.dtype for each in half.parameters()} == {torch.float16}
@@ -700,14 +733,19 @@ CUTS = ((16, 1), (8, 2), (4, 4))  # device batch, accumulation: always 16 rows a
 
 
 def test_trap_23_accumulation_does_not_stretch_the_gradient(
-    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, task: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = plain.Watch()
+    watch = plain_search.Watch()
     for batch, accumulation in CUTS:
-        plain.trainer(
-            tmp_path, watch, model_init=plain.classifier_without_dropout, max_steps=1, max_grad_norm=0.0,
-            per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation,
-        ).train()  # fmt: skip
+        plain_search.trainer(
+            tmp_path,
+            watch,
+            model_init=plain_search.classifier_without_dropout,
+            max_steps=1,
+            max_grad_norm=0.0,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
+        ).train()
     whole, halves, quarters = (norms[0] for norms in watch.norms)
     assert [halves / whole, quarters / whole] == pytest.approx([2.0, 4.0], rel=1e-3)
 
@@ -715,7 +753,7 @@ def test_trap_23_accumulation_does_not_stretch_the_gradient(
     monkeypatch.setattr(
         trainer._Rungs,
         "on_pre_optimizer_step",
-        lambda self, args, state, control, model, **_: norms.append(plain.gradient_norm(model)),
+        lambda self, args, state, control, model, **_: norms.append(plain_search.gradient_norm(model)),
     )
     for batch, accumulation in CUTS:
         run(
@@ -726,7 +764,7 @@ def test_trap_23_accumulation_does_not_stretch_the_gradient(
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
 
 
-def test_trap_24_a_checkpoint_without_tokenizer_is_an_error(tmp_path: Path, task: Task) -> None:
+def test_trap_24_a_checkpoint_without_tokenizer_is_an_error(tmp_path: Path, task: RunContext) -> None:
     task.checkpoint.fresh().save_pretrained(tmp_path)
     made_up = AutoTokenizer.from_pretrained(tmp_path)
     assert len(made_up) == 5  # special tokens: every word is unknown
@@ -753,9 +791,9 @@ def test_trap_25_a_resident_model_runs_in_the_precision_that_each_run_asks_for(t
             found.append(seen == {torch.bfloat16})
         return found
 
-    resident = plain.classifier()
+    resident = plain_search.classifier()
     made = precisions(
-        lambda: resident, lambda bf16: plain.trainer(tmp_path, model_init=lambda: resident, bf16=bf16).train()
+        lambda: resident, lambda bf16: plain_search.trainer(tmp_path, model_init=lambda: resident, bf16=bf16).train()
     )
     assert made == [True, True, True]  # the second run asked for float32
 
@@ -769,7 +807,7 @@ def test_trap_25_a_resident_model_runs_in_the_precision_that_each_run_asks_for(t
 
 def passed_a_rung() -> tuple[optuna.Study, optuna.Trial]:
     """A study in which two trials passed ASHA's first rung; the first of them, returned, never came back."""
-    study = optuna.create_study(direction="maximize", pruner=pruners.Asha(min_resource=1, reduction_factor=2))
+    study = optuna.create_study(direction="maximize", pruner=AshaPruner(min_resource=1, reduction_factor=2))
     first, second = (study.ask({"x": FloatDistribution(0.0, 1.0)}) for _ in range(2))
     for trial, score in ((first, 0.9), (second, 0.95)):
         trial.report(score, 1)
@@ -792,18 +830,16 @@ def test_trap_26_a_trial_that_runs_again_is_pruned_like_any_other(study_file: Pa
     assert not is_pruned(study)
 
     study, dead = passed_a_rung()
-    dead.set_user_attr("reason", trials.KILLED)
+    dead.set_user_attr("reason", trial_state.KILLED)
     study.tell(dead, state=TrialState.FAIL)
-    trials.close_dead(study)
-    trials.queue(study, load(study_file).space)
+    trial_state.fail_dead_trials(study)
+    trial_state.enqueue_next(study, load_study(study_file).space)
     assert study.trials[-1].user_attrs["retry_of"] == dead.number
     assert not any(name.startswith("completed_rung") for name in study.trials[-1].system_attrs)
     assert is_pruned(study)
 
 
-@pytest.mark.parametrize(
-    ("pruner", "is_pruned"), [(optuna.pruners.SuccessiveHalvingPruner, False), (pruners.Asha, True)]
-)
+@pytest.mark.parametrize(("pruner", "is_pruned"), [(optuna.pruners.SuccessiveHalvingPruner, False), (AshaPruner, True)])
 def test_trap_26_a_trial_does_not_compete_with_its_first_attempt(
     pruner: type[optuna.pruners.SuccessiveHalvingPruner], is_pruned: bool
 ) -> None:
@@ -815,7 +851,7 @@ def test_trap_26_a_trial_does_not_compete_with_its_first_attempt(
         return trial, trial.should_prune()
 
     first, _ = at_first_rung(0.5)
-    first.set_user_attr("reason", trials.INTERRUPTED)
+    first.set_user_attr("reason", trial_state.INTERRUPTED)
     study.tell(first, state=TrialState.FAIL)
     at_first_rung(0.6)
     at_first_rung(0.4)
@@ -827,30 +863,30 @@ def gone() -> dict[str, Any]:
     """What a trial says of its process, where that process is no more."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    return {**trials.this_process(), "pid": process.pid}
+    return {**trial_state.worker_identity(), "pid": process.pid}
 
 
 @pytest.mark.parametrize("said_who", [True, False])
 def test_trap_27_a_trial_that_died_before_its_first_heartbeat_is_found(study_file: Path, said_who: bool) -> None:
-    storage = store.open_storage(f"sqlite:///{study_file.parent / 'store.db'}")
-    study = optuna.create_study(storage=storage, study_name="small")
+    opened = storage.open_storage(f"sqlite:///{study_file.parent / 'store.db'}")
+    study = optuna.create_study(storage=opened, study_name="small")
     dead = study.ask({"learning_rate": FloatDistribution(1e-5, 1e-3)})
     if said_who:
         dead.set_user_attr("worker", gone())
     began = datetime.now() - timedelta(days=1)
-    with storage.engine.begin() as connection:  # type: ignore[attr-defined]
+    with opened.engine.begin() as connection:  # type: ignore[attr-defined]
         connection.exec_driver_sql("UPDATE trials SET datetime_start = ?", (str(began),))
     fail_stale_trials(study)
     assert study.trials[0].state is TrialState.RUNNING  # after a day without any sign of life
 
-    trials.close_dead(study)
-    trials.queue(study, load(study_file).space)
+    trial_state.fail_dead_trials(study)
+    trial_state.enqueue_next(study, load_study(study_file).space)
     found, again = study.trials
-    assert found.state is TrialState.FAIL and trials.ending(found) == trials.KILLED
+    assert found.state is TrialState.FAIL and trial_state.outcome(found) == trial_state.KILLED
     assert again.state is TrialState.WAITING and again.system_attrs["fixed_params"] == dead.params
 
 
-def test_trap_28_the_tiny_tokenizer_is_the_same_each_time(task: Task) -> None:
+def test_trap_28_the_tiny_tokenizer_is_the_same_each_time(task: RunContext) -> None:
     """The vocabulary that tokenizers trains hangs on the order of a hash map, which is another one each time."""
     texts = task.checkpoint.tokenizer.batch_decode([row["input_ids"] for row in task.train], skip_special_tokens=True)
 
@@ -884,10 +920,10 @@ def test_optuna_a_restart_does_not_draw_the_same_values_again(study_file: Path) 
     again = drawn(lambda: optuna.samplers.TPESampler(seed=0), sittings=3)
     assert again[0:2] == again[2:4] == again[4:6]
 
-    spec = load(study_file, ("search.trials=6", 'search.sampler={ name = "tpe", n_startup_trials = 3 }'))
-    ours = drawn(lambda: samplers.build(spec), sittings=3)
+    spec = load_study(study_file, ("search.trials=6", 'search.sampler={ name = "tpe", n_startup_trials = 3 }'))
+    ours = drawn(lambda: build_sampler(spec), sittings=3)
     assert len(set(ours)) == 6
-    assert ours == drawn(lambda: samplers.build(spec), sittings=1)
+    assert ours == drawn(lambda: build_sampler(spec), sittings=1)
 
 
 def test_optuna_sampler_and_pruner_are_rebuilt_on_resume(
@@ -900,11 +936,11 @@ def test_optuna_sampler_and_pruner_are_rebuilt_on_resume(
 
     chosen = ('search.sampler="random"', 'search.pruner="asha"')
     searched(*chosen)
-    spec = load(study_file, chosen)
-    task, opened, study = workers.open_search(spec, f"sqlite:///{study_file.parent / 'store.db'}", Listener())
-    worker = workers.Worker(task, opened, study, Listener(), Budget.of(spec.search, study))
+    spec = load_study(study_file, chosen)
+    task, opened, study = open_search(spec, f"sqlite:///{study_file.parent / 'store.db'}", SearchListener())
+    worker = Worker(task, opened, study, SearchListener(), Budget.of(spec.search, study))
     assert isinstance(worker.sampler._inner, optuna.samplers.RandomSampler)
-    assert isinstance(worker.pruner, pruners.Asha)
+    assert isinstance(worker.pruner, AshaPruner)
 
 
 def pragma(storage: Any, name: str) -> Any:
@@ -913,10 +949,10 @@ def pragma(storage: Any, name: str) -> Any:
 
 
 def test_optuna_sqlite_is_opened_for_many_processes(tmp_path: Path) -> None:
-    usual = RDBStorage(f"sqlite:///{tmp_path / 'plain.db'}")
+    usual = RDBStorage(f"sqlite:///{tmp_path / 'plain_search.db'}")
     assert (pragma(usual, "journal_mode"), pragma(usual, "busy_timeout")) == ("delete", 5000)
 
-    ours = store.open_storage(f"sqlite:///{tmp_path / 'ours.db'}")
+    ours = storage.open_storage(f"sqlite:///{tmp_path / 'ours.db'}")
     assert (pragma(ours, "journal_mode"), pragma(ours, "busy_timeout")) == ("wal", 60_000)
 
 
@@ -948,24 +984,26 @@ def test_optuna_heartbeats_survive_a_locked_database(tmp_path: Path, monkeypatch
     died: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", died.append)  # a thread's death is what is looked for here
     usual = RDBStorage(
-        f"sqlite:///{tmp_path / 'plain.db'}", engine_kwargs={"connect_args": {"timeout": 0.1}}, heartbeat_interval=1
+        f"sqlite:///{tmp_path / 'plain_search.db'}",
+        engine_kwargs={"connect_args": {"timeout": 0.1}},
+        heartbeat_interval=1,
     )
     assert not survives_a_lock(usual, tmp_path / "plain.db") and len(died) == 1
 
-    monkeypatch.setattr(store, "BUSY", 0.1)
-    monkeypatch.setattr(store, "HEARTBEAT", 1)
-    assert survives_a_lock(store.open_storage(f"sqlite:///{tmp_path / 'ours.db'}"), tmp_path / "ours.db")
+    monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(storage, "HEARTBEAT_INTERVAL", 1)
+    assert survives_a_lock(storage.open_storage(f"sqlite:///{tmp_path / 'ours.db'}"), tmp_path / "ours.db")
     assert len(died) == 1
 
 
 def test_optuna_heartbeats_are_given_by_every_trial(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
-    usual = RDBStorage(f"sqlite:///{tmp_path / 'plain.db'}", heartbeat_interval=1)
+    usual = RDBStorage(f"sqlite:///{tmp_path / 'plain_search.db'}", heartbeat_interval=1)
     study = optuna.create_study(storage=usual)
     study.tell(study.ask(), 0.0)
     assert beats(usual) == 0  # ask and tell give none
 
     searched("search.trials=2")
-    assert beats(store.open_storage(f"sqlite:///{tmp_path / 'store.db'}")) == 2
+    assert beats(storage.open_storage(f"sqlite:///{tmp_path / 'store.db'}")) == 2
 
 
 def test_optuna_the_retry_sets_constraints_of_its_own(study_file: Path) -> None:
@@ -973,7 +1011,7 @@ def test_optuna_the_retry_sets_constraints_of_its_own(study_file: Path) -> None:
         study = optuna.create_study()
         first = study.ask({"x": FloatDistribution(0.0, 1.0)})
         first.set_constraint("memory", 1.0)
-        first.set_user_attr("reason", trials.KILLED)
+        first.set_user_attr("reason", trial_state.KILLED)
         study.tell(first, state=TrialState.FAIL)
         return study, first
 
@@ -985,8 +1023,8 @@ def test_optuna_the_retry_sets_constraints_of_its_own(study_file: Path) -> None:
     assert study.trials[1].constraints == {"memory": 1.0}
 
     study, first = infeasible()
-    trials.close_dead(study)
-    trials.queue(study, load(study_file).space)
+    trial_state.fail_dead_trials(study)
+    trial_state.enqueue_next(study, load_study(study_file).space)
     again = study.ask({"x": FloatDistribution(0.0, 1.0)})
     again.set_constraint("memory", -1.0)
     assert study.trials[1].constraints == {"memory": -1.0} and again.params == first.params
@@ -1008,8 +1046,8 @@ def test_optuna_a_dead_trial_does_not_repel_the_sampler(study_file: Path) -> Non
     assert study.trials[dead.number].state is TrialState.RUNNING
     assert next_draw(study) != without
 
-    trials.close_dead(study)
-    trials.queue(study, load(study_file).space)
+    trial_state.fail_dead_trials(study)
+    trial_state.enqueue_next(study, load_study(study_file).space)
     assert study.trials[dead.number].state is TrialState.FAIL
     assert next_draw(study) == without
 
@@ -1018,6 +1056,6 @@ def test_evaluate_metrics_need_no_hub() -> None:
     with pytest.raises((FileNotFoundError, ConnectionError)):
         evaluate.load("accuracy")
 
-    accuracy = metrics.modules(classes=2)["accuracy"]
+    accuracy = evaluate_modules(classes=2)["accuracy"]
     assert isinstance(accuracy, evaluate.Metric)
     assert accuracy.compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0]) == {"accuracy": 0.75}

@@ -20,9 +20,19 @@ app = typer.Typer(
 )
 # In the order in which a study meets them.
 for command in (
-    search.init, search.search, final.retrain, final.baseline, final.compare, final.run,
-    look.show, look.report, look.dashboard, take.predict, take.export, take.reproduce,
-):  # fmt: skip
+    search.init,
+    search.search,
+    final.retrain,
+    final.baseline,
+    final.compare,
+    final.run,
+    look.show,
+    look.report,
+    look.dashboard,
+    take.predict,
+    take.export,
+    take.reproduce,
+):
     app.command()(command)
 
 

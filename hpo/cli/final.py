@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Json, Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, opened
-from hpo.cli.search import searched
+from hpo.cli.options import Json, Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, open_study_file
+from hpo.cli.search import run_and_print
 from hpo.errors import TrainingError
-from hpo.terminal.session import stoppable
+from hpo.terminal.process import interruptible
 
 
 def retrain(
@@ -26,12 +26,13 @@ def retrain(
 
     Example: hpo retrain studies/imdb.toml
     """
-    own = opened(study, set_, storage, verbose)
-    from hpo.terminal import progress, tables
+    own = open_study_file(study, set_, storage, verbose)
+    from hpo.terminal.progress import RunProgress
+    from hpo.terminal.tables import print_retrained
 
-    with stoppable(progress.RunProgress()) as screen:
+    with interruptible(RunProgress()) as screen:
         best, deployed = own.retrain(seed, listener=screen)
-    tables.print_retrained(own.spec, best, deployed, own.command("baseline"))
+    print_retrained(own.spec, best, deployed, own.command("baseline"))
 
 
 def baseline(
@@ -47,13 +48,14 @@ def baseline(
 
     Example: hpo baseline studies/imdb.toml tfidf-logreg-tuned recipe
     """
-    own = opened(study, set_, storage, verbose)
-    from hpo.terminal import progress, tables
+    own = open_study_file(study, set_, storage, verbose)
+    from hpo.terminal.progress import RunProgress
+    from hpo.terminal.tables import print_baselines, print_next
 
-    with stoppable(progress.RunProgress()) as screen:
+    with interruptible(RunProgress()) as screen:
         made = own.baselines(*(names or []), listener=screen)
-    tables.print_baselines(own.spec, made)
-    tables.print_next(own.command("compare"))
+    print_baselines(own.spec, made)
+    print_next(own.command("compare"))
 
 
 def compare(study: StudyFile, storage: Storage = None, set_: Overrides = None, as_json: Json = False) -> None:
@@ -61,15 +63,16 @@ def compare(study: StudyFile, storage: Storage = None, set_: Overrides = None, a
 
     Example: hpo compare studies/imdb.toml
     """
-    own = opened(study, set_, storage)
-    from hpo.terminal import comparison, progress
+    own = open_study_file(study, set_, storage)
+    from hpo.terminal.comparison_tables import print_comparison
+    from hpo.terminal.progress import RunProgress
 
-    with stoppable(progress.RunProgress("comparing")) as screen:
+    with interruptible(RunProgress("comparing")) as screen:
         found = own.compare(listener=screen)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        comparison.print_comparison(found)
+        print_comparison(found)
 
 
 def run(
@@ -85,30 +88,32 @@ def run(
 
     Example: hpo run studies/quickstart.toml
     """
-    from hpo.study.overrides import written
+    from hpo.study.overrides import format_overrides
 
-    budget = written("search", {"trials": trials, "timeout": timeout, "workers": workers})
-    own = opened(study, [*(set_ or []), *budget], storage, verbose)
-    from hpo.final import baselines
-    from hpo.final import retrain as fresh
-    from hpo.output import report
-    from hpo.terminal import comparison, progress, tables
+    budget = format_overrides("search", {"trials": trials, "timeout": timeout, "workers": workers})
+    own = open_study_file(study, [*(set_ or []), *budget], storage, verbose)
+    from hpo.evaluation import retraining
+    from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
+    from hpo.report import write_report
+    from hpo.terminal.comparison_tables import print_comparison
+    from hpo.terminal.progress import RunProgress
+    from hpo.terminal.tables import print_retrained
 
-    wanted = baselines.names_of(own.spec)
-    baselines.check(own.spec, wanted)
-    searched(own)
+    wanted = baseline_names(own.spec)
+    check_baselines(own.spec, wanted)
+    run_and_print(own)
     failed = None
-    with stoppable(progress.RunProgress()) as screen, own.final(screen, searched=True) as final:
-        best, deployed = fresh.retrain(final)
+    with interruptible(RunProgress()) as screen, own.final(screen, searched=True) as final:
+        best, deployed = retraining.retrain(final)
         try:
-            baselines.baseline(final, wanted)
+            run_baselines(final, wanted)
         except TrainingError as error:  # a verdict over the others is worth more than none
             failed = error
-    tables.print_retrained(own.spec, best, deployed)
-    with stoppable(progress.RunProgress("comparing")) as screen:
+    print_retrained(own.spec, best, deployed)
+    with interruptible(RunProgress("comparing")) as screen:
         record = own.record(screen.step, "compare")
         if record.found:
-            comparison.print_comparison(record.found)
-        typer.echo(f"report: {report.write(record, own.spec.folder)}")
+            print_comparison(record.found)
+        typer.echo(f"report: {write_report(record, own.spec.folder)}")
     if failed:
         raise failed

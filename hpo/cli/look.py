@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hpo.cli.options import Json, MaybeStudy, Overrides, Storage, StudyFile, Verbose, opened, store_folder
-from hpo.terminal.session import quiet, stoppable
+from hpo.cli.options import Json, MaybeStudy, Overrides, Storage, StudyFile, Verbose, open_study_file, store_folder
+from hpo.terminal.process import interruptible, silence_libraries
 
 
 def show(study: MaybeStudy = None, storage: Storage = None, set_: Overrides = None, as_json: Json = False) -> None:
@@ -23,19 +23,19 @@ def show(study: MaybeStudy = None, storage: Storage = None, set_: Overrides = No
     """
     found: Any
     shown: Callable[[Any], None]
-    quiet(False, optuna=False)
-    from hpo.terminal import tables
+    silence_libraries(False, optuna=False)
+    from hpo.terminal.tables import MAX_ROWS, print_studies, print_study
 
     if study:
         from hpo.api import Study
 
-        most = None if as_json else tables.MANY
-        found, shown = Study(study, *(set_ or []), storage=storage).status(most), tables.print_study
+        most = None if as_json else MAX_ROWS
+        found, shown = Study(study, *(set_ or []), storage=storage).status(most), print_study
     else:
-        from hpo.output import status
-        from hpo.study import store
+        from hpo.results.study_status import read_all_studies
+        from hpo.store.storage import default_storage_url
 
-        found, shown = status.every(storage or store.default_url(store_folder())), tables.print_studies
+        found, shown = read_all_studies(storage or default_storage_url(store_folder())), print_studies
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
@@ -54,10 +54,10 @@ def report(
 
     Example: hpo report studies/imdb.toml
     """
-    own = opened(study, set_, storage)
-    from hpo.terminal import progress
+    own = open_study_file(study, set_, storage)
+    from hpo.terminal.progress import RunProgress
 
-    with stoppable(progress.RunProgress("comparing")) as screen:
+    with interruptible(RunProgress("comparing")) as screen:
         page = own.report(output, listener=screen)
     typer.echo(f"report: {page}")
 
@@ -82,16 +82,16 @@ def dashboard(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        own = opened(study, set_, storage, verbose) if study else None
-        quiet(verbose)
+        own = open_study_file(study, set_, storage, verbose) if study else None
+        silence_libraries(verbose)
         if not verbose:
-            for name in ("optuna_dashboard", "hpo.output.dashboard"):
+            for name in ("optuna_dashboard", "hpo.dashboard"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
-        from hpo.output import dashboard as served
-        from hpo.study import store
+        from hpo.dashboard import serve_dashboard
+        from hpo.store.storage import default_storage_url
 
-        url = own.url if own else storage or store.default_url(store_folder())
-        with served.opened(url, own.spec if own else None, host, port, read_only) as page:
+        url = own.url if own else storage or default_storage_url(store_folder())
+        with serve_dashboard(url, own.spec if own else None, host, port, read_only) as page:
             typer.echo(f"{'a copy of the store' if page.is_copy else 'the store'}: {page.url}")
             if own:
                 typer.echo(f"the verdict: {page.url}/note")

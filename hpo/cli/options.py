@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.terminal.session import quiet
+from hpo.terminal.process import silence_libraries
 
 if TYPE_CHECKING:
     from hpo.api import Study
@@ -29,12 +29,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the li
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def opened(file: Path, set_: list[str] | None, storage: str | None = None, verbose: bool = False) -> Study:
+def open_study_file(file: Path, set_: list[str] | None, storage: str | None = None, verbose: bool = False) -> Study:
     """The study that a command is about; from here on the libraries underneath are quiet."""
     from hpo.api import Study
 
     study = Study(file, *(set_ or []), storage=storage)
-    quiet(verbose)
+    silence_libraries(verbose)
     return study
 
 

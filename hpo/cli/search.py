@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.options import Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, opened
+from hpo.cli.options import Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, open_study_file
 from hpo.errors import StudyError
-from hpo.terminal.session import stoppable
+from hpo.terminal.process import interruptible
 
 if TYPE_CHECKING:
     from hpo.api import Study
@@ -21,9 +21,9 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to 
 
     Example: hpo init my-project
     """
-    from hpo.study.starter import write
+    from hpo.study.starter import write_starter
 
-    for path in write(folder):
+    for path in write_starter(folder):
         typer.echo(f"wrote {path}")
     typer.echo(f"next: hpo run {folder / 'studies' / 'first.toml'}")
 
@@ -49,40 +49,41 @@ def search(
 
     Example: hpo search studies/imdb.toml --trials 30 --timeout 2h
     """
-    from hpo.study import store
-    from hpo.study.overrides import written
+    from hpo.store.storage import find_stored_study
+    from hpo.study.overrides import format_overrides
 
     if as_json and not dry_run:
         raise typer.BadParameter("goes with --dry-run", param_hint="--json")
-    budget = written("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
+    budget = format_overrides("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
     renamed = [*(set_ or []), *budget, *([f"name={json.dumps(force_new)}"] if force_new else [])]
-    own = opened(study, renamed, storage, verbose)
-    if force_new and store.found(own.spec, own.url):
+    own = open_study_file(study, renamed, storage, verbose)
+    if force_new and find_stored_study(own.spec, own.url):
         raise StudyError(f"--force-new {force_new}: there is such a study already; choose another name")
     if dry_run:
-        foretold(own, as_json)
+        print_dry_run(own, as_json)
     else:
-        searched(own, own.command("retrain"))
+        run_and_print(own, own.command("retrain"))
 
 
-def foretold(own: Study, as_json: bool) -> None:
+def print_dry_run(own: Study, as_json: bool) -> None:
     """Print what the search would take."""
-    from hpo.terminal import forecast
+    from hpo.terminal.estimate_report import EstimateProgress, print_estimate
 
-    with stoppable(forecast.Timing(), "nothing was written") as screen:
+    with interruptible(EstimateProgress(), "nothing was written") as screen:
         found = own.forecast(listener=screen)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        forecast.print_forecast(found)
+        print_estimate(found)
 
 
-def searched(own: Study, following: str = "") -> None:
+def run_and_print(own: Study, following: str = "") -> None:
     """Search until the budget is spent, and print the outcome; exit code 1 where no trial is complete."""
-    from hpo.terminal import progress, tables
+    from hpo.terminal.progress import SearchProgress
+    from hpo.terminal.tables import print_outcome
 
-    with stoppable(progress.Progress(own.spec)) as screen:
+    with interruptible(SearchProgress(own.spec)) as screen:
         done = own.search(listener=screen)
-    tables.print_outcome(done, own.spec, following)
+    print_outcome(done, own.spec, following)
     if not any(trial.state.name == "COMPLETE" for trial in done.get_trials(deepcopy=False)):
         raise typer.Exit(1)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, opened
+from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, open_study_file
 from hpo.errors import HubError
-from hpo.terminal.session import quiet, stoppable
+from hpo.terminal.process import interruptible, silence_libraries
 
 
 def predict(
@@ -37,16 +37,16 @@ def predict(
     Example: hpo predict studies/imdb.toml "I would see it again."
     """
     try:
-        from hpo.output.predict import load, locate
-        from hpo.terminal.asked import asked
+        from hpo.predict import load_predictor, locate_model
+        from hpo.terminal.prediction_input import choose_input
 
-        folder, trusted = locate(model, tuple(set_ or []))
-        texts, ready = asked(folder, text, file, column)
-        quiet(False)
-        from hpo.terminal import progress
+        folder, trusted = locate_model(model, tuple(set_ or []))
+        texts, ready = choose_input(folder, text, file, column)
+        silence_libraries(False)
+        from hpo.terminal.progress import PredictionProgress
 
-        with progress.Predicting(alone=text is not None) as screen:
-            for found in load(folder, trusted).stream(texts, screen.pulse, ready):
+        with PredictionProgress(alone=text is not None) as screen:
+            for found in load_predictor(folder, trusted).stream(texts, screen.pulse, ready):
                 row = {"label": found.label, "probability": found.probability, "probabilities": found.probabilities}
                 between = "\t" if text is None else "  "
                 typer.echo(json.dumps(row) if as_json else f"{found.label}{between}{found.probability:.3f}")
@@ -83,22 +83,22 @@ def export(
 
     Example: hpo export studies/imdb.toml --format model --output imdb-model
     """
-    own = opened(study, set_, storage, verbose)
-    from hpo.output import export as formats
-    from hpo.output import hub
-    from hpo.terminal import progress
+    own = open_study_file(study, set_, storage, verbose)
+    from hpo.export import hub_upload
+    from hpo.export.formats import check_format
+    from hpo.terminal.progress import RunProgress
 
     name = format_ or ("model" if push_to_hub else "best-config")
-    formats.check(name, push_to_hub is not None)
+    check_format(name, push_to_hub is not None)
     if push_to_hub is not None:
-        hub.check(push_to_hub)
+        hub_upload.check_upload(push_to_hub)
     elif public:
         raise HubError("--public is about --push-to-hub NAME, which is not given")
-    with stoppable(progress.RunProgress("reading the store")) as screen:
+    with interruptible(RunProgress("reading the store")) as screen:
         path = own.export(name, output, listener=screen)
         if push_to_hub is not None:
             screen.head(f"sending {path} to {push_to_hub}")
-            typer.echo(hub.push(path, push_to_hub, public))
+            typer.echo(hub_upload.push_to_hub(path, push_to_hub, public))
     typer.echo(path)
 
 
@@ -118,12 +118,12 @@ def reproduce(
 
     Example: hpo reproduce imdb.bundle.zip --set data.source=path/to/imdb
     """
-    quiet(verbose)
-    from hpo.output.reproduce import reproduce as make_again
-    from hpo.terminal import progress
+    silence_libraries(verbose)
+    from hpo.export.reproduction import reproduce_bundle
+    from hpo.terminal.progress import RunProgress
 
-    with stoppable(progress.RunProgress()) as screen:
-        found = make_again(bundle, tuple(set_ or []), seeds, output, screen)
+    with interruptible(RunProgress()) as screen:
+        found = reproduce_bundle(bundle, tuple(set_ or []), seeds, output, screen)
     if as_json:
         typer.echo(json.dumps(found.about(), indent=2))
     else:

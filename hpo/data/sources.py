@@ -8,19 +8,19 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hpo.data import corpus
-from hpo.data.files import READERS, Raw, is_int, read, require
-from hpo.errors import DataError, unknown
+from hpo.data.builtin_corpus import LABEL_NAMES, generate_reviews
+from hpo.data.readers import READERS, RawSplit, is_integer_text, read_files, require_columns
+from hpo.errors import DataError, unknown_name
 from hpo.study.spec import DataSpec
 
-SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = ("train", "validation", "test")
 Rows = TypeVar("Rows")
 
 
-Given = dict[str, Raw]
+RawSplits = dict[str, RawSplit]
 
 
-def given(spec: DataSpec, folder: Path) -> Given:
+def load_source(spec: DataSpec, folder: Path) -> RawSplits:
     """What the first source that knows the spec gives for each split: train always, validation and test if it has them.
 
     Raises DataError for what is not there or cannot be read.
@@ -34,18 +34,18 @@ def given(spec: DataSpec, folder: Path) -> Given:
 # --- built-in ---------------------------------------------------------------------------------------------------------
 
 
-def _builtin(spec: DataSpec, folder: Path) -> Given | None:
+def _builtin(spec: DataSpec, folder: Path) -> RawSplits | None:
     if spec.source is None or not spec.source.startswith("builtin:"):
         return None
     if spec.source != "builtin:reviews":
-        raise DataError(f"data.source {spec.source} {unknown(spec.source, ['builtin:reviews'])}")
+        raise DataError(f"data.source {spec.source} {unknown_name(spec.source, ['builtin:reviews'])}")
     sizes = {"train": _pool(spec)}
     if spec.test is None or isinstance(spec.test, str):
         sizes["test"] = spec.rows.get("test", 2000)
     splits = {}
     for odd, (split, rows) in enumerate(sizes.items()):
-        texts, labels = corpus.reviews(rows, 2 * spec.seed + odd)
-        splits[split] = Raw(f"builtin:reviews {split}", texts, labels, corpus.LABEL_NAMES)
+        texts, labels = generate_reviews(rows, 2 * spec.seed + odd)
+        splits[split] = RawSplit(f"builtin:reviews {split}", texts, labels, LABEL_NAMES)
     return _named(splits, spec)
 
 
@@ -64,9 +64,9 @@ def _pool(spec: DataSpec) -> int:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _files(spec: DataSpec, folder: Path) -> Given | None:
+def _files(spec: DataSpec, folder: Path) -> RawSplits | None:
     """`train`, `validation` and `test` are files; `source` may stand for `train`."""
-    patterns = {split: getattr(spec, split) for split in SPLITS}
+    patterns = {split: getattr(spec, split) for split in SPLIT_NAMES}
     if spec.source is not None:
         if not (folder / Path(spec.source).expanduser()).is_file() and not set("*?[") & set(spec.source):
             return None
@@ -74,7 +74,7 @@ def _files(spec: DataSpec, folder: Path) -> Given | None:
             raise DataError(f"data.source is the file {spec.source}, data.train is given too; leave one out")
         patterns["train"] = spec.source
     return {
-        split: read(_expanded([paths] if isinstance(paths, str) else paths, folder, f"data.{split}"), spec)
+        split: read_files(_expanded([paths] if isinstance(paths, str) else paths, folder, f"data.{split}"), spec)
         for split, paths in patterns.items()
         if isinstance(paths, str | list)
     }
@@ -94,7 +94,7 @@ def _expanded(patterns: Iterable[str], folder: Path, key: str) -> list[Path]:
 # --- folder -----------------------------------------------------------------------------------------------------------
 
 
-def _folder(spec: DataSpec, folder: Path) -> Given | None:
+def _folder(spec: DataSpec, folder: Path) -> RawSplits | None:
     """`split/label/*.txt`, the layout of aclImdb; or files named after the splits, as `train.csv`."""
     root = folder / Path(spec.source or "").expanduser()
     if spec.source is None or not root.is_dir():
@@ -104,7 +104,7 @@ def _folder(spec: DataSpec, folder: Path) -> Given | None:
         if (root / name).is_dir():
             splits[split] = _text_files(root / name)
         elif files := _split_files(root, name):
-            splits[split] = read(files, spec)
+            splits[split] = read_files(files, spec)
         elif needed:
             raise DataError(
                 f"{root}: no folder {name}/ and no {name}.csv, .tsv, .json, .jsonl or .parquet (data.{split})"
@@ -112,8 +112,8 @@ def _folder(spec: DataSpec, folder: Path) -> Given | None:
     return splits
 
 
-def _text_files(folder: Path) -> Raw:
-    raw = Raw(str(folder))
+def _text_files(folder: Path) -> RawSplit:
+    raw = RawSplit(str(folder))
     for label in sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != "unsup"):
         for file in sorted((folder / label).glob("*.txt")):
             try:
@@ -121,7 +121,7 @@ def _text_files(folder: Path) -> Raw:
             except (OSError, UnicodeDecodeError) as error:
                 raise DataError(f"{file}: cannot be read: {error}") from None
             raw.labels.append(label)
-    if all(map(is_int, raw.labels)):
+    if all(map(is_integer_text, raw.labels)):
         raw.labels = list(map(int, raw.labels))  # 10 comes after 2
     if not raw.texts:
         raise DataError(f"{folder}: no texts; expected a folder for each label, with .txt files in it")
@@ -143,7 +143,7 @@ def _split_files(root: Path, name: str) -> list[Path]:
 # --- hub --------------------------------------------------------------------------------------------------------------
 
 
-def _hub(spec: DataSpec, folder: Path) -> Given | None:
+def _hub(spec: DataSpec, folder: Path) -> RawSplits | None:
     """A data set of the Hugging Face hub, through its own library and cache."""
     assert spec.source is not None  # _files has taken what has no source
     _refuse_path(spec.source, folder)
@@ -157,11 +157,11 @@ def _hub(spec: DataSpec, folder: Path) -> Given | None:
     return {split: _hub_split(rows, f"{spec.source} {split}", spec) for split, rows in _named(whole, spec).items()}
 
 
-def _hub_split(rows: Any, where: str, spec: DataSpec) -> Raw:
-    require(spec, rows.column_names, where)
+def _hub_split(rows: Any, where: str, spec: DataSpec) -> RawSplit:
+    require_columns(spec, rows.column_names, where)
     columns = rows.select_columns([spec.text, spec.label])[:]
     names = getattr(rows.features[spec.label], "names", None)
-    return Raw(where, columns[spec.text], columns[spec.label], tuple(names) if names else None)
+    return RawSplit(where, columns[spec.text], columns[spec.label], tuple(names) if names else None)
 
 
 def _refuse_path(source: str, folder: Path) -> None:
@@ -190,11 +190,11 @@ def _named(splits: Mapping[str, Rows], spec: DataSpec) -> dict[str, Rows]:
         if name in splits:
             found[split] = splits[name]
         elif needed:
-            raise DataError(f"{spec.source}: split {name!r} (data.{split}) {unknown(name, splits)}")
+            raise DataError(f"{spec.source}: split {name!r} (data.{split}) {unknown_name(name, splits)}")
     return found
 
 
-SOURCES: dict[str, Callable[[DataSpec, Path], Given | None]] = {
+SOURCES: dict[str, Callable[[DataSpec, Path], RawSplits | None]] = {
     "built-in": _builtin,
     "files": _files,
     "folder": _folder,

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hpo.store.trial_state import TrialView, is_finished, outcome
 from hpo.study.spec import SearchSpec
-from hpo.study.trials import Seen, ending, is_finished
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
 
-STOPPED = "stopped"  # attribute of a study that search.stop has ended: expected gain, noise, complete trials
-EXACT = "exact"  # attribute of a study: seconds that an example would take by the plain library's arithmetic
-LEAST = 1.0  # seconds that must be left for a trial to be worth its start
+STOPPED_ATTRIBUTE = "stopped"  # attribute of a study that search.stop has ended: expected gain, noise, complete trials
+EXACT_ATTRIBUTE = "exact"  # attribute of a study: seconds that an example would take by the plain library's arithmetic
+MIN_SECONDS = 1.0  # seconds that must be left for a trial to be worth its start
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Budget:
     @classmethod
     def of(cls, search: SearchSpec, study: Study) -> Budget:
         """The study's budget, with what earlier sittings have spent."""
-        return cls(search.trials, search.timeout, spent(study.get_trials(deepcopy=False)))
+        return cls(search.trials, search.timeout, spent_seconds(study.get_trials(deepcopy=False)))
 
     def seconds_left(self) -> float | None:
         """Seconds until the study's time is up; None where it has no end."""
@@ -47,21 +47,21 @@ class Budget:
 
     def has_room(self, trials: list[FrozenTrial]) -> bool:
         """Whether another trial may start: time is left, and finished and running ones do not fill the budget."""
-        begun = sum(is_finished(trial) or ending(trial) == "running" for trial in trials)
+        begun = sum(is_finished(trial) or outcome(trial) == "running" for trial in trials)
         return begun < self.trials and self.has_time()
 
     def has_time(self) -> bool:
         """Whether enough time is left to start a trial."""
         left = self.seconds_left()
-        return left is None or left > LEAST
+        return left is None or left > MIN_SECONDS
 
 
-def finished(trials: list[FrozenTrial]) -> int:
+def count_finished(trials: list[FrozenTrial]) -> int:
     """How many trials count towards the budget."""
     return sum(is_finished(trial) for trial in trials)
 
 
-def spent(trials: Sequence[Seen]) -> float:
+def spent_seconds(trials: Sequence[TrialView]) -> float:
     """Wall seconds in which at least one trial ran; what the trials themselves say, so a killed one's idle hours
     until it was found do not count."""
     spans = sorted(
@@ -76,9 +76,9 @@ def spent(trials: Sequence[Seen]) -> float:
     return total
 
 
-def stopped(attributes: Mapping[str, Any]) -> str | None:
+def stop_message(attributes: Mapping[str, Any]) -> str | None:
     """One line about a study that `search.stop = "noise"` has ended, from its attributes; else None."""
-    found = attributes.get(STOPPED)
+    found = attributes.get(STOPPED_ATTRIBUTE)
     if not found:
         return None
     return (

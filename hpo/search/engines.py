@@ -15,28 +15,28 @@ from typing import IO, Any
 
 import optuna
 
-from hpo.errors import TrainingError, unknown
+from hpo.errors import TrainingError, unknown_name
 from hpo.search import gain
-from hpo.search.budget import Budget, finished, stopped
-from hpo.search.listener import Listener
-from hpo.search.stop import Stop
+from hpo.search.budget import Budget, count_finished, stop_message
+from hpo.search.search_listener import SearchListener
+from hpo.search.signals import StopSignal
 from hpo.search.worker import Worker, open_search
+from hpo.store.trial_state import SURPLUS, outcome
 from hpo.study.spec import StudySpec
-from hpo.study.trials import SURPLUS, ending
-from hpo.training.task import Task
+from hpo.training.context import RunContext
 
-POLL = 0.5  # seconds between two looks at the store
+POLL_SECONDS = 0.5  # seconds between two looks at the store
 
 
 @dataclass
-class Search:
+class SearchRun:
     """A search that is ready to run: its task, and the open study."""
 
-    task: Task
+    task: RunContext
     storage: optuna.storages.BaseStorage
     study: optuna.Study
     url: str
-    listener: Listener
+    listener: SearchListener
 
     @property
     def spec(self) -> StudySpec:
@@ -52,18 +52,18 @@ class Search:
         return {"file": str(spec.file.resolve()), "overrides": overrides, "storage": self.url, "parent": os.getpid()}
 
 
-def run_here(search: Search) -> None:
+def run_inline(search: SearchRun) -> None:
     """One worker, in this process."""
     budget = Budget.of(search.spec.search, search.study)
     Worker(search.task, search.storage, search.study, search.listener, budget).run()
 
 
-def run_processes(search: Search) -> None:
+def run_processes(search: SearchRun) -> None:
     """`search.workers` processes on this machine; each its share of the processor's threads and one accelerator."""
     workers = search.spec.search.workers
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
-    stop = Stop()
+    stop = StopSignal()
     watch = _Watch(search)
     with stop.on_signals():
         try:
@@ -74,7 +74,7 @@ def run_processes(search: Search) -> None:
                 started.append(_start(search.orders(), environment))
             while any(process.poll() is None for process, _ in started):
                 watch.look()
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
         finally:
             _end(started)
             watch.look()
@@ -82,7 +82,7 @@ def run_processes(search: Search) -> None:
     _tell_failures(search, [line for code, line in words if code not in (0, 130)])
 
 
-def run_ray(search: Search) -> None:
+def run_ray(search: SearchRun) -> None:
     """`search.workers` tasks on a Ray cluster (address from RAY_ADDRESS, else this machine).
 
     The study file, its data and the storage URL must be reachable from every node.
@@ -104,13 +104,13 @@ def run_ray(search: Search) -> None:
         return "" if process.returncode in (0, 130) else line
 
     watch = _Watch(search)
-    stop = Stop()
+    stop = StopSignal()
     with stop.on_signals():
         pending = [work.remote(search.orders()) for _ in range(search.spec.search.workers)]
         try:
             failed = []
             while pending:
-                done, pending = ray.wait(pending, timeout=POLL)
+                done, pending = ray.wait(pending, timeout=POLL_SECONDS)
                 failed += [line for line in ray.get(done) if line]
                 watch.look()
         finally:
@@ -118,38 +118,38 @@ def run_ray(search: Search) -> None:
     _tell_failures(search, failed)
 
 
-ENGINES: dict[str, Callable[[Search], None]] = {"inline": run_here, "processes": run_processes, "ray": run_ray}
+ENGINES: dict[str, Callable[[SearchRun], None]] = {"inline": run_inline, "processes": run_processes, "ray": run_ray}
 
 
-def choose(spec: StudySpec) -> Callable[[Search], None]:
+def choose_engine(spec: StudySpec) -> Callable[[SearchRun], None]:
     """The engine of a study: the named one, else this process for one worker and processes for more.
 
     Raises SpecError for an unknown name, and for more than one worker in this process.
     """
     name = spec.search.engine or ("inline" if spec.search.workers == 1 else "processes")
     if name not in ENGINES:
-        raise spec.error("search.engine", f"is {name!r}; it {unknown(name, ENGINES)}")
+        raise spec.error("search.engine", f"is {name!r}; it {unknown_name(name, ENGINES)}")
     if name == "inline" and spec.search.workers > 1:
         raise spec.error("search.workers", f"is {spec.search.workers}; engine inline runs one, processes runs many")
     return ENGINES[name]
 
 
-def search(spec: StudySpec, url: str, listener: Listener) -> optuna.Study:
+def run_search(spec: StudySpec, url: str, listener: SearchListener) -> optuna.Study:
     """The study after its budget is spent; it is made, or continued where it stood.
 
     Raises HpoError for anything the user can mend, before the store is touched, and KeyboardInterrupt when asked to
     stop, with every trial closed.
     """
-    engine = choose(spec)
+    engine = choose_engine(spec)
     task, storage, study = open_search(spec, url, listener)
     listener.opens(study)
-    done = finished(study.get_trials(deepcopy=False))
+    done = count_finished(study.get_trials(deepcopy=False))
     if done:
         listener.notice(f"continuing: {done} of {spec.search.trials} trials finished")
-    engine(Search(task, storage, study, url, listener))
-    if over := stopped(study.user_attrs):
+    engine(SearchRun(task, storage, study, url, listener))
+    if over := stop_message(study.user_attrs):
         listener.notice(over)
-    if engine is run_here:
+    if engine is run_inline:
         gain.remember(task, study, before=done)
     return study
 
@@ -163,12 +163,12 @@ def _devices() -> list[str]:
     return (visible.split(",") if visible else [str(number) for number in range(count)]) if count > 1 else []
 
 
-def _tell_failures(search: Search, failed: list[str]) -> None:
+def _tell_failures(search: SearchRun, failed: list[str]) -> None:
     """Raise TrainingError for workers that failed, or only tell where the others have filled the budget."""
     if not failed:
         return
     told = f"{len(failed)} of {search.spec.search.workers} workers failed; the last one: {failed[-1]}"
-    if finished(search.study.get_trials(deepcopy=False)) < search.spec.search.trials:
+    if count_finished(search.study.get_trials(deepcopy=False)) < search.spec.search.trials:
         raise TrainingError(told)
     search.listener.notice(told)
 
@@ -176,7 +176,7 @@ def _tell_failures(search: Search, failed: list[str]) -> None:
 class _Watch:
     """Tells the listener of trials that end in other processes, each once."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: SearchRun) -> None:
         self.search = search
         self.told = {trial.number for trial in search.study.get_trials(deepcopy=False) if trial.state.is_finished()}
 
@@ -184,7 +184,7 @@ class _Watch:
         for trial in self.search.study.get_trials(deepcopy=False):
             if trial.state.is_finished() and trial.number not in self.told:
                 self.told.add(trial.number)
-                if ending(trial) != SURPLUS:
+                if outcome(trial) != SURPLUS:
                     self.search.listener.ends(trial, self.search.study)
         self.search.listener.runs(self.search.study)
 
@@ -194,8 +194,12 @@ def _start(orders: dict[str, Any], environment: dict[str, str]) -> tuple[subproc
     log = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the process that writes to it
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "hpo.search.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment, start_new_session=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps(orders).encode())
     process.stdin.close()

@@ -15,17 +15,19 @@ import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search import probe, pruners
-from hpo.search.budget import finished, spent, stopped
-from hpo.search.engines import choose
-from hpo.search.listener import Listener
+from hpo.search import probe
+from hpo.search.budget import count_finished, spent_seconds, stop_message
+from hpo.search.engines import choose_engine
 from hpo.search.plan import DRAWN, Plan, Planned, draws, middle
-from hpo.search.worker import check, prepare
-from hpo.study import provenance, store
+from hpo.search.pruners import build_pruner
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import check_spec, prepare_context
+from hpo.store.provenance import describe_device
+from hpo.store.storage import check_same_data, check_same_spec, find_stored_study
 from hpo.study.spec import StudySpec
-from hpo.training import speed
+from hpo.training.acceleration.presets import announce_accelerations
+from hpo.training.context import RunContext
 from hpo.training.metrics import Direction
-from hpo.training.task import Task
 
 RANKING = {"median", "percentile", "asha", "hyperband"}  # pruners that only ask which trial is the better one
 MADE_UP = 600  # trials, about, over which the effect of pruning is averaged, ...
@@ -38,7 +40,7 @@ UNLIKE = ("bf16", "fp16", "optim")  # axes on which the seconds of a step hang, 
 class Outlook:
     """The trials that are left, and what each part of them costs."""
 
-    task: Task
+    task: RunContext
     before: Sequence[FrozenTrial]
     planned: Sequence[Planned]  # of more trials than are drawn, those that all others are taken to be like
     left: int
@@ -63,37 +65,37 @@ class Outlook:
         return self.costs.around + trained + evaluated
 
 
-def forecast(spec: StudySpec, url: str, listener: Listener) -> dict[str, Any]:
+def forecast(spec: StudySpec, url: str, listener: SearchListener) -> dict[str, Any]:
     """What `hpo search` of a study would take from here on, as JSON values: what `--dry-run --json` prints.
 
     Seconds come from a few real steps, memory from the longest texts in the largest batch. Seconds with pruning are an
     expectation; see `ended`. Raises HpoError like the search, TrainingError where the few steps fail, and
     KeyboardInterrupt. The store and the study's folder stay as they are; tokens are cached as in every command.
     """
-    choose(spec)
-    check(spec)
-    stored = store.found(spec, url)
+    choose_engine(spec)
+    check_spec(spec)
+    stored = find_stored_study(spec, url)
     if stored:
-        store.check_unchanged(stored, spec)
+        check_same_spec(stored, spec)
     began = time.monotonic()
-    task, about = prepare(spec, listener)
+    task, about = prepare_context(spec, listener)
     once = {"loading": time.monotonic() - began}
     if stored:
-        store.check_data(stored, spec, about)
+        check_same_data(stored, spec, about)
         task = replace(task, levers=stored.user_attrs.get("speed", {}))
-    speed.tell(spec, task.levers, stored, listener.notice)
+    announce_accelerations(spec, task.levers, stored, listener.notice)
     before = stored.get_trials(deepcopy=False) if stored else []
-    over = stopped(stored.user_attrs) if stored and spec.search.stop != "none" else None
+    over = stop_message(stored.user_attrs) if stored and spec.search.stop != "none" else None
     if over:
         listener.notice(over)
-        search = spec.search.model_copy(update={"trials": finished(list(before))})
+        search = spec.search.model_copy(update={"trials": count_finished(list(before))})
         task = replace(task, spec=spec.model_copy(update={"search": search}))
     with probe.aside(task) as own:
         outlook, disk = _outlook(own, before, once, listener)
     return {
         "study": spec.name,
-        "device": provenance.device(),
-        "trials": {"wanted": spec.search.trials, "finished": finished(list(before)), "left": outlook.left},
+        "device": describe_device(),
+        "trials": {"wanted": spec.search.trials, "finished": count_finished(list(before)), "left": outlook.left},
         **_work(outlook),
         "full_trial": _full_trial(outlook),
         "search": _search(outlook),
@@ -121,7 +123,7 @@ def ended(spec: StudySpec, direction: Direction, trials: Sequence[Planned], befo
 def _made_up(spec: StudySpec, direction: Direction, rungs: Sequence[Sequence[int]], scores: NDArray[Any]) -> list[int]:
     """The place among its rungs at which each trial of one made-up search ended."""
     study = optuna.create_study(  # hyperband's brackets follow from the name
-        study_name=spec.name, direction=direction, sampler=optuna.samplers.RandomSampler(), pruner=pruners.build(spec)
+        study_name=spec.name, direction=direction, sampler=optuna.samplers.RandomSampler(), pruner=build_pruner(spec)
     )
     places = []
     for number, (own, score) in enumerate(zip(rungs, scores.tolist(), strict=True)):
@@ -141,14 +143,14 @@ def _made_up(spec: StudySpec, direction: Direction, rungs: Sequence[Sequence[int
 
 
 def _outlook(
-    task: Task, before: Sequence[FrozenTrial], once: dict[str, float], listener: Listener
+    task: RunContext, before: Sequence[FrozenTrial], once: dict[str, float], listener: SearchListener
 ) -> tuple[Outlook, dict[str, int]]:
     """The trials that are left with their costs, and the bytes that they leave on disk."""
     began = time.monotonic()
     plan = Plan(task)
     starting = time.monotonic() - began
     values = draws(task.spec, task.direction, before)
-    wanted = task.spec.search.trials - finished(list(before))
+    wanted = task.spec.search.trials - count_finished(list(before))
     left = wanted if len(values) == DRAWN else len(values)  # a grid may come to its end
     planned = [plan.of(each) for each in values] or [plan.of(middle(task.spec.space))]
     costs = probe.measure(
@@ -210,14 +212,14 @@ def _search(outlook: Outlook) -> dict[str, Any]:
     }
     expected = whole
     if spec.search.pruner.name in RANKING:
-        places = ended(spec, outlook.task.direction, outlook.planned, finished(list(outlook.before)))
+        places = ended(spec, outlook.task.direction, outlook.planned, count_finished(list(outlook.before)))
         expected = [float(each[places[:, at]].mean()) for at, each in enumerate(seconds)]
         steps = [np.array([*trial.rungs.values()]) for trial in outlook.planned]
         run = [float(each[places[:, at]].mean()) for at, each in enumerate(steps)]
         found["with_pruning"] = outlook.total(expected) / together
         found["share_run"] = sum(run) / sum(int(each[-1]) for each in steps)
     if spec.search.timeout is not None:
-        left = spec.search.timeout - spent(list(outlook.before))
+        left = spec.search.timeout - spent_seconds(list(outlook.before))
         ends = np.cumsum(np.resize(expected, outlook.left)) / together
         found["fit"] = int((ends <= left).sum())
     return found
@@ -244,7 +246,7 @@ def _memory(outlook: Outlook) -> dict[str, Any]:
     }
 
 
-def _tokenizer_bytes(task: Task) -> int:
+def _tokenizer_bytes(task: RunContext) -> int:
     with tempfile.TemporaryDirectory() as folder:
         task.checkpoint.tokenizer.save_pretrained(folder)
         return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
@@ -262,7 +264,7 @@ def _notes(outlook: Outlook) -> list[str]:
         told.append(
             f"{len(outlook.planned)} of the {outlook.left:,} trials were drawn; the others are taken to be alike"
         )
-    elif outlook.left < spec.search.trials - finished(list(outlook.before)):
+    elif outlook.left < spec.search.trials - count_finished(list(outlook.before)):
         told.append("the sampler has no more values than that to try")
     together = _side_by_side(spec)
     if spec.search.workers > together:

@@ -12,10 +12,10 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from hpo.search.budget import EXACT
-from hpo.study import provenance
-from hpo.study.trials import is_finished
-from hpo.training.task import Task
+from hpo.search.budget import EXACT_ATTRIBUTE
+from hpo.store.provenance import describe_device
+from hpo.store.trial_state import is_finished
+from hpo.training.context import RunContext
 from hpo.training.trainer import RungTrainer
 
 STEPS = 3  # of them the first is left out, which is slower than others
@@ -23,7 +23,7 @@ LEAST = 20.0  # times as long as these steps the search must have trained, for t
 SLOWER = 5.0  # the plain arithmetic is guessed to be so many times slower, before it is timed
 
 
-def remember(task: Task, study: optuna.Study, before: int) -> None:
+def remember(task: RunContext, study: optuna.Study, before: int) -> None:
     """Put the plain library's seconds per example into the study, where it took levers and the timing is cheap.
 
     It is done with the values of a trial, after the search, so that no trial waits for it; and only where more than
@@ -32,17 +32,17 @@ def remember(task: Task, study: optuna.Study, before: int) -> None:
     trials = [trial for trial in study.get_trials(deepcopy=False) if is_finished(trial)]
     timed = [trial for trial in trials if trial.user_attrs.get("steps")]
     complete = [trial for trial in timed if trial.state == TrialState.COMPLETE]
-    here = provenance.device()
+    here = describe_device()
     is_here = all(trial.user_attrs["provenance"]["device"] == here for trial in timed)
-    if not (task.levers and complete and is_here and len(trials) > before) or EXACT in study.user_attrs:
+    if not (task.levers and complete and is_here and len(trials) > before) or EXACT_ATTRIBUTE in study.user_attrs:
         return
     trained = sum(trial.user_attrs["seconds"]["train"] for trial in timed)
     expected = STEPS * SLOWER * trained / sum(trial.user_attrs["steps"] for trial in timed)
     if expected * LEAST < trained:
-        study.set_user_attr(EXACT, per_example(task, complete[0].params))
+        study.set_user_attr(EXACT_ATTRIBUTE, per_example(task, complete[0].params))
 
 
-def per_example(task: Task, values: Mapping[str, Any]) -> float | None:
+def per_example(task: RunContext, values: Mapping[str, Any]) -> float | None:
     """Seconds of training on one example, as the plain library would do it; None where it comes to no end."""
     search = task.spec.search.model_copy(update={"rungs": [1.0]})
     plain = task.spec.model_copy(update={"training": {**task.spec.training, "speed": "exact"}, "search": search})

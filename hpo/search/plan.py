@@ -14,13 +14,15 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search import pruners, samplers
-from hpo.study import trials
-from hpo.study.space import Parameter, SearchSpace
+from hpo.search.pruners import build_pruner
+from hpo.search.samplers import build_sampler
+from hpo.store.trial_state import enqueue_next, is_finished
+from hpo.study.search_space import Parameter, SearchSpace
 from hpo.study.spec import StudySpec
-from hpo.training import arguments, metrics
+from hpo.training.arguments import build_arguments
+from hpo.training.context import RunContext
+from hpo.training.metrics import Direction
 from hpo.training.rungs import rung_steps
-from hpo.training.task import Task
 from hpo.training.trainer import RungTrainer
 
 DRAWN = 200  # trials that are drawn; those after them are taken to be like these
@@ -64,17 +66,21 @@ class Epoch:
 class Plan:
     """What trials of one task would do, by the loaders that a trainer makes for them."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: RunContext) -> None:
         self.task = task
         self._trainer = RungTrainer(task)
         self._epoch = cache(self._made)
 
     def of(self, values: Mapping[str, Any]) -> Planned:
         """What a trial of these values would do."""
-        args = arguments.build(self.task.spec, {**self.task.levers, **values})
+        args = build_arguments(self.task.spec, {**self.task.levers, **values})
         accumulated = args.gradient_accumulation_steps
-        loader = ("per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_drop_last",
-                  "train_sampling_strategy")  # fmt: skip
+        loader = (
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "dataloader_drop_last",
+            "train_sampling_strategy",
+        )
         epoch = self._epoch(tuple((name, getattr(args, name)) for name in loader))
         steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * epoch.steps)
         examples = epoch.done(np.arange(steps + 1))[:, 0].tolist()
@@ -100,21 +106,21 @@ class Plan:
         return int(sum(tensor.numel() * tensor.element_size() for tensor in self._trainer.model.parameters()))
 
 
-def draws(spec: StudySpec, direction: metrics.Direction, before: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+def draws(spec: StudySpec, direction: Direction, before: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """Values of the trials that are left, at most DRAWN, in their order.
 
     Trials without a result run again, then the known-good starts, then the sampler draws as the search would. Where it
     would begin to learn, values are drawn at random: they are only like the real ones.
     """
-    sampler = samplers.build(spec)
-    study = optuna.create_study(study_name=spec.name, direction=direction, sampler=sampler, pruner=pruners.build(spec))
+    sampler = build_sampler(spec)
+    study = optuna.create_study(study_name=spec.name, direction=direction, sampler=sampler, pruner=build_pruner(spec))
     study.add_trials([_closed(trial) for trial in before])
     known = [trial.value for trial in before if trial.value is not None] or [0.0, 1.0]
     rng = np.random.default_rng(spec.search.seed)
-    left = spec.search.trials - sum(map(trials.is_finished, before))
+    left = spec.search.trials - sum(map(is_finished, before))
     made: list[dict[str, Any]] = []
     while len(made) < min(left, DRAWN):
-        trials.queue(study, spec.space)
+        enqueue_next(study, spec.space)
         if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)) and sampler.is_exhausted(study):
             break
         if len(made) == START_UP and spec.search.sampler.name in LEARNS:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpo.study.trials import is_finished
+from hpo.store.trial_state import is_finished
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from hpo.study.space import Parameter, SearchSpace
+    from hpo.study.search_space import Parameter, SearchSpace
 
-DRAWN, PRIOR, SAMPLER = "drawn", "prior", "sampler"  # the attribute of a trial that was drawn, and its two values
-BEST = 3  # one in so many trials is among the best
-PATIENCE = 8  # after so many drawn trials the weight has halved, whatever they were worth
+DRAWN_BY, PRIOR, SAMPLER = "drawn", "prior", "sampler"  # the attribute of a trial that was drawn, and its two values
+TOP_FRACTION = 3  # one in so many trials is among the best
+HALF_LIFE = 8  # after so many drawn trials the weight has halved, whatever they were worth
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Prior:
         own = [_is_own(trial) for trial in ranked]
         if not any(own):
             return self.weight
-        best = own[: math.ceil(len(own) / BEST)]
+        best = own[: math.ceil(len(own) / TOP_FRACTION)]
         merits = range(len(best), 0, -1)  # the best trial's word counts most
         among_best = sum(merit for merit, is_own in zip(merits, best, strict=True) if is_own) / sum(merits)
         among_all = sum(own) / len(own)
-        drawn = sum(DRAWN in trial.user_attrs for trial in ranked)
-        return self.weight * min(1.0, among_best / among_all) ** 2 / (1 + drawn / PATIENCE)
+        drawn = sum(DRAWN_BY in trial.user_attrs for trial in ranked)
+        return self.weight * min(1.0, among_best / among_all) ** 2 / (1 + drawn / HALF_LIFE)
 
     @staticmethod
     def _start(count: int, ranked: Sequence[FrozenTrial], draw: np.random.Generator) -> int:
@@ -90,7 +90,7 @@ class Prior:
 
 
 def _is_own(trial: FrozenTrial) -> bool:
-    return "known_good" in trial.user_attrs or trial.user_attrs.get(DRAWN) == PRIOR
+    return "known_good" in trial.user_attrs or trial.user_attrs.get(DRAWN_BY) == PRIOR
 
 
 def _rank(trial: FrozenTrial, maximize: bool) -> tuple[int, float, float]:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hpo.data.tokens import Tokens
+from hpo.data.token_cache import TokenizedSplit
 from hpo.errors import TrainingError
-from hpo.training import arguments
-from hpo.training.record import TrialEnded
-from hpo.training.shortcuts import Shortcuts
-from hpo.training.task import Task
+from hpo.training.acceleration.session import AccelerationSession
+from hpo.training.arguments import build_arguments
+from hpo.training.context import RunContext
+from hpo.training.measurements import TrialEnded
 from hpo.training.trainer import RungTrainer
 
 LEAST_STEPS, MOST_STEPS = 4, 200  # of one timing, the first of them left out
@@ -72,10 +72,10 @@ class Costs:
     seconds: float  # that it all took
 
 
-class Part(Tokens):
+class Part(TokenizedSplit):
     """Some rows of a data set, in the order given."""
 
-    def __init__(self, whole: Tokens, rows: NDArray[Any]) -> None:
+    def __init__(self, whole: TokenizedSplit, rows: NDArray[Any]) -> None:
         kept = [whole[int(row)]["input_ids"] for row in rows]
         self._made_of = (whole, rows)
         self.folder, self.truncated = whole.folder, whole.truncated
@@ -90,7 +90,7 @@ class Part(Tokens):
 class Probe(RungTrainer):
     """Trains until enough steps are timed, evaluates once, and stops."""
 
-    def __init__(self, task: Task, seconds: float, tell: Tell, shortcuts: Shortcuts) -> None:
+    def __init__(self, task: RunContext, seconds: float, tell: Tell, shortcuts: AccelerationSession) -> None:
         self.seconds = seconds
         super().__init__(task, shortcuts=shortcuts)
         self.pulse, self.at_rung = self._on_pulse, self._on_rung
@@ -141,14 +141,14 @@ class _Measured(Exception):
 
 
 @contextmanager
-def aside(task: Task) -> Iterator[Task]:
+def aside(task: RunContext) -> Iterator[RunContext]:
     """The same task with a study file in a temporary folder: Trainer makes a study's folder and may write there."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / task.spec.file.name
         yield replace(task, spec=task.spec.model_copy(update={"file": file}))
 
 
-def measure(task: Task, values: Mapping[str, Any], batches: Sequence[tuple[int, int]], tell: Tell) -> Costs:
+def measure(task: RunContext, values: Mapping[str, Any], batches: Sequence[tuple[int, int]], tell: Tell) -> Costs:
     """What trials of these values cost, timed with the smallest and the largest of `batches`: (rows, accumulated).
 
     Before it is timed, the largest batch runs once with the longest texts, in training and in evaluation, which tells
@@ -158,7 +158,7 @@ def measure(task: Task, values: Mapping[str, Any], batches: Sequence[tuple[int, 
     """
     began = time.monotonic()
     ends = dict.fromkeys((min(batches, key=math.prod), max(batches, key=math.prod)))
-    runs = _Runs(task, values, tell, Shortcuts(task.spec))
+    runs = _Runs(task, values, tell, AccelerationSession(task.spec))
     longest = runs.on_longest(max(rows for rows, _ in batches))
     before = [runs.on_all_lengths(batch, ENOUGH, LONG) for batch in ends if torch.accelerator.is_available()]
     timed = [runs.on_all_lengths(batch, MOST_STEPS, LONG / len(ends)) for batch in ends]
@@ -184,10 +184,10 @@ def measure(task: Task, values: Mapping[str, Any], batches: Sequence[tuple[int, 
 class _Runs:
     """Short runs of a task with the same values, on rows of their own."""
 
-    task: Task
+    task: RunContext
     values: Mapping[str, Any]
     tell: Tell
-    shortcuts: Shortcuts  # of all runs, as of all trials in a search
+    shortcuts: AccelerationSession  # of all runs, as of all trials in a search
 
     def on_longest(self, rows: int) -> Probe:
         """A run of as many steps as show the whole of its memory, on the longest texts that there are."""
@@ -209,7 +209,7 @@ class _Runs:
         )
         return self._run(part, batch, steps, seconds)
 
-    def _run(self, task: Task, batch: tuple[int, int], steps: int, seconds: float) -> Probe:
+    def _run(self, task: RunContext, batch: tuple[int, int], steps: int, seconds: float) -> Probe:
         names = ("per_device_train_batch_size", "gradient_accumulation_steps")
         short = {name: value for name, value in self.values.items() if name != "num_train_epochs"}
         search = task.spec.search.model_copy(update={"rungs": [1.0]})  # evaluated once, at its end
@@ -228,7 +228,7 @@ class _Runs:
         return probe
 
 
-def _spread(tokens: Tokens, batch: int, batches: int) -> NDArray[Any]:
+def _spread(tokens: TokenizedSplit, batch: int, batches: int) -> NDArray[Any]:
     """Rows of whole batches (all there are, where they are fewer), evenly spread over the lengths."""
     ranked = np.argsort(tokens.lengths, kind="stable")
     count = min(len(ranked), batch * batches)
@@ -237,8 +237,8 @@ def _spread(tokens: Tokens, batch: int, batches: int) -> NDArray[Any]:
     return chosen
 
 
-def _eval_batch(task: Task) -> int:
-    return int(arguments.build(task.spec, task.levers).per_device_eval_batch_size)
+def _eval_batch(task: RunContext) -> int:
+    return int(build_arguments(task.spec, task.levers).per_device_eval_batch_size)
 
 
 def _intervals(marks: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -12,16 +12,16 @@ import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 
-from hpo.errors import SpecError, unknown
-from hpo.search.prior import DRAWN, PRIOR, SAMPLER, Prior
+from hpo.errors import SpecError, unknown_name
+from hpo.search.prior import DRAWN_BY, PRIOR, SAMPLER, Prior
+from hpo.store.trial_state import replay_index
 from hpo.study.spec import StudySpec
-from hpo.study.trials import place
 
-Options = Mapping[str, Any]
+SamplerOptions = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Draw:
+class SamplerSeeds:
     """What a sampler may draw from: the study's seed, the trial's own seed, and every value of each finite axis."""
 
     study_seed: int
@@ -29,7 +29,7 @@ class Draw:
     grid: Mapping[str, list[Any] | None]
 
 
-def _grid(options: Options, draw: Draw) -> BaseSampler:
+def _grid(options: SamplerOptions, draw: SamplerSeeds) -> BaseSampler:
     endless = [name for name, values in draw.grid.items() if values is None]
     if endless:
         raise ValueError(f"grid needs a step or choices for {', '.join(endless)}")
@@ -39,7 +39,7 @@ def _grid(options: Options, draw: Draw) -> BaseSampler:
 # TPE draws by what it knows from the sixth trial on, not from the eleventh, as Optuna's would: replayed searches find
 # better for it (benchmarks/simulate.py).
 # QMC's points are one sequence, so its seed is the study's. Grid shuffles its points once, by the study's seed too.
-SAMPLERS: dict[str, Callable[[Options, Draw], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[SamplerOptions, SamplerSeeds], BaseSampler]] = {
     "tpe": lambda options, draw: TPESampler(seed=draw.trial_seed, **{"n_startup_trials": 5, **options}),
     "gp": lambda options, draw: GPSampler(seed=draw.trial_seed, **options),
     "random": lambda options, draw: RandomSampler(seed=draw.trial_seed, **options),
@@ -70,7 +70,7 @@ class ReplayingSampler(BaseSampler):
         """Make the trial's own sampler."""
         # Hyperband hands over a study of one bracket; the place counts all trials, so the storage is asked.
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-        number = place(trial, trials)
+        number = replay_index(trial, trials)
         self._inner = self._build(number)
         self._inner.before_trial(study, trial)
         self._near = None
@@ -78,7 +78,7 @@ class ReplayingSampler(BaseSampler):
             draw = np.random.default_rng([self._spec.search.seed, number, 1])  # no numbers that the inner one draws
             maximize = study.direction == StudyDirection.MAXIMIZE
             self._near = self._prior.values(self._spec.space, trials, maximize, draw)
-            study._storage.set_trial_user_attr(trial._trial_id, DRAWN, PRIOR if self._near else SAMPLER)
+            study._storage.set_trial_user_attr(trial._trial_id, DRAWN_BY, PRIOR if self._near else SAMPLER)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         """What is drawn jointly: nothing where the values are known, so that no point of a sequence is used up."""
@@ -116,7 +116,7 @@ class ReplayingSampler(BaseSampler):
         name, options = _named(self._spec)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return SAMPLERS[name](options, Draw(seed, trial_seed(seed, number), grid))
+            return SAMPLERS[name](options, SamplerSeeds(seed, trial_seed(seed, number), grid))
 
 
 def trial_seed(study_seed: int, place: int) -> int:
@@ -124,11 +124,11 @@ def trial_seed(study_seed: int, place: int) -> int:
     return int(np.random.SeedSequence([study_seed, place]).generate_state(1)[0] >> 1)
 
 
-def build(spec: StudySpec) -> ReplayingSampler:
+def build_sampler(spec: StudySpec) -> ReplayingSampler:
     """The study's sampler. Raises SpecError: an unknown name, an option that it does not take."""
     name, options = _named(spec)
     if name not in SAMPLERS:
-        raise spec.error("search.sampler", f"is {name!r}; it {unknown(name, SAMPLERS)}")
+        raise spec.error("search.sampler", f"is {name!r}; it {unknown_name(name, SAMPLERS)}")
     if "seed" in options:
         raise spec.error("search.sampler.seed", "is not an option: every draw follows from search.seed")
     try:

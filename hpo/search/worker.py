@@ -17,64 +17,80 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.data import tokens
+from hpo.data.token_cache import tokenize_split, truncation_notice
 from hpo.errors import HpoError, StudyError, TrainingError
-from hpo.search import noise, pruners, samplers
-from hpo.search.best import Best
-from hpo.search.budget import Budget, finished
-from hpo.search.listener import Listener
-from hpo.search.rows import texts
-from hpo.search.stop import Stop
-from hpo.study import provenance, store, trials
-from hpo.study.spec import StudySpec, load
-from hpo.training import arguments, garbage, metrics, speed
-from hpo.training import model as checkpoints
-from hpo.training.record import Record, TrialEnded
-from hpo.training.task import Task
+from hpo.search.best_weights import BestWeights
+from hpo.search.budget import Budget, count_finished
+from hpo.search.preflight import load_study_data
+from hpo.search.pruners import build_pruner
+from hpo.search.samplers import build_sampler, option_error, trial_seed
+from hpo.search.search_listener import SearchListener
+from hpo.search.signals import StopSignal
+from hpo.search.stopping_rule import has_stopped, should_stop
+from hpo.store import trial_state
+from hpo.store.provenance import collect_provenance
+from hpo.store.storage import (
+    GRACE_PERIOD,
+    HEARTBEAT_INTERVAL,
+    check_same_spec,
+    check_storage_url,
+    find_study,
+    open_storage,
+    open_study,
+    store_exists,
+)
+from hpo.study.spec import StudySpec, load_study
+from hpo.training.acceleration.gc_freeze import frozen_gc
+from hpo.training.acceleration.presets import announce_accelerations, choose_accelerations
+from hpo.training.arguments import check_arguments
+from hpo.training.checkpoint import load_checkpoint, save_model
+from hpo.training.context import RunContext
+from hpo.training.measurements import RunMeasurements, TrialEnded
+from hpo.training.metrics import METRICS, evaluate_modules, unsuitable_reason
 from hpo.training.trainer import RungTrainer
 
-MOST_ERRORS = 3  # so many trials in a row that end in an error are no property of their values
+MAX_CONSECUTIVE_ERRORS = 3  # so many trials in a row that end in an error are no property of their values
 
 
-def check(spec: StudySpec) -> None:
+def check_spec(spec: StudySpec) -> None:
     """Raise SpecError for a sampler, pruner, field or value that cannot be, before data or store are touched."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # Under DDP only the first process would hear that a trial is pruned; the others would wait for ever (trap 21).
         raise StudyError("started under torchrun, but a trial runs on one device: start plain `hpo search --workers N`")
-    pruners.build(spec)
+    build_pruner(spec)
     try:  # a wrong value of an option may show only when something is drawn
-        spec.space.suggest(optuna.create_study(sampler=samplers.build(spec)).ask())
+        spec.space.suggest(optuna.create_study(sampler=build_sampler(spec)).ask())
     except (TypeError, ValueError) as error:
-        raise samplers.option_error(spec, "search.sampler", error) from None
-    if reason := metrics.reason_against(spec.objective, classes=2):
+        raise option_error(spec, "search.sampler", error) from None
+    if reason := unsuitable_reason(spec.objective, classes=2):
         raise spec.error("objective", reason)
-    arguments.check(spec)
+    check_arguments(spec)
     if spec.folder.exists() and not spec.folder.is_dir():
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
 
 
-def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
+def prepare_context(spec: StudySpec, listener: SearchListener) -> tuple[RunContext, dict[str, Any]]:
     """The task that all trials share, and what the store should know of its data.
 
     Raises DataError, ModelError, SpecError; the store has not been touched yet.
     """
-    data = texts(spec)
-    checkpoint = checkpoints.load(spec, data)
+    data = load_study_data(spec)
+    checkpoint = load_checkpoint(spec, data)
     length = spec.model.max_length
-    train, validation = (tokens.encode(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
+    train, validation = (tokenize_split(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
     notices = [*data.notices, *checkpoint.notices]
     if data.test is None:
         notices.append("no test split: without one (data.test: files, a share, a number of rows) there is no verdict")
-    if metrics.METRICS[spec.objective].two_classes_only:
+    if METRICS[spec.objective].two_classes_only:
         notices.append(f"{spec.objective} counts {data.label_names[1]!r} as the positive class")
     batch = spec.space.parameters.get("per_device_train_batch_size")
     if batch and max(batch.ends) > len(train):
         raise spec.error("space.parameters.per_device_train_batch_size", f"reaches beyond the {len(train)} train rows")
-    notices += [text for text in [tokens.notice(train, length)] if text]
+    notices += [text for text in [truncation_notice(train, length)] if text]
     for text in notices:
         listener.notice(text)
-    levers = speed.levers(spec, checkpoint)
-    task = Task(spec, checkpoint, train, validation, metrics.modules(len(data.label_names)), levers)
+    levers = choose_accelerations(spec, checkpoint)
+    task = RunContext(spec, checkpoint, train, validation, evaluate_modules(len(data.label_names)), levers)
     return task, {**data.about(), "notices": notices}
 
 
@@ -82,56 +98,58 @@ def prepare(spec: StudySpec, listener: Listener) -> tuple[Task, dict[str, Any]]:
 class Worker:
     """Runs trials of one study in this process, one after the other."""
 
-    task: Task
+    task: RunContext
     storage: optuna.storages.BaseStorage
     study: optuna.Study
-    listener: Listener
+    listener: SearchListener
     budget: Budget
-    stop: Stop = field(default_factory=Stop)
+    stop: StopSignal = field(default_factory=StopSignal)
 
     def __post_init__(self) -> None:
         self.spec = self.task.spec
-        self.sampler = samplers.build(self.spec)
-        self.pruner = pruners.build(self.spec)
-        self.best = Best(self.study, self.spec, self.task.direction)
+        self.sampler = build_sampler(self.spec)
+        self.pruner = build_pruner(self.spec)
+        self.best = BestWeights(self.study, self.spec, self.task.direction)
         self.trainer = RungTrainer(self.task, attend=self._attend)
         data = self.study.user_attrs["data"]["fingerprint"]
-        made = provenance.provenance(self.spec, {})
+        made = collect_provenance(self.spec, {})
         self.provenance = {name: made[name] for name in ("spec_hash", "git", "versions", "device")} | {"data": data}
 
     def run(self) -> None:
         """Trials until the budget is spent. Raises KeyboardInterrupt when asked to stop, with the trial closed."""
         errors = 0
-        with self.stop.on_signals(), garbage.only_new():
+        with self.stop.on_signals(), frozen_gc():
             while self._is_room():
                 self.stop.check()
                 ended = self._one_trial()
-                errors = errors + 1 if trials.ending(ended) in {trials.ERROR, trials.UNPROVEN} else 0
-                if errors == MOST_ERRORS:
+                errors = errors + 1 if trial_state.outcome(ended) in {trial_state.ERROR, trial_state.UNVERIFIED} else 0
+                if errors == MAX_CONSECUTIVE_ERRORS:
                     reason = ended.user_attrs["reason"]
                     raise TrainingError(f"{errors} trials in a row failed; the last one: {reason} (-v shows where)")
 
     def _is_room(self) -> bool:
         """Whether another trial may start; waits where that hangs on a trial whose process may be gone."""
-        patience = time.monotonic() + store.GRACE + 2 * store.HEARTBEAT
+        patience = time.monotonic() + GRACE_PERIOD + 2 * HEARTBEAT_INTERVAL
         while True:
-            trials.close_dead(self.study)
-            if noise.has_stopped(self.study, self.spec):
+            trial_state.fail_dead_trials(self.study)
+            if has_stopped(self.study, self.spec):
                 return False
             found = self.study.get_trials(deepcopy=False)
             if self.budget.has_room(found):
                 break
-            elsewhere = [each for each in found if trials.ending(each) == "running" and not trials.lives_here(each)]
-            full = finished(found) >= self.budget.trials or not self.budget.has_time()
+            elsewhere = [
+                each for each in found if trial_state.outcome(each) == "running" and not trial_state.is_alive_here(each)
+            ]
+            full = count_finished(found) >= self.budget.trials or not self.budget.has_time()
             if full or not elsewhere or time.monotonic() > patience:
                 return False
             self.listener.notice(f"waiting for a sign of life of trial #{elsewhere[0].number}, which runs elsewhere")
-            time.sleep(store.HEARTBEAT / 2)
+            time.sleep(HEARTBEAT_INTERVAL / 2)
             self.stop.check()
-        if trials.queue(self.study, self.spec.space):
+        if trial_state.enqueue_next(self.study, self.spec.space):
             return True
         exhausted = self.sampler.is_exhausted(self.study)
-        return not exhausted and not noise.stops(self.study, self.spec, len(self.task.validation))
+        return not exhausted and not should_stop(self.study, self.spec, len(self.task.validation))
 
     def _one_trial(self) -> FrozenTrial:
         """One trial through Trainer.hyperparameter_search, which makes or loads the study itself (trap 16)."""
@@ -158,21 +176,21 @@ class Worker:
         finally:
             self.stop.in_trial = False
             ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
-            if ended and trials.ending(ended[0]) != trials.SURPLUS:
+            if ended and trial_state.outcome(ended[0]) != trial_state.SURPLUS:
                 self.listener.ends(ended[0], self.study)
         return ended[0]
 
     def _attend(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         """Run one trial; whatever happens, the store knows what it was, what it cost, and why it ended."""
         self._number, self._reported, self.stop.in_trial = trial.number, set(), True
-        trial.set_user_attr("worker", trials.this_process())
+        trial.set_user_attr("worker", trial_state.worker_identity())
         everyone = self.study.get_trials(deepcopy=False)
         own = next(each for each in everyone if each.number == trial.number)
-        if trials.is_surplus(own, everyone, self.budget.trials):
-            trial.set_user_attr("reason", trials.SURPLUS)
-            raise TrialEnded(trials.SURPLUS)
-        place = trials.place(own, everyone)
-        seed = samplers.trial_seed(self.spec.search.seed, place)
+        if trial_state.is_surplus(own, everyone, self.budget.trials):
+            trial.set_user_attr("reason", trial_state.SURPLUS)
+            raise TrialEnded(trial_state.SURPLUS)
+        place = trial_state.replay_index(own, everyone)
+        seed = trial_seed(self.spec.search.seed, place)
         self._remember(trial, {"place": place, "seed": seed, "provenance": self.provenance})
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
@@ -194,13 +212,13 @@ class Worker:
     def _pulse(self, step: int, steps: int, loss: float | None) -> None:
         self.stop.check()
         if self.budget.is_over():
-            raise TrialEnded(f"{trials.OUT_OF_TIME}: the study's {self.budget.timeout:g} s are spent")
+            raise TrialEnded(f"{trial_state.OUT_OF_TIME}: the study's {self.budget.timeout:g} s are spent")
         self.listener.step(step, steps, loss)
 
     def _at_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
         value = scores.get(self.spec.objective, math.nan)
         if not math.isfinite(value):
-            raise TrialEnded(f"{trials.DIVERGED}: {self.spec.objective} is {value} at rung {rung}")
+            raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is {value} at rung {rung}")
         self.listener.rung(rung, value)
         # The rest waits for the end: each attribute is a transaction, and a process that is killed tells what it cost.
         self._remember(trial, {"metrics": self.trainer.record.curve, "seconds": self.trainer.record.seconds})
@@ -215,7 +233,7 @@ class Worker:
         for name, value in known.items():
             trial.set_user_attr(name, value)
 
-    def _known(self, record: Record) -> dict[str, Any]:
+    def _known(self, record: RunMeasurements) -> dict[str, Any]:
         """What is told of a run, in full."""
         curve = record.values_of(self.spec.objective)
         known: dict[str, Any] = {
@@ -246,27 +264,27 @@ class Worker:
 
     def _save(self, folder: Path) -> None:
         """The trial's weights, as safetensors, with their tokenizer."""
-        checkpoints.save(self.trainer.settled(), self.task.checkpoint.tokenizer, folder)
+        save_model(self.trainer.settled(), self.task.checkpoint.tokenizer, folder)
 
 
 def open_search(
-    spec: StudySpec, url: str, listener: Listener
-) -> tuple[Task, optuna.storages.BaseStorage, optuna.Study]:
+    spec: StudySpec, url: str, listener: SearchListener
+) -> tuple[RunContext, optuna.storages.BaseStorage, optuna.Study]:
     """Everything checked and loaded, then the store opened, and the study in it made or found.
 
     Nothing is written before every input is known to be good.
     """
-    check(spec)
-    store.check_url(url)
-    storage = store.open_storage(url) if store.exists(url) else None
-    if storage and (stored := store.find_study(storage, spec.name)):
-        store.check_unchanged(stored, spec)  # a changed file is told before the data are loaded
-    task, about = prepare(spec, listener)
-    storage = storage or store.open_storage(url)
-    made = provenance.provenance(spec, about) | {"speed": dict(task.levers)}
-    study = store.open_study(storage, spec, task.direction, made)
+    check_spec(spec)
+    check_storage_url(url)
+    storage = open_storage(url) if store_exists(url) else None
+    if storage and (stored := find_study(storage, spec.name)):
+        check_same_spec(stored, spec)  # a changed file is told before the data are loaded
+    task, about = prepare_context(spec, listener)
+    storage = storage or open_storage(url)
+    made = collect_provenance(spec, about) | {"speed": dict(task.levers)}
+    study = open_study(storage, spec, task.direction, made)
     task = replace(task, levers=study.user_attrs.get("speed", {}))  # the study's own, wherever it was begun
-    speed.tell(spec, task.levers, study, listener.notice)
+    announce_accelerations(spec, task.levers, study, listener.notice)
     # The study's own storage remembers finished trials; Optuna would wrap the other anew, and read all, for each trial.
     return task, study._storage, study
 
@@ -274,12 +292,12 @@ def open_search(
 def main() -> None:
     """A worker in a process of its own: `python -m hpo.search.worker`, its orders as JSON on standard input."""
     orders = json.load(sys.stdin)
-    spec = load(orders["file"], tuple(orders["overrides"]))
-    stop = Stop(parent=orders["parent"])
+    spec = load_study(orders["file"], tuple(orders["overrides"]))
+    stop = StopSignal(parent=orders["parent"])
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
-        task, storage, study = open_search(spec, orders["storage"], Listener())
-        Worker(task, storage, study, Listener(), Budget.of(spec.search, study), stop).run()
+        task, storage, study = open_search(spec, orders["storage"], SearchListener())
+        Worker(task, storage, study, SearchListener(), Budget.of(spec.search, study), stop).run()
     except KeyboardInterrupt:
         sys.exit(130)
     except HpoError as error:

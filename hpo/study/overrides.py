@@ -13,7 +13,7 @@ from hpo.errors import SpecError
 _PATH_KEYS = {"data.source", "data.train", "data.validation", "data.test", "model.checkpoint", "space.file"}
 
 
-def written(table: str, values: Mapping[str, Any]) -> list[str]:
+def format_overrides(table: str, values: Mapping[str, Any]) -> list[str]:
     """Values of one table as overrides, `table.key=value`; those that are None are left out."""
     return [f"{table}.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
 
@@ -23,7 +23,7 @@ def is_space_content(override: str) -> bool:
     return override.startswith("space.") and not override.startswith("space.file=")
 
 
-def override_key(raw: dict[str, Any], override: str, path: Path) -> None:
+def apply_override(raw: dict[str, Any], override: str, path: Path) -> None:
     """Set one `key.path=value` in the raw table; the value is TOML where it reads as TOML, else a text."""
     key, equals, text = override.partition("=")
     key = key.strip()

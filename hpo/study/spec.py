@@ -12,21 +12,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hpo.errors import SpecError
-from hpo.study.overrides import is_space_content, override_key
-from hpo.study.reading import read_toml, spec_error
-from hpo.study.space import SearchSpace
+from hpo.study.overrides import apply_override, is_space_content
+from hpo.study.search_space import SearchSpace
+from hpo.study.toml_reader import read_toml, spec_error
 
 _BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Named(BaseModel):
+class NamedComponent(BaseModel):
     """A table entry by name, with its options: `"tpe"` or `{ name = "tpe", n_startup_trials = 5 }`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -55,7 +55,7 @@ def _seconds(value: Any) -> Any:
     return float(match[1]) * _UNITS[match[2]]
 
 
-Component = Annotated[Named, BeforeValidator(_named)]
+Component = Annotated[NamedComponent, BeforeValidator(_named)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
@@ -63,7 +63,7 @@ Files = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class DataSpec(Strict):
+class DataSpec(StrictModel):
     """Where texts and labels come from, and how they become train, validation and test."""
 
     source: str | None = Field(None, description='Hub id, folder, or "builtin:reviews"')
@@ -94,7 +94,7 @@ class DataSpec(Strict):
         return self
 
 
-class ModelSpec(Strict):
+class ModelSpec(StrictModel):
     """The checkpoint that every trial starts from."""
 
     checkpoint: str = Field(description='Hub id, folder, or "builtin:tiny"')
@@ -103,17 +103,17 @@ class ModelSpec(Strict):
     trust_remote_code: bool = Field(False, description="Run code that the checkpoint brings")
 
 
-class EveryExamples(Strict):
+class EveryExamples(StrictModel):
     """A rung each time that so many training examples have been seen."""
 
     every_examples: int = Field(ge=1)
 
 
-class SearchSpec(Strict):
+class SearchSpec(StrictModel):
     """How values are sampled, when trials are pruned, and how much may be spent."""
 
-    sampler: Component = Field(Named(name="tpe"), description="How values are drawn, with its options")
-    pruner: Component = Field(Named(name="asha"), description="When a trial is given up, with its options")
+    sampler: Component = Field(NamedComponent(name="tpe"), description="How values are drawn, with its options")
+    pruner: Component = Field(NamedComponent(name="asha"), description="When a trial is given up, with its options")
     trials: int = Field(20, ge=1, description="Finished trials that the study should have in all")
     timeout: Seconds | None = Field(None, description='Wall time of the study: seconds, or "2h"')
     stop: Literal["none", "noise"] = Field(
@@ -141,7 +141,7 @@ BASELINES = ("majority", "tfidf-logreg", "tfidf-logreg-tuned", "bow-forest", "nb
 RERUN = "rerun"  # made where it is named: the winner's own values under other seeds, so it is a check and no rival
 
 
-class FinalSpec(Strict):
+class FinalSpec(StrictModel):
     """What the winner is tried against, and with which seeds."""
 
     seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] = Field(
@@ -167,7 +167,7 @@ class FinalSpec(Strict):
         return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
 
 
-class StudySpec(Strict):
+class StudySpec(StrictModel):
     """One study, whole: the search space is read in, defaults are filled in, overrides are applied."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the store, and of its folder")
@@ -242,7 +242,7 @@ class StudySpec(Strict):
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
+def load_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     """The StudySpec of a TOML file with `key=value` overrides applied.
 
     Raises SpecError: no such file, no TOML, an unknown key, a value of the wrong kind.
@@ -253,7 +253,7 @@ def load(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     for override in sorted(overrides, key=is_space_content):
         if is_space_content(override):
             _read_space_file(raw, path)
-        override_key(raw, override, path)
+        apply_override(raw, override, path)
     _read_space_file(raw, path)
     for name in ("file", "overrides"):  # set here, never by a file
         if name in raw:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from hpo.errors import SpecError
 
-STARTER = {"studies/first.toml": "starter_study.toml", "search_spaces/finetune.toml": "starter_space.toml"}
+STARTER_FILES = {"studies/first.toml": "starter_study.toml", "search_spaces/finetune.toml": "starter_space.toml"}
 
 
-def write(folder: Path) -> list[Path]:
+def write_starter(folder: Path) -> list[Path]:
     """The files written below a folder. Raises SpecError where one is there already; then nothing is written."""
-    there = [folder / name for name in STARTER if (folder / name).exists()]
+    there = [folder / name for name in STARTER_FILES if (folder / name).exists()]
     if there:
         raise SpecError(there[0], "", "is there already; choose another folder")
     if folder.exists() and not folder.is_dir():
         raise SpecError(folder, "", "is a file; choose a folder")
     written = []
     try:
-        for name, template in STARTER.items():
+        for name, template in STARTER_FILES.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text((files("hpo.study") / template).read_text(encoding="utf8"), encoding="utf8")

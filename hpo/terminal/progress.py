@@ -11,13 +11,13 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from hpo.final.listener import RunListener
-from hpo.output.told import shown_time, shown_values
-from hpo.search.budget import Budget, finished
-from hpo.search.listener import Listener
+from hpo.evaluation.run_listener import RunListener
+from hpo.results.formatting import format_duration, format_values
+from hpo.search.budget import Budget, count_finished
+from hpo.search.search_listener import SearchListener
+from hpo.store.trial_state import outcome
 from hpo.study.spec import StudySpec
-from hpo.study.trials import ending
-from hpo.terminal.words import STYLES, err, out
+from hpo.terminal.console import OUTCOME_STYLES, err, out
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 30  # seconds between two lines about a running trial where no terminal redraws them
 
 
-class Screen:
+class LiveLine:
     """One live line on standard error where that is a terminal; plain lines, now and then, where it is piped."""
 
     def __init__(self, first: str = "loading data and checkpoint ...") -> None:
@@ -72,7 +72,7 @@ class Screen:
             err.print(f"  {escape(line)}", soft_wrap=True)
 
 
-class Progress(Screen, Listener):
+class SearchProgress(LiveLine, SearchListener):
     """A live line for the running trial and a lasting line per finished one."""
 
     def __init__(self, spec: StudySpec) -> None:
@@ -92,21 +92,21 @@ class Progress(Screen, Listener):
     def runs(self, study: Study) -> None:
         """The live line of a search whose workers are other processes."""
         if self.live:
-            running = sum(ending(trial) == "running" for trial in study.get_trials(deepcopy=False))
+            running = sum(outcome(trial) == "running" for trial in study.get_trials(deepcopy=False))
             parts = [f"{self.done} of {self.spec.search.trials} trials finished, {running} running", self._best()]
             self.live.update(Text("  ".join(part for part in parts if part)))
 
     def _stand(self, study: Study) -> None:
         trials = study.get_trials(deepcopy=False)
-        self.done = finished(trials)
-        if any(ending(each) == "complete" for each in trials):
+        self.done = count_finished(trials)
+        if any(outcome(each) == "complete" for each in trials):
             self.best, self.best_number = study.best_value, study.best_trial.number
 
     def begins(self, number: int, values: Mapping[str, Any], budget: Budget) -> None:
         """The running trial's head: n of N, and its values."""
         self.budget = budget
         self.last_rung = ""
-        self.head(f"trial {self.done + 1} of {budget.trials} (#{number})  {shown_values(values)}")
+        self.head(f"trial {self.done + 1} of {budget.trials} (#{number})  {format_values(values)}")
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         """Redraw the live line; piped, a plain line now and then."""
@@ -123,15 +123,15 @@ class Progress(Screen, Listener):
         """One line per ended trial, which stays."""
         self._stand(study)
         self.finished_here += 1
-        how = ending(trial)
+        how = outcome(trial)
         value = f"{trial.value:.4f}" if trial.value is not None else "      "
         seconds = (trial.user_attrs.get("seconds") or {}).get("wall", 0.0)
         mark = " *best" if trial.number == self.best_number else ""
         reason = trial.user_attrs.get("reason", "") if how not in {"complete", "pruned"} else ""
         if how == "pruned":
             reason = f"at rung {max(trial.intermediate_values, default=0)}"
-        text = f"#{trial.number:<3} {how:<11} {value}  {seconds:6.1f} s  {shown_values(trial.params)}  {reason}{mark}"
-        err.print(Text(text.rstrip(), style=STYLES.get(how, "red")), soft_wrap=True)
+        text = f"#{trial.number:<3} {how:<11} {value}  {seconds:6.1f} s  {format_values(trial.params)}  {reason}{mark}"
+        err.print(Text(text.rstrip(), style=OUTCOME_STYLES.get(how, "red")), soft_wrap=True)
 
     def _best(self) -> str:
         return "" if self.best is None else f"best {self.best:.4f}"
@@ -143,10 +143,10 @@ class Progress(Screen, Listener):
         left = (time.monotonic() - self.sitting) / here * missing if here > 0.05 else None
         cap = self.budget.seconds_left()
         known = [seconds for seconds in (left, cap) if seconds is not None]
-        return f"about {shown_time(max(0.0, min(known)))} left" if known else ""
+        return f"about {format_duration(max(0.0, min(known)))} left" if known else ""
 
 
-class RunProgress(Screen, RunListener):
+class RunProgress(LiveLine, RunListener):
     """A live line for the final run that is being made, and a lasting line per finished one."""
 
     def begins(self, system: str, seed: int) -> None:
@@ -159,14 +159,14 @@ class RunProgress(Screen, RunListener):
 
     def ends(self, trial: FrozenTrial) -> None:
         """One line per run, which stays."""
-        err.print(Text(_run_line(trial), style=STYLES.get(ending(trial), "red")), soft_wrap=True)
+        err.print(Text(_run_line(trial), style=OUTCOME_STYLES.get(outcome(trial), "red")), soft_wrap=True)
 
     def finds(self, trial: FrozenTrial) -> None:
         """The same line, with a word that nothing had to be done."""
         err.print(Text(f"{_run_line(trial)}  (made before)", style="dim"), soft_wrap=True)
 
 
-class Predicting(Screen):
+class PredictionProgress(LiveLine):
     """How many texts are answered, where the answers themselves do not scroll by on the same terminal."""
 
     def __init__(self, alone: bool = False) -> None:
@@ -189,11 +189,11 @@ class Predicting(Screen):
 def _run_line(trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
     head = f"{attributes.get('system', ''):<18} seed {attributes.get('seed', ''):<3}"
-    if ending(trial) != "complete":
-        return f"{head} {attributes.get('reason', ending(trial))}"
+    if outcome(trial) != "complete":
+        return f"{head} {attributes.get('reason', outcome(trial))}"
     seen = "" if attributes["trained_on"] == "train" else ", which it was fitted to"
     objective = f"{trial.value:.4f} on validation{seen}"
     seconds = attributes["seconds"]
-    costs = f"fit {shown_time(seconds['fit'])}, predict {shown_time(seconds['predict'])}"
+    costs = f"fit {format_duration(seconds['fit'])}, predict {format_duration(seconds['predict'])}"
     note = (attributes.get("effective") or {}).get("as", "")
     return f"{head} {objective}  {costs}" + (f"  {note}" if note else "")

@@ -7,76 +7,83 @@ from itertools import groupby
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from hpo.output import status
-from hpo.output.told import SHOWN_METRICS, shown_cost, shown_speed, shown_time, shown_value, shown_values
-from hpo.output.told import endings as shown_endings
-from hpo.search.budget import stopped
+from hpo.results.formatting import (
+    METRIC_HEADINGS,
+    format_cost,
+    format_duration,
+    format_outcomes,
+    format_throughput,
+    format_value,
+    format_values,
+)
+from hpo.results.study_status import study_status
+from hpo.search.budget import stop_message
 from hpo.study.spec import StudySpec
-from hpo.terminal.columns import Column, print_columns
-from hpo.terminal.words import STYLES, say
+from hpo.terminal.console import OUTCOME_STYLES, print_line
+from hpo.terminal.table_layout import Column, print_columns
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from hpo.final.retrain import Candidate
+    from hpo.evaluation.retraining import Candidate
 
 Row = Mapping[str, Any]
-MANY, BEST = 40, 20  # of more trials than many, only the best are shown, and how the others ended
+MAX_ROWS, BEST_ROWS = 40, 20  # of more trials than many, only the best are shown, and how the others ended
 LISTED = 5  # numbers of trials, and
 LABELS = 12  # labels that are listed by name
 ALL = "hpo show --json, or hpo export --format trials-csv,"
-BESIDE = ("accuracy", "f1_macro", "roc_auc", "log_loss")  # metrics of a baseline beside the objective
+EXTRA_METRICS = ("accuracy", "f1_macro", "roc_auc", "log_loss")  # metrics of a baseline beside the objective
 
 
 def print_outcome(study: Study, spec: StudySpec, following: str = "") -> None:
     """How the search ended, the best trial, and what to type next."""
-    found = status.study(study)
-    endings = shown_endings(found["endings"])
+    found = study_status(study)
+    endings = format_outcomes(found["endings"])
     saved = f"; pruning saved {found['saved_by_pruning']:.0%}" if found["saved_by_pruning"] >= 0.005 else ""
-    say(
+    print_line(
         f"{spec.name}: {found['finished']} of {spec.search.trials} trials finished ({endings}) "
-        f"in {shown_time(found['seconds'])}{saved}"
+        f"in {format_duration(found['seconds'])}{saved}"
     )
     best = found["best"]
-    if found["finished"] < spec.search.trials and not stopped(study.user_attrs):
+    if found["finished"] < spec.search.trials and not stop_message(study.user_attrs):
         early = (
             "the study's time is spent; a longer --timeout goes on" if spec.search.timeout else "nothing is left to try"
         )
-        say("it ended early: other processes still run trials" if "running" in found["endings"] else early)
+        print_line("it ended early: other processes still run trials" if "running" in found["endings"] else early)
     if best is None:
-        say("no trial is complete, so there is no best one. Why trials ended:")
-        if len(found["trials"]) > BEST:
+        print_line("no trial is complete, so there is no best one. Why trials ended:")
+        if len(found["trials"]) > BEST_ROWS:
             _print_rest(found["trials"])
         else:
             for row in found["trials"]:
-                say(f"  #{row['trial']} {row['reason'] or row['ending']}")
+                print_line(f"  #{row['trial']} {row['reason'] or row['ending']}")
         return
-    say(f"best trial #{best['trial']}: {spec.objective} {best['value']:.4f} on validation")
+    print_line(f"best trial #{best['trial']}: {spec.objective} {best['value']:.4f} on validation")
     for name, value in best["values"].items():
-        say(f"  {name} = {value!r}")
-    say(f"its weights: {spec.folder / 'best'}", whole=True)
+        print_line(f"  {name} = {value!r}")
+    print_line(f"its weights: {spec.folder / 'best'}", whole=True)
     print_next(following)
 
 
 def print_next(command: str) -> None:
     """What to type next, if anything."""
     if command:
-        say(f"next: {command}", whole=True)
+        print_line(f"next: {command}", whole=True)
 
 
 def print_retrained(spec: StudySpec, best: Candidate, run: FrozenTrial, following: str = "") -> None:
     """Which model lies where, and what to type next."""
     rows = "" if spec.final.train_on == "train" else f", fitted to {spec.final.train_on}"
     seed = run.user_attrs["seed"]
-    say(f"model of trial #{best.trial}, seed {seed}{rows}: {spec.model_folder}", whole=True)
+    print_line(f"model of trial #{best.trial}, seed {seed}{rows}: {spec.model_folder}", whole=True)
     print_next(following)
 
 
 def print_studies(rows: list[dict[str, Any]]) -> None:
     """Every study of a store as a table."""
     if not rows:
-        say("no study in the store")
+        print_line("no study in the store")
         return
     columns = [
         Column(name, [_shown(row[name]) for row in rows], words=name not in {"trials", "best"}, kept=name == "study")
@@ -92,14 +99,14 @@ def print_study(found: dict[str, Any]) -> None:
     """
     _print_standing(found)
     rows = found["trials"]
-    shown = rows if len(rows) <= MANY else rows[:BEST]
+    shown = rows if len(rows) <= MAX_ROWS else rows[:BEST_ROWS]
     if shown:
         print_columns(_columns(shown, found["objectives"]))
     for row in shown:
-        if text := why(row):
-            say(f"#{row['trial']} {text}")
+        if text := explain_row(row):
+            print_line(f"#{row['trial']} {text}")
     if len(shown) < len(rows):
-        say(f"and {len(rows) - len(shown):,} more; {ALL} tells of each:")
+        print_line(f"and {len(rows) - len(shown):,} more; {ALL} tells of each:")
         _print_rest(rows[len(shown) :])
 
 
@@ -107,7 +114,7 @@ def print_baselines(spec: StudySpec, made: Mapping[str, Sequence[FrozenTrial]]) 
     """The baselines' scores on validation, and what they cost; scores on test are for the comparison alone."""
     complete = {name: [run for run in runs if run.state.name == "COMPLETE"] for name, runs in made.items()}
     scored = {name: [run.user_attrs["validation"]["metrics"] for run in runs] for name, runs in complete.items()}
-    names = [spec.objective, *(name for name in BESIDE if name != spec.objective)]
+    names = [spec.objective, *(name for name in EXTRA_METRICS if name != spec.objective)]
     values = {name: [[each[name] for each in runs if name in each] for runs in scored.values()] for name in names}
     fits = [[run.user_attrs["seconds"]["fit"] for run in runs] for runs in complete.values()]
     speeds = [[run.user_attrs["predicted_per_second"] for run in runs] for runs in complete.values()]
@@ -116,22 +123,22 @@ def print_baselines(spec: StudySpec, made: Mapping[str, Sequence[FrozenTrial]]) 
             Column("", list(made), words=True, kept=True),
             Column(spec.objective, [_mean(each, _shown) for each in values[spec.objective]], kept=True),
             Column("sd", [f"{stdev(each):.4f}" if len(each) > 1 else "" for each in values[spec.objective]]),
-            *(Column(SHOWN_METRICS[name], [_mean(each, _shown) for each in values[name]]) for name in names[1:]),
-            Column("fit", [_mean(each, shown_cost) for each in fits]),
-            Column("texts/s", [_mean(each, shown_speed) for each in speeds]),
+            *(Column(METRIC_HEADINGS[name], [_mean(each, _shown) for each in values[name]]) for name in names[1:]),
+            Column("fit", [_mean(each, format_cost) for each in fits]),
+            Column("texts/s", [_mean(each, format_throughput) for each in speeds]),
         ],
         "hpo compare --json",
     )
     seen = "" if spec.final.train_on == "train" else ", whose rows they were fitted to, so they say little"
-    say(f"means over seeds, on validation{seen}; fit: device time of one fit; hpo compare scores them on test")
+    print_line(f"means over seeds, on validation{seen}; fit: device time of one fit; hpo compare scores them on test")
     for name, runs in made.items():
         if reasons := [run.user_attrs["reason"] for run in runs if run not in complete[name]]:
-            say(f"{name}: {len(reasons)} of {len(runs)} runs failed: {reasons[0]}")
+            print_line(f"{name}: {len(reasons)} of {len(runs)} runs failed: {reasons[0]}")
         if note := next((run.user_attrs["effective"]["as"] for run in runs if "as" in _effective(run)), ""):
-            say(f"{name}: {note}")
+            print_line(f"{name}: {note}")
 
 
-def why(row: Row) -> str:
+def explain_row(row: Row) -> str:
     """What is worth saying of a trial beside its values."""
     if row["retry_of"] is not None:
         return f"again #{row['retry_of']}"
@@ -141,26 +148,26 @@ def why(row: Row) -> str:
 
 
 def _print_standing(found: Mapping[str, Any]) -> None:
-    endings = shown_endings(found["endings"])
+    endings = format_outcomes(found["endings"])
     wanted = "" if found["wanted"] is None else f" of {found['wanted']}"
-    say(f"{found['study']}: {found['finished']}{wanted} trials finished ({endings})")
-    say(f"state: {found['state']}")
+    print_line(f"{found['study']}: {found['finished']}{wanted} trials finished ({endings})")
+    print_line(f"state: {found['state']}")
     if found["seconds"]:
-        say(f"time spent {shown_time(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
+        print_line(f"time spent {format_duration(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
     if found["speed"]:
         timed = found["saved_by_levers"]
         saved = "" if timed is None or timed < 0.005 else f", which saved about {timed:.0%} of the time to train"
-        say(f"speed: {shown_values(found['speed'])}{saved}")
+        print_line(f"speed: {format_values(found['speed'])}{saved}")
     if found["data"]:
         rows = ", ".join(f"{count:,} {split}" for split, count in found["data"]["rows"].items())
         labels = found["data"]["labels"]
         more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
-        say(f"data: {rows}; labels {', '.join(labels[:LABELS])}{more}")
-        say(f"device: {found['device']}")
+        print_line(f"data: {rows}; labels {', '.join(labels[:LABELS])}{more}")
+        print_line(f"device: {found['device']}")
     if best := found["best"]:
-        say(f"best: #{best['trial']}, {found['objective']} {best['value']:.4f} ({found['direction']})")
+        print_line(f"best: #{best['trial']}, {found['objective']} {best['value']:.4f} ({found['direction']})")
     if found["front"]:
-        say(f"none beats {_numbers(found['front'])} in all of {found['objective']} ({found['direction']})")
+        print_line(f"none beats {_numbers(found['front'])} in all of {found['objective']} ({found['direction']})")
 
 
 def _columns(rows: Sequence[Row], objectives: Sequence[str]) -> list[Column]:
@@ -171,18 +178,21 @@ def _columns(rows: Sequence[Row], objectives: Sequence[str]) -> list[Column]:
     names = dict.fromkeys(name for row in rows for name in row["values"])
     sparse = {
         "rung": [_shown(row["rung"]) for row in rows],
-        "time": [shown_time(row["seconds"]) if row["seconds"] else "" for row in rows],
+        "time": [format_duration(row["seconds"]) if row["seconds"] else "" for row in rows],
     }
     return [
         Column("#", [str(row["trial"]) for row in rows], kept=True),
         Column(
-            "ending", [row["ending"] for row in rows], words=True, kept=True,
-            styles=[STYLES.get(row["ending"], "red") for row in rows],
+            "ending",
+            [row["ending"] for row in rows],
+            words=True,
+            kept=True,
+            styles=[OUTCOME_STYLES.get(row["ending"], "red") for row in rows],
         ),
         *(Column(head, [_shown(value) for value in column], kept=True) for head, column in scores),
         *(Column(head, cells) for head, cells in sparse.items() if any(cells)),
-        *(Column(name, [shown_value(row["values"].get(name, "")) for row in rows]) for name in names),
-    ]  # fmt: skip
+        *(Column(name, [format_value(row["values"].get(name, "")) for row in rows]) for name in names),
+    ]
 
 
 def _print_rest(rows: Sequence[Row]) -> None:
@@ -194,7 +204,7 @@ def _print_rest(rows: Sequence[Row]) -> None:
         parts = [f"{len(same):,} {ending}", known]
         if ending != "pruned" and (reason := next((_word(row) for row in same if _word(row)), "")):
             parts.append(f"such as {reason}")
-        say("  " + "; ".join(parts))
+        print_line("  " + "; ".join(parts))
 
 
 def _word(row: Row) -> str:

@@ -9,27 +9,32 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.errors import unknown
-from hpo.study.space import Parameter
+from hpo.errors import unknown_name
+from hpo.study.search_space import Parameter
 from hpo.study.spec import StudySpec
-from hpo.training import speed, trackers
+from hpo.training.acceleration.presets import check_speed
+from hpo.training.trackers import check_trackers, tracker_names
 
 # Fields that the search sets itself, with the reason that a study file which sets them is told.
-OWNED = dict.fromkeys(
+RESERVED_FIELDS = dict.fromkeys(
     ("eval_strategy", "eval_steps", "eval_delay", "eval_on_start"),
     "is set by the search: trials are evaluated at rungs",
 )
-OWNED |= dict.fromkeys(("seed", "data_seed"), "is set by the search: it follows from search.seed and the trial's place")
-OWNED |= dict.fromkeys(
+RESERVED_FIELDS |= dict.fromkeys(
+    ("seed", "data_seed"), "is set by the search: it follows from search.seed and the trial's place"
+)
+RESERVED_FIELDS |= dict.fromkeys(
     ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
     "is set by the search: objective and search.value say what is best",
 )
-OWNED |= dict.fromkeys(
+RESERVED_FIELDS |= dict.fromkeys(
     ("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_revision"),
     "does not belong in a study file: a search never uploads",
 )
-OWNED |= dict.fromkeys(("fsdp", "deepspeed", "parallelism_config"), "is not supported: a trial runs on one device")
-OWNED |= {
+RESERVED_FIELDS |= dict.fromkeys(
+    ("fsdp", "deepspeed", "parallelism_config"), "is not supported: a trial runs on one device"
+)
+RESERVED_FIELDS |= {
     "output_dir": "is set by the search: what a study makes lands in its own folder",
     "auto_find_batch_size": "is not needed: a trial out of memory restarts with half the device batch, recorded",
     "resume_from_checkpoint": "is not for a search: trials start from the model's checkpoint",
@@ -43,54 +48,89 @@ OWNED |= {
     "run_name": "is set by the search: each trial is a run of its own name",
 }
 # Two names for one thing: a value for the one is a value for the other.
-SAME = {"warmup_ratio": "warmup_steps"}
-MODEL = "model."  # stands before the name of a field of the model's own config
+ALIASES = {"warmup_ratio": "warmup_steps"}
+MODEL_PREFIX = "model."  # stands before the name of a field of the model's own config
 # What a search can change and proof.py can read back from the live run.
 SEARCHABLE = frozenset(
-    ("learning_rate", "weight_decay", "warmup_ratio", "warmup_steps", "num_train_epochs", "max_steps",
-     "per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type", "optim", "adam_beta1",
-     "adam_beta2", "adam_epsilon", "max_grad_norm", "label_smoothing_factor", "neftune_noise_alpha", "bf16", "fp16",
-     "dataloader_drop_last", "train_sampling_strategy")
-)  # fmt: skip
+    (
+        "learning_rate",
+        "weight_decay",
+        "warmup_ratio",
+        "warmup_steps",
+        "num_train_epochs",
+        "max_steps",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "lr_scheduler_type",
+        "optim",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "max_grad_norm",
+        "label_smoothing_factor",
+        "neftune_noise_alpha",
+        "bf16",
+        "fp16",
+        "dataloader_drop_last",
+        "train_sampling_strategy",
+    )
+)
 # Lower bounds of what TrainingArguments itself would accept, and then fail on in the middle of a trial.
-LEAST = {"learning_rate": 0, "weight_decay": 0, "num_train_epochs": 1e-6, "per_device_train_batch_size": 1,
-         "gradient_accumulation_steps": 1, "per_device_eval_batch_size": 1, "max_grad_norm": 0, "adam_epsilon": 0,
-         "label_smoothing_factor": 0, "neftune_noise_alpha": 0}  # fmt: skip
+LOWER_BOUNDS = {
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "num_train_epochs": 1e-6,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "per_device_eval_batch_size": 1,
+    "max_grad_norm": 0,
+    "adam_epsilon": 0,
+    "label_smoothing_factor": 0,
+    "neftune_noise_alpha": 0,
+}
 _NO_KEYWORDS = {"reduce_lr_on_plateau": "waits for a metric, so its steps are not known in advance"}
-EVAL_BATCH = 64
+MIN_EVAL_BATCH = 64
 # Without gradients; a GPU waits for Python where a batch has fewer tokens.
-MOST_EVAL_BATCH, EVAL_TOKENS = 256, 2**16
-LOGS = {"logging_strategy": "steps", "logging_steps": 0.02, "logging_first_step": True}  # where somebody follows
+MAX_EVAL_BATCH, EVAL_TOKENS = 256, 2**16
+TRACKER_LOGGING = {
+    "logging_strategy": "steps",
+    "logging_steps": 0.02,
+    "logging_first_step": True,
+}  # where somebody follows
 
 
-def check(spec: StudySpec) -> None:
+def check_arguments(spec: StudySpec) -> None:
     """Raise SpecError for a name or value in [training] or the space that no run could follow.
 
     The plain search would warn (unknown names, trap 4), cast (0.1 to int is 0, traps 2 and 3) or ignore (fields
     that are read before the trial's values are set, trap 5).
     """
     fields = _fields()
-    speed.check(spec)
+    check_speed(spec)
     for name, value in spec.fixed.items():
-        if name.startswith(MODEL):
+        if name.startswith(MODEL_PREFIX):
             continue  # the checkpoint judges them
-        known = fields.keys() | SAME.keys() | {"speed"}
-        reason = unknown(name, known) if name not in known else OWNED.get(name) or _misfit(fields, name, value)
+        known = fields.keys() | ALIASES.keys() | {"speed"}
+        reason = (
+            unknown_name(name, known)
+            if name not in known
+            else RESERVED_FIELDS.get(name) or _misfit(fields, name, value)
+        )
         if reason:
             raise spec.error(f"training.{name}", reason)
-    for name, other in SAME.items():
+    for name, other in ALIASES.items():
         if {name, other} <= spec.fixed.keys():
             raise spec.error(f"training.{name}", f"says the same as training.{other}; keep one of them")
-    trackers.check(spec)
+    check_trackers(spec)
     for name, axis in spec.space.parameters.items():
-        if name.startswith(MODEL):
+        if name.startswith(MODEL_PREFIX):
             _check_fixed(spec, name)
         else:
             _check_axis(spec, fields, name, axis)
     _build_corners(spec)
 
 
-def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int = 1, output: str = "") -> Any:
+def build_arguments(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int = 1, output: str = "") -> Any:
     """Fresh TrainingArguments of one run: fixed and sampled values, seed, and the device batch divided by `split`.
 
     Splitting keeps the effective batch: the device batch shrinks, gradient accumulation grows (trap 20).
@@ -99,14 +139,14 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
     from transformers import TrainingArguments
 
     chosen: dict[str, Any] = {
-        "per_device_eval_batch_size": eval_batch(spec.model.max_length),
+        "per_device_eval_batch_size": eval_batch_size(spec.model.max_length),
         "dataloader_pin_memory": torch.cuda.is_available(),
         # A batch goes to a GPU while the last one trains.
         "accelerator_config": {"non_blocking": torch.cuda.is_available()},
         "use_cpu": not torch.accelerator.is_available(),  # said outright, Trainer allows bf16 there
     }
-    chosen |= {"save_strategy": "no"} | (LOGS if trackers.names_of(spec) else {"logging_strategy": "no"})
-    chosen |= of_arguments({**spec.fixed, **values})
+    chosen |= {"save_strategy": "no"} | (TRACKER_LOGGING if tracker_names(spec) else {"logging_strategy": "no"})
+    chosen |= select_arguments({**spec.fixed, **values})
     chosen["report_to"] = "none"  # Trainer would close none of them where a trial is pruned; see trackers
     if split > 1:
         chosen["per_device_train_batch_size"] = chosen.get("per_device_train_batch_size", 8) // split
@@ -123,30 +163,30 @@ def build(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, split: int 
     )
 
 
-def eval_batch(max_length: int) -> int:
+def eval_batch_size(max_length: int) -> int:
     """Texts in a batch of validation, where a study says nothing else."""
     import torch
 
     if not torch.cuda.is_available():
-        return EVAL_BATCH
-    return min(MOST_EVAL_BATCH, max(EVAL_BATCH, EVAL_TOKENS // max_length))
+        return MIN_EVAL_BATCH
+    return min(MAX_EVAL_BATCH, max(MIN_EVAL_BATCH, EVAL_TOKENS // max_length))
 
 
-def of_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+def select_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a run's values that are fields of TrainingArguments, by its own names.
 
     `warmup_ratio` is none in transformers 5 (trap 1): it becomes a `warmup_steps` below 1, a share of all steps.
     """
-    own = {name: value for name, value in values.items() if not name.startswith(MODEL)}
-    return {SAME.get(name, name): float(value) if name in SAME else value for name, value in own.items()}
+    own = {name: value for name, value in values.items() if not name.startswith(MODEL_PREFIX)}
+    return {ALIASES.get(name, name): float(value) if name in ALIASES else value for name, value in own.items()}
 
 
-def of_model(values: Mapping[str, Any]) -> dict[str, Any]:
+def select_model_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a run's values that are fields of the model's own config, by its names."""
-    return {name.removeprefix(MODEL): value for name, value in values.items() if name.startswith(MODEL)}
+    return {name.removeprefix(MODEL_PREFIX): value for name, value in values.items() if name.startswith(MODEL_PREFIX)}
 
 
-def smaller_split(batch: int, split: int) -> int | None:
+def next_batch_split(batch: int, split: int) -> int | None:
     """The next number of parts that a batch can be cut into evenly, at least twice `split`; None below batch 1."""
     return next((parts for parts in range(split * 2, batch + 1) if batch % parts == 0), None)
 
@@ -166,13 +206,13 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
     key = f"space.parameters.{name}"
     if name in ("seed", "data_seed"):
         raise spec.error(key, "cannot be searched: a seed is noise, not a setting")
-    if name not in fields and name not in SAME:
-        raise spec.error(key, unknown(name, SEARCHABLE, limit=len(SEARCHABLE)) + "; a model's own: model.<field>")
+    if name not in fields and name not in ALIASES:
+        raise spec.error(key, unknown_name(name, SEARCHABLE, limit=len(SEARCHABLE)) + "; a model's own: model.<field>")
     if name not in SEARCHABLE:
-        raise spec.error(key, OWNED.get(name) or "cannot be searched: no trained model would differ by it")
+        raise spec.error(key, RESERVED_FIELDS.get(name) or "cannot be searched: no trained model would differ by it")
     _check_fixed(spec, name)
-    if SAME.get(name) in spec.space.parameters:
-        raise spec.error(key, f"and {SAME[name]} are the same thing; remove one of the two")
+    if ALIASES.get(name) in spec.space.parameters:
+        raise spec.error(key, f"and {ALIASES[name]} are the same thing; remove one of the two")
     if name == "num_train_epochs" and ({"max_steps"} & (spec.training.keys() | spec.space.parameters.keys())):
         raise spec.error(key, "has no effect beside max_steps, which decides the length alone; remove one of the two")
     if name in {"warmup_ratio", "warmup_steps"} and "constant" in _schedules(spec):
@@ -184,7 +224,7 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
 
 def _check_fixed(spec: StudySpec, name: str) -> None:
     for fixed in spec.fixed:
-        if SAME.get(fixed, fixed) == SAME.get(name, name):
+        if ALIASES.get(fixed, fixed) == ALIASES.get(name, name):
             raise spec.error(
                 f"space.parameters.{name}", f"is fixed in [training] as {fixed} too; remove one of the two"
             )
@@ -209,12 +249,12 @@ def _misfit(fields: Mapping[str, Any], name: str, value: Any) -> str | None:
         kinds = [kind for kind in accepted if issubclass(kind, enum.Enum)]
         names = [member.value for kind in kinds for member in kind]
         if kinds and value not in names:
-            return unknown(value, names)
+            return unknown_name(value, names)
         fits = bool(kinds) or str in accepted
     else:
         fits = type(value) in accepted
-    if fits and isinstance(value, int | float) and value < LEAST.get(name, value):
-        return f"is {value!r}; must be at least {LEAST[name]}"
+    if fits and isinstance(value, int | float) and value < LOWER_BOUNDS.get(name, value):
+        return f"is {value!r}; must be at least {LOWER_BOUNDS[name]}"
     wanted = " or ".join(sorted(kind.__name__ for kind in accepted if kind is not type(None)))
     return None if fits else f"is {value!r}; must be {wanted}"
 
@@ -236,7 +276,7 @@ def _build_corners(spec: StudySpec) -> None:
 
     def attempt(key: str, values: dict[str, Any]) -> None:
         try:
-            args = build(spec, values)
+            args = build_arguments(spec, values)
             get_scheduler(args.lr_scheduler_type, nothing, 1, 10, scheduler_specific_kwargs=args.lr_scheduler_kwargs)
             if "model" not in args.optim and "galore" not in args.optim and "apollo" not in args.optim:
                 Trainer.get_optimizer_cls_and_kwargs(args)  # the others need a model to be built

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import PreTrainedModel
 
-from hpo.data.batches import Padding
+from hpo.data.collator import PaddingCollator
 
-BATCH = 32  # texts in a forward pass
-Pulse = Callable[[int, int], None]  # texts done, texts in all; may raise to stop
+INFERENCE_BATCH = 32  # texts in a forward pass
+InferenceProgress = Callable[[int, int], None]  # texts done, texts in all; may raise to stop
 
 
-class Rows(Protocol):
+class TokenizedTexts(Protocol):
     """Texts as tokens: each item holds `input_ids`."""
 
     def __len__(self) -> int: ...
@@ -30,14 +30,18 @@ def to_accelerator(model: PreTrainedModel) -> PreTrainedModel:
     return model if device is None else model.to(device)
 
 
-def probabilities(model: PreTrainedModel, tokenizer: Any, rows: Rows, pulse: Pulse | None = None) -> NDArray[Any]:
+def predict_probabilities(
+    model: PreTrainedModel, tokenizer: Any, rows: TokenizedTexts, pulse: InferenceProgress | None = None
+) -> NDArray[Any]:
     """Class probabilities, float64 of shape (rows, classes), in the order of the rows."""
-    logits = forward(model, tokenizer, rows, lambda out, mask: out.logits, pulse)
+    logits = forward_rows(model, tokenizer, rows, lambda out, mask: out.logits, pulse)
     shares: NDArray[Any] = softmax(logits.astype(np.float64), axis=1)
     return shares
 
 
-def embeddings(model: PreTrainedModel, tokenizer: Any, rows: Rows, pulse: Pulse | None = None) -> NDArray[Any]:
+def mean_embeddings(
+    model: PreTrainedModel, tokenizer: Any, rows: TokenizedTexts, pulse: InferenceProgress | None = None
+) -> NDArray[Any]:
     """The last hidden states of the model's body, averaged over each row's tokens: float32, (rows, hidden size)."""
 
     def mean(out: Any, mask: torch.Tensor) -> torch.Tensor:
@@ -45,13 +49,16 @@ def embeddings(model: PreTrainedModel, tokenizer: Any, rows: Rows, pulse: Pulse 
         summed: torch.Tensor = (out.last_hidden_state * weights).sum(1)
         return summed / weights.sum(1)
 
-    return forward(model.base_model, tokenizer, rows, mean, pulse)
+    return forward_rows(model.base_model, tokenizer, rows, mean, pulse)
 
 
-def forward(
-    model: Any, tokenizer: Any, rows: Rows, take: Callable[[Any, torch.Tensor], torch.Tensor],
-    pulse: Pulse | None = None,
-) -> NDArray[Any]:  # fmt: skip
+def forward_rows(
+    model: Any,
+    tokenizer: Any,
+    rows: TokenizedTexts,
+    take: Callable[[Any, torch.Tensor], torch.Tensor],
+    pulse: InferenceProgress | None = None,
+) -> NDArray[Any]:
     """What `take` makes of the model's output and attention mask for each row: float32, (rows, ...).
 
     Rows of like length share a batch, so that little is padding; the longest come first, so that a batch that does not
@@ -59,12 +66,12 @@ def forward(
     """
     lengths = [len(rows[index]["input_ids"]) for index in range(len(rows))]
     order = sorted(range(len(rows)), key=lambda index: -lengths[index])
-    device, pad = next(model.parameters()).device, Padding(tokenizer)
+    device, pad = next(model.parameters()).device, PaddingCollator(tokenizer)
     taken: NDArray[Any] | None = None
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
+        for start in range(0, len(order), INFERENCE_BATCH):
+            batch = order[start : start + INFERENCE_BATCH]
             texts = [{"input_ids": rows[index]["input_ids"]} for index in batch]
             padded = {name: tensor.to(device) for name, tensor in pad(texts).items()}
             out = take(model(**padded), padded["attention_mask"]).float().cpu().numpy()
@@ -72,6 +79,6 @@ def forward(
                 taken = np.empty((len(order), *out.shape[1:]), dtype=np.float32)
             taken[batch] = out
             if pulse is not None:
-                pulse(min(start + BATCH, len(order)), len(order))
+                pulse(min(start + INFERENCE_BATCH, len(order)), len(order))
     assert taken is not None, "no rows"
     return taken

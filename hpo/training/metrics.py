@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from hpo.errors import unknown
+from hpo.errors import unknown_name
 
 if TYPE_CHECKING:
-    from hpo.training.modules import Metric as Metric
+    from hpo.training.evaluate_metrics import EvaluateMetric
 
 Direction = Literal["maximize", "minimize"]
 Scores = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """How a metric is computed, which way is better, and what it can be computed on."""
 
     function: Callable[[Any, Any], float]
@@ -34,11 +34,11 @@ class Measure:
         return float(self.function(references, predictions))
 
 
-def _averaged(function: Callable[..., float], average: str) -> Measure:
+def _averaged(function: Callable[..., float], average: str) -> Metric:
     def compute(references: Any, predictions: Any) -> float:
         return float(function(references, predictions, average=average, zero_division=0.0))
 
-    return Measure(compute, two_classes_only=average == "binary")
+    return Metric(compute, two_classes_only=average == "binary")
 
 
 def _roc_auc(references: Any, probabilities: Any) -> float:
@@ -53,8 +53,8 @@ def _log_loss(references: Any, probabilities: Any) -> float:
     return float(sk.log_loss(references, probabilities, labels=np.arange(probabilities.shape[1])))
 
 
-METRICS: dict[str, Measure] = {
-    "accuracy": Measure(sk.accuracy_score),
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(sk.accuracy_score),
     "f1": _averaged(sk.f1_score, "binary"),
     "f1_macro": _averaged(sk.f1_score, "macro"),
     "f1_weighted": _averaged(sk.f1_score, "weighted"),
@@ -64,29 +64,35 @@ METRICS: dict[str, Measure] = {
     "recall": _averaged(sk.recall_score, "binary"),
     "recall_macro": _averaged(sk.recall_score, "macro"),
     "recall_weighted": _averaged(sk.recall_score, "weighted"),
-    "roc_auc": Measure(_roc_auc, on_probabilities=True),
-    "log_loss": Measure(_log_loss, direction="minimize", on_probabilities=True),
-    "mcc": Measure(sk.matthews_corrcoef),
+    "roc_auc": Metric(_roc_auc, on_probabilities=True),
+    "log_loss": Metric(_log_loss, direction="minimize", on_probabilities=True),
+    "mcc": Metric(sk.matthews_corrcoef),
 }
 
 
-def reason_against(objective: str, classes: int) -> str | None:
+def unsuitable_reason(objective: str, classes: int) -> str | None:
     """Why a metric cannot be the objective of a study with so many classes, or None where it can."""
     if objective not in METRICS:
-        return unknown(objective, METRICS, limit=len(METRICS))
+        return unknown_name(objective, METRICS, limit=len(METRICS))
     if METRICS[objective].two_classes_only and classes != 2:
         return f"is {objective!r}, which is for two classes; these are {classes}: {objective}_macro or _weighted"
     return None
 
 
-def modules(classes: int) -> dict[str, Metric]:
+def evaluate_modules(classes: int) -> dict[str, EvaluateMetric]:
     """Every metric that can be computed for so many classes, by name."""
-    from hpo.training.modules import Metric  # evaluate is slow to start, and who only reads results has no need of it
+    from hpo.training.evaluate_metrics import (
+        EvaluateMetric,  # evaluate is slow to start, and who only reads results has no need of it
+    )
 
-    return {name: Metric(name, measure) for name, measure in METRICS.items() if reason_against(name, classes) is None}
+    return {
+        name: EvaluateMetric(name, measure)
+        for name, measure in METRICS.items()
+        if unsuitable_reason(name, classes) is None
+    }
 
 
-def score(modules: Mapping[str, Metric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
+def score_logits(modules: Mapping[str, EvaluateMetric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
     """All metrics from logits (n, classes) and labels (n,)."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)

@@ -14,16 +14,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from hpo.errors import unknown
+from hpo.errors import unknown_name
+from hpo.store.trial_state import INTERRUPTED, OUT_OF_TIME, PRUNED
 from hpo.study.spec import StudySpec
-from hpo.study.trials import INTERRUPTED, OUT_OF_TIME, PRUNED
 
 Notice = Callable[[str], None]
 COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
-class Followed:
+class TrackedRun:
     """The trial or final run that is followed, by its name among those of its study, and its sampled values."""
 
     spec: StudySpec
@@ -53,7 +53,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """A folder of event files: studies/<study>/runs/<run>, or below TENSORBOARD_LOGGING_DIR."""
 
-    def __init__(self, run: Followed) -> None:
+    def __init__(self, run: TrackedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
         from transformers.integrations import TensorBoardCallback
@@ -84,16 +84,20 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run in the project of the study's name, or of WANDB_PROJECT; its files lie in the study's folder."""
 
-    def __init__(self, run: Followed) -> None:
+    def __init__(self, run: TrackedRun) -> None:
         from transformers.integrations import WandbCallback
 
         wandb = import_module("wandb")
         run.spec.folder.mkdir(parents=True, exist_ok=True)
         self.run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", run.spec.name), group=run.spec.name, name=run.name,
-            dir=os.environ.get("WANDB_DIR", str(run.spec.folder)), config=run.sampled, reinit="finish_previous",
+            project=os.environ.get("WANDB_PROJECT", run.spec.name),
+            group=run.spec.name,
+            name=run.name,
+            dir=os.environ.get("WANDB_DIR", str(run.spec.folder)),
+            config=run.sampled,
+            reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off"),
-        )  # fmt: skip
+        )
         self.callback = WandbCallback()
 
     def end(self, ending: str) -> None:
@@ -105,7 +109,7 @@ class WeightsAndBiases:
 class MLflow:
     """A run in the experiment of the study's name, or of MLFLOW_EXPERIMENT_NAME."""
 
-    def __init__(self, run: Followed) -> None:
+    def __init__(self, run: TrackedRun) -> None:
         from transformers.integrations import MLflowCallback
 
         self.mlflow = mlflow = import_module("mlflow")
@@ -124,7 +128,7 @@ class MLflow:
 class Trackio:
     """A run in the project of the study's name; a run that starts again goes on in the same one."""
 
-    def __init__(self, run: Followed) -> None:
+    def __init__(self, run: TrackedRun) -> None:
         from transformers.integrations import TrackioCallback
 
         self.trackio = import_module("trackio")
@@ -137,27 +141,30 @@ class Trackio:
             self.trackio.finish()
 
 
-TRACKERS: dict[str, Callable[[Followed], Tracker]] = {
-    "mlflow": MLflow, "tensorboard": TensorBoard, "trackio": Trackio, "wandb": WeightsAndBiases,
-}  # fmt: skip
+TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
+    "mlflow": MLflow,
+    "tensorboard": TensorBoard,
+    "trackio": Trackio,
+    "wandb": WeightsAndBiases,
+}
 
 
-def names_of(spec: StudySpec) -> list[str]:
+def tracker_names(spec: StudySpec) -> list[str]:
     """The trackers that a study asks for."""
     asked = spec.training.get("report_to") or []
     return [name for name in ([asked] if isinstance(asked, str) else asked) if name != "none"]
 
 
-def check(spec: StudySpec) -> None:
+def check_trackers(spec: StudySpec) -> None:
     """Raise SpecError for a tracker that is unknown, not installed, or knows no user, before the first trial."""
-    for name in names_of(spec):
+    for name in tracker_names(spec):
         if name == "all":
             raise spec.error("training.report_to", f"is 'all'; name the trackers: {', '.join(sorted(TRACKERS))}")
         if name not in TRACKERS:
-            raise spec.error("training.report_to", f"has {name!r}; it {unknown(str(name), TRACKERS)}")
+            raise spec.error("training.report_to", f"has {name!r}; it {unknown_name(str(name), TRACKERS)}")
         if (found := find_spec(name)) is None or found.origin is None:  # a folder of that name is no package
             raise spec.error("training.report_to", f"has {name!r}, which is not installed: pip install {name}")
-    if "wandb" in names_of(spec) and (reason := _login()):
+    if "wandb" in tracker_names(spec) and (reason := _login()):
         raise spec.error("training.report_to", f"has 'wandb': {reason} (or set WANDB_MODE=offline)")
 
 
@@ -181,7 +188,7 @@ def is_failure(ending: str) -> bool:
 
 
 @contextmanager
-def followed(run: Followed, notice: Notice, tell: Callable[[BaseException], str]) -> Iterator[list[Any]]:
+def tracked(run: TrackedRun, notice: Notice, tell: Callable[[BaseException], str]) -> Iterator[list[Any]]:
     """Callbacks for a Trainer that send what it logs to the study's trackers; at the block's end their runs are closed.
 
     `tell` says in words what an exception that leaves the block means. A tracker that fails costs no trial: `notice`
@@ -202,14 +209,14 @@ def followed(run: Followed, notice: Notice, tell: Callable[[BaseException], str]
 class _OpenRuns:
     """The runs of all trackers that follow one trial."""
 
-    def __init__(self, run: Followed, notice: Notice) -> None:
+    def __init__(self, run: TrackedRun, notice: Notice) -> None:
         self.run, self.notice = run, notice
         self.trackers: dict[str, Tracker] = {}
         self.failed: set[str] = set()
 
     def begin(self) -> None:
         """Open a run of each tracker that the study asks for."""
-        for name in names_of(self.run.spec):
+        for name in tracker_names(self.run.spec):
             with self._spared(name):
                 self.trackers[name] = TRACKERS[name](self.run)
 

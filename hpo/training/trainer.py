@@ -16,15 +16,19 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from hpo.study.trials import DIVERGED, INFEASIBLE, UNPROVEN
-from hpo.training import arguments, heap, metrics, proof, trackers
+from hpo.store.trial_state import DIVERGED, INFEASIBLE, UNVERIFIED
+from hpo.training import trackers
+from hpo.training.acceleration.counters import DeviceCounters
+from hpo.training.acceleration.malloc import keep_freed_memory, release_freed_memory
+from hpo.training.acceleration.session import AccelerationSession
+from hpo.training.arguments import build_arguments, next_batch_split, output_folder, select_model_fields
+from hpo.training.checkpoint import remove_accelerate_wrappers
+from hpo.training.context import RunContext
 from hpo.training.loss import CrossEntropy
-from hpo.training.model import unwrap
-from hpo.training.record import Record, TrialEnded
+from hpo.training.measurements import RunMeasurements, TrialEnded
+from hpo.training.metrics import score_logits
 from hpo.training.rungs import rung_steps
-from hpo.training.shortcuts import Shortcuts
-from hpo.training.tally import Tally
-from hpo.training.task import Task
+from hpo.training.verification import find_mismatch, read_effective_values
 
 
 class _OutOfMemory(TrialEnded):
@@ -40,16 +44,19 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     """
 
     def __init__(
-        self, task: Task, attend: Callable[[RungTrainer, Any], float] | None = None, shortcuts: Shortcuts | None = None
+        self,
+        task: RunContext,
+        attend: Callable[[RungTrainer, Any], float] | None = None,
+        shortcuts: AccelerationSession | None = None,
     ) -> None:
         self.task = task
         self.attend = attend
-        self.record: Record = Record()
+        self.record: RunMeasurements = RunMeasurements()
         self.accumulated: int = 1  # batches per optimizer step, as seen
         self.at_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
         self.pulse: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
         self.notice: Callable[[str], None] = lambda text: None
-        self._shortcuts = shortcuts or Shortcuts(task.spec)
+        self._shortcuts = shortcuts or AccelerationSession(task.spec)
         self._renew({}, seed=0)
 
     def train(self, resume_from_checkpoint: Any = None, trial: Any = None, **_: Any) -> Any:
@@ -58,7 +65,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             raise TypeError("a RungTrainer without attend() runs no trials; call run()")
         self.objective = self.attend(self, trial)
 
-    def run(self, values: Mapping[str, Any], seed: int, name: str = "") -> Record:
+    def run(self, values: Mapping[str, Any], seed: int, name: str = "") -> RunMeasurements:
         """Train once with these values and this seed; the record also stays in `self.record`.
 
         A run that has a name is followed by the study's trackers under it.
@@ -67,36 +74,36 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         and twice the accumulation. Raises TrialEnded where the loss is not finite, a value did not reach the run, or
         not even one example fits.
         """
-        self.record = Record()
+        self.record = RunMeasurements()
         self.best_state: dict[str, torch.Tensor] | None = None
         values = {**self.task.levers, **values}
         while True:
             with suppress(_OutOfMemory), self._followed(values, name) as callbacks:
                 self._attempt(values, seed, name, callbacks)
                 return self.record
-            batch = arguments.build(self.task.spec, values).per_device_train_batch_size
+            batch = build_arguments(self.task.spec, values).per_device_train_batch_size
             split = self.record.split
-            smaller = split if self._shortcuts.spare_memory() else arguments.smaller_split(batch, split)
+            smaller = split if self._shortcuts.spare_memory() else next_batch_split(batch, split)
             if smaller is None:
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
-            self.record = Record(split=smaller, lost=self.record.lost + self.record.seconds["wall"])
+            self.record = RunMeasurements(split=smaller, lost=self.record.lost + self.record.seconds["wall"])
 
     def settled(self) -> Any:
         """The run's model as its value stands for it (the best rung's weights, or the last), free of wrappers."""
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
-        unwrap(self.model)
+        remove_accelerate_wrappers(self.model)
         return self.model
 
     def _attempt(self, values: Mapping[str, Any], seed: int, name: str, callbacks: Sequence[Any]) -> None:
         """Train once. Raises _OutOfMemory where memory ran out."""
-        self._started, self._evaluating, self.tally = time.monotonic(), 0.0, Tally(torch.device("cpu"))
+        self._started, self._evaluating, self.tally = time.monotonic(), 0.0, DeviceCounters(torch.device("cpu"))
         try:
-            self._renew(values, seed, arguments.output_folder(self.task.spec, name))
+            self._renew(values, seed, output_folder(self.task.spec, name))
             self._values = values
             for callback in callbacks:
                 self.add_callback(callback)
-            heap.keep()
+            keep_freed_memory()
             with ExitStack() as self._while_training:
                 super().train()
         except Exception as error:
@@ -112,7 +119,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         """Callbacks that send what is logged to the study's trackers, where the run has a name; closed at the end."""
         if not name:
             return nullcontext([])
-        return trackers.followed(trackers.Followed(self.task.spec, name, values), self.notice, self.record.reason)
+        return trackers.tracked(trackers.TrackedRun(self.task.spec, name, values), self.notice, self.record.reason)
 
     def _renew(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
         """Become a new Trainer: fresh arguments, accelerator, callbacks and seed (traps 2, 5, 6, 7, 12).
@@ -120,8 +127,8 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         hyperparameter_search holds this very object and has put its own settings on it, so it is made anew in place.
         """
         search = {name: getattr(self, name, None) for name in ("hp_search_backend", "hp_name")}
-        changes = arguments.of_model({**self.task.spec.fixed, **values})
-        args = arguments.build(self.task.spec, values, seed, self.record.split, output)
+        changes = select_model_fields({**self.task.spec.fixed, **values})
+        args = build_arguments(self.task.spec, values, seed, self.record.split, output)
         args._n_gpu = min(args.n_gpu, 1)  # Trainer would spread a batch over all GPUs; a trial has one
         args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.record.split)
         super().__init__(
@@ -141,7 +148,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             setattr(self, name, value)
         self.rungs: dict[int, int] = {}
         self.accumulated = 1
-        self.tally = Tally(args.device)
+        self.tally = DeviceCounters(args.device)
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -196,14 +203,14 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def _scores(self, prediction: Any) -> dict[str, float]:
         if not np.isfinite(prediction.predictions).all():
             raise TrialEnded(f"{DIVERGED}: the logits on validation are not finite at step {self.state.global_step}")
-        return metrics.score(self.task.modules, prediction.predictions, prediction.label_ids)
+        return score_logits(self.task.modules, prediction.predictions, prediction.label_ids)
 
     def _prove(self) -> None:
         """Read the live values back into the record. Raises TrialEnded where one is not what was sampled."""
-        live = proof.effective(self, self._values)
+        live = read_effective_values(self, self._values)
         self.record.effective |= live
-        if problem := proof.mismatch(self, self._values, live):
-            raise TrialEnded(f"{UNPROVEN}: {problem}")
+        if problem := find_mismatch(self, self._values, live):
+            raise TrialEnded(f"{UNVERIFIED}: {problem}")
 
     def note_memory(self) -> None:
         """Bring the record's peak of memory up to now."""
@@ -239,7 +246,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        heap.give_back()
+        release_freed_memory()
 
 
 class _Rungs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

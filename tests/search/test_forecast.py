@@ -14,13 +14,13 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.errors import StudyError, TrainingError
-from hpo.search import engines
+from hpo.search.engines import run_search
 from hpo.search.forecast import ended, forecast
-from hpo.search.listener import Listener
 from hpo.search.plan import Epoch, Planned, draws
 from hpo.search.probe import Pace, Part, _above
-from hpo.search.worker import prepare
-from hpo.study.spec import StudySpec, load
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import prepare_context
+from hpo.study.spec import StudySpec, load_study
 
 SPACE = """
 [space.parameters.num_train_epochs]
@@ -66,11 +66,11 @@ def trial_of(rungs: tuple[int, ...]) -> Planned:
 
 
 def test_it_foretells_the_trials_steps_and_tokens_of_the_search_and_leaves_no_trace(wide: Path) -> None:
-    spec = load(wide, ("search.trials=4", "search.rungs=[0.3, 1.0]", "search.timeout='1d'"))
+    spec = load_study(wide, ("search.trials=4", "search.rungs=[0.3, 1.0]", "search.timeout='1d'"))
     before = everything(wide.parent)
-    found = forecast(spec, url(wide), Listener())
+    found = forecast(spec, url(wide), SearchListener())
     assert everything(wide.parent) == before
-    study = engines.search(spec, url(wide), Listener())
+    study = run_search(spec, url(wide), SearchListener())
     done = study.get_trials()
     for name in ("steps", "examples", "tokens"):
         assert found[name] == sum(trial.user_attrs[name] for trial in done), name
@@ -86,22 +86,29 @@ def test_it_foretells_the_trials_steps_and_tokens_of_the_search_and_leaves_no_tr
     assert draws(spec, "maximize", [done[0], killed]) == drawn[1:]
 
     before = everything(wide.parent)
-    rest = forecast(load(wide, ("search.trials=6", "search.rungs=[0.3, 1.0]")), url(wide), Listener())
+    rest = forecast(load_study(wide, ("search.trials=6", "search.rungs=[0.3, 1.0]")), url(wide), SearchListener())
     assert rest["trials"] == {"wanted": 6, "finished": 4, "left": 2} and rest["steps"] < found["steps"]
     assert everything(wide.parent).keys() == before.keys()
     assert optuna.load_study(study_name="small", storage=url(wide)).user_attrs == study.user_attrs
     assert len(optuna.load_study(study_name="small", storage=url(wide)).get_trials()) == 4
     with pytest.raises(StudyError, match="changed since"):
-        forecast(load(wide, ("search.seed=9",)), url(wide), Listener())
+        forecast(load_study(wide, ("search.seed=9",)), url(wide), SearchListener())
 
 
 def test_rungs_by_examples_a_finished_grid_and_a_timeout(wide: Path) -> None:
-    spec = load(
+    spec = load_study(
         wide,
-        ("search.rungs={every_examples=60}", "search.sampler='grid'", "search.trials=50", "search.timeout=1e-3",
-         "space.parameters={num_train_epochs={low=1, high=2}}", "space.known_good=[]", "search.pruner='median'"),
-    )  # fmt: skip
-    found = forecast(spec, url(wide), Listener())
+        (
+            "search.rungs={every_examples=60}",
+            "search.sampler='grid'",
+            "search.trials=50",
+            "search.timeout=1e-3",
+            "space.parameters={num_train_epochs={low=1, high=2}}",
+            "space.known_good=[]",
+            "search.pruner='median'",
+        ),
+    )
+    found = forecast(spec, url(wide), SearchListener())
     assert found["trials"]["left"] == 2 and "the sampler has no more values than that to try" in found["notes"]
     assert found["search"]["fit"] == 0 and found["examples"] == 3 * 96
     assert 0 < found["search"]["share_run"] <= 1
@@ -109,21 +116,21 @@ def test_rungs_by_examples_a_finished_grid_and_a_timeout(wide: Path) -> None:
 
 
 def test_an_interrupt_and_a_run_that_fails_leave_nothing(wide: Path) -> None:
-    class Interrupting(Listener):
+    class Interrupting(SearchListener):
         def step(self, step: int, steps: int, loss: float | None) -> None:
             raise KeyboardInterrupt
 
     before = everything(wide.parent)
     with pytest.raises(KeyboardInterrupt):
-        forecast(load(wide), url(wide), Interrupting())
+        forecast(load_study(wide), url(wide), Interrupting())
     wild = ("space.parameters={learning_rate={low=1e30, high=1e30}}", "space.known_good=[]")
     with pytest.raises(TrainingError, match="small: timing a few steps .* came to an end: diverged: "):
-        forecast(load(wide, wild), url(wide), Listener())
+        forecast(load_study(wide, wild), url(wide), SearchListener())
     assert everything(wide.parent) == before
 
 
 def spec_with(file: Path, pruner: str) -> StudySpec:
-    return load(file, (f"search.pruner={pruner!r}",))
+    return load_study(file, (f"search.pruner={pruner!r}",))
 
 
 @pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
@@ -165,7 +172,7 @@ def test_what_setting_up_takes_is_what_steps_and_batches_take_beyond_their_pace(
 
 
 def test_a_part_holds_the_rows_that_it_is_given(small: Path) -> None:
-    whole: Any = prepare(load(small), Listener())[0].train
+    whole: Any = prepare_context(load_study(small), SearchListener())[0].train
     part = Part(whole, np.array([5, 0]))
     assert len(part) == 2 and part.lengths.tolist() == [whole.lengths[5], whole.lengths[0]]
     rebuilt, arguments = part.__reduce__()

@@ -12,11 +12,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.errors import SpecError
-from hpo.search import samplers
 from hpo.search.prior import Prior
-from hpo.study import trials
-from hpo.study.space import SearchSpace
-from hpo.study.spec import load
+from hpo.search.samplers import build_sampler
+from hpo.store.trial_state import INTERRUPTED, enqueue_next
+from hpo.study.search_space import SearchSpace
+from hpo.study.spec import load_study
 
 AXES: dict[str, Any] = {
     "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
@@ -28,9 +28,14 @@ AXES: dict[str, Any] = {
     "seen": {"low": 3, "high": 3},
 }
 START: dict[str, Any] = {
-    "learning_rate": 1e-3, "weight_decay": 0.15, "warmup_ratio": 0.1, "num_train_epochs": 3,
-    "gradient_accumulation_steps": 8, "optim": "adafactor", "seen": 3,
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "weight_decay": 0.15,
+    "warmup_ratio": 0.1,
+    "num_train_epochs": 3,
+    "gradient_accumulation_steps": 8,
+    "optim": "adafactor",
+    "seen": 3,
+}
 SPACE = 'space.parameters={learning_rate={low=1e-5,high=1e-2,log=true}, optim={choices=["a","b"]}}'
 KNOWN = 'space.known_good=[{source="paper",learning_rate=1e-4,optim="a"},{source="blog",learning_rate=1e-3}]'
 DRAW = np.random.default_rng(0)
@@ -104,7 +109,7 @@ def test_what_is_better_is_told_of_all_that_ended() -> None:
     for own in (ended(0.9, TrialState.PRUNED, known_good=0), ended(None, TrialState.FAIL, known_good=0)):
         assert share(own, *others) == 0
     assert share(ended(0.9, known_good=0), *others) > 0.2
-    interrupted = ended(None, TrialState.FAIL, drawn="sampler", reason=trials.INTERRUPTED)
+    interrupted = ended(None, TrialState.FAIL, drawn="sampler", reason=INTERRUPTED)
     assert abs(share(ended(0.9, known_good=0), *[interrupted] * 30) - 0.5) < 0.15
 
 
@@ -118,26 +123,26 @@ def test_what_is_better_is_told_of_all_that_ended() -> None:
         ('{name="tpe",prior={spread="wide"}}', "search.sampler.prior is refused: spread is 'wide'; must be above"),
         ('{name="tpe",prior={spread=true}}', "search.sampler.prior is refused: spread is True; must be above"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_one_line(small: Path, sampler: str, words: str) -> None:
     with pytest.raises(SpecError, match=words):
-        samplers.build(load(small, (SPACE, KNOWN, f"search.sampler={sampler}")))
+        build_sampler(load_study(small, (SPACE, KNOWN, f"search.sampler={sampler}")))
 
 
 def test_without_starts_there_is_nothing_to_draw_around(small: Path) -> None:
     with pytest.raises(SpecError, match=r"search.sampler.prior .* the space has none: add \[\[space.known_good\]\]"):
-        samplers.build(load(small, ("search.sampler={name='tpe',prior=true}",)))
+        build_sampler(load_study(small, ("search.sampler={name='tpe',prior=true}",)))
 
 
 def test_a_trial_remembers_by_whom_it_was_drawn_even_when_it_runs_again(small: Path) -> None:
-    spec = load(small, (SPACE, KNOWN, "search.sampler={name='random',prior={weight=1.0}}"))
-    study = optuna.create_study(study_name="small", sampler=samplers.build(spec), direction="maximize")
+    spec = load_study(small, (SPACE, KNOWN, "search.sampler={name='random',prior={weight=1.0}}"))
+    study = optuna.create_study(study_name="small", sampler=build_sampler(spec), direction="maximize")
     for number in range(12):
-        trials.queue(study, spec.space)
+        enqueue_next(study, spec.space)
         trial = study.ask()
         values = spec.space.suggest(trial)
         if number == 2:
-            trial.set_user_attr("reason", trials.INTERRUPTED)
+            trial.set_user_attr("reason", INTERRUPTED)
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, 0.0 if "known_good" in trial.user_attrs else values["learning_rate"])

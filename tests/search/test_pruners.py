@@ -10,9 +10,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hpo.search import pruners
-from hpo.study import trials
-from hpo.study.spec import load
+from hpo.search.pruners import PRUNERS, build_pruner
+from hpo.store.trial_state import INTERRUPTED
+from hpo.study.spec import load_study
 
 OPTIONS = {
     "threshold": "{name='threshold', lower=0.5}",
@@ -38,11 +38,11 @@ def play(study: optuna.Study, curve: Callable[[int], float]) -> tuple[TrialState
 
 
 def opened(small: Path, name: str) -> optuna.Study:
-    spec = load(small, (f"search.pruner={OPTIONS.get(name, repr(name))}",))
-    return optuna.create_study(study_name="s", pruner=pruners.build(spec), direction="maximize")
+    spec = load_study(small, (f"search.pruner={OPTIONS.get(name, repr(name))}",))
+    return optuna.create_study(study_name="s", pruner=build_pruner(spec), direction="maximize")
 
 
-@pytest.mark.parametrize("name", pruners.PRUNERS)
+@pytest.mark.parametrize("name", PRUNERS)
 def test_a_rising_leader_is_never_pruned_and_a_sinking_loser_is(name: str, small: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -69,7 +69,7 @@ def test_an_interrupted_trial_does_not_compete_with_the_one_that_runs_in_its_pla
             broken = study.ask()
             broken.report(0.9, 250)
             broken.should_prune()
-            broken.set_user_attr("reason", trials.INTERRUPTED)
+            broken.set_user_attr("reason", INTERRUPTED)
             study.tell(broken, state=TrialState.FAIL)
             study.enqueue_trial({}, user_attrs={"retry_of": broken.number})
         return [play(study, lambda rung, start=start: start + rung / 1e5) for start in (0.9, 0.8, 0.85, 0.7, 0.95)]  # type: ignore[misc]

@@ -20,19 +20,19 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.errors import HpoError, SpecError, TrainingError
-from hpo.output import status
-from hpo.search import engines
-from hpo.search.budget import spent
-from hpo.search.listener import Listener
-from hpo.study import store, trials
-from hpo.study.spec import load
+from hpo.results.study_status import study_status
+from hpo.search.budget import spent_seconds
+from hpo.search.engines import SearchRun, run_search
+from hpo.search.search_listener import SearchListener
+from hpo.store import storage, trial_state
+from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
 
 KNOWN = '[[space.known_good]]\nsource = "paper"\nlearning_rate = 1e-3\n'
 
 
 def run(small: Path, store: str, *overrides: str) -> optuna.Study:
-    return engines.search(load(small, overrides), f"sqlite:///{small.parent}/{store}", Listener())
+    return run_search(load_study(small, overrides), f"sqlite:///{small.parent}/{store}", SearchListener())
 
 
 def results(study: optuna.Study) -> dict[int, Any]:
@@ -47,7 +47,7 @@ def results(study: optuna.Study) -> dict[int, Any]:
             trial.user_attrs["effective"],
         )
         for trial in study.get_trials()
-        if trials.is_finished(trial)
+        if trial_state.is_finished(trial)
     }
 
 
@@ -91,7 +91,9 @@ def test_interrupted_and_killed_it_ends_bit_for_bit_as_if_nothing_had_happened(s
         _, said = asked.communicate(timeout=60)
     assert asked.returncode == 130 and "interrupted; everything that was finished is saved" in said
     closed = optuna.load_study(study_name="small", storage=f"sqlite:///{store}").get_trials()
-    assert [trial.state for trial in closed if trials.ending(trial) == trials.INTERRUPTED] == [TrialState.FAIL]
+    assert [trial.state for trial in closed if trial_state.outcome(trial) == trial_state.INTERRUPTED] == [
+        TrialState.FAIL
+    ]
     assert not any(trial.state == TrialState.RUNNING for trial in closed)
 
     with started(small, "broken.db", *words) as killed:
@@ -127,12 +129,12 @@ def test_sigterm_ends_a_search_like_ctrl_c(small: Path) -> None:
 def test_workers_in_processes_share_one_study_and_fill_the_budget_exactly(small: Path) -> None:
     study = run(small, "two.db", "search.workers=2", "search.trials=4", "search.sampler='random'")
     found = study.get_trials()
-    assert len(results(study)) == 4 and sum(map(trials.is_finished, found)) == 4
+    assert len(results(study)) == 4 and sum(map(trial_state.is_finished, found)) == 4
     assert len({trial.user_attrs["worker"]["pid"] for trial in found} - {os.getpid()}) == 2
 
 
 def test_a_failing_worker_is_told(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines.Search, "orders", lambda self: {"file": "/no/such/study.toml", "overrides": []})
+    monkeypatch.setattr(SearchRun, "orders", lambda self: {"file": "/no/such/study.toml", "overrides": []})
     with pytest.raises(TrainingError, match="2 of 2 workers failed; the last one: .*no such file"):
         run(small, "fail.db", "search.workers=2")
 
@@ -140,14 +142,14 @@ def test_a_failing_worker_is_told(small: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_workers_on_ray(small: Path) -> None:
     pytest.importorskip("ray")
     study = run(small, "ray.db", "search.workers=2", "search.engine='ray'", "search.trials=3")
-    assert sum(map(trials.is_finished, study.get_trials())) == 3
+    assert sum(map(trial_state.is_finished, study.get_trials())) == 3
 
 
 def test_the_timeout_ends_a_trial_inside_and_more_time_goes_on_with_it(small: Path) -> None:
     study = run(small, "time.db", "training.num_train_epochs=400", "search.timeout=4", "search.trials=1")
     stopped = study.get_trials()[0]
-    assert trials.ending(stopped) == trials.OUT_OF_TIME and not trials.is_finished(stopped)
-    assert 3 < spent(study.get_trials()) < 8
+    assert trial_state.outcome(stopped) == trial_state.OUT_OF_TIME and not trial_state.is_finished(stopped)
+    assert 3 < spent_seconds(study.get_trials()) < 8
     before = len(study.get_trials())
     assert len(run(small, "time.db", "training.num_train_epochs=400", "search.timeout=4").get_trials()) == before
 
@@ -156,10 +158,10 @@ def test_divergence_fails_the_trial_at_once_and_the_search_goes_on(small: Path) 
     axis = "space.parameters.learning_rate={choices=[1e30, 1e-3]}"
     study = run(small, "nan.db", axis, "search.sampler='grid'", "search.trials=2", "training.max_grad_norm=0.0")
     ends = {trial.params["learning_rate"]: trial for trial in study.get_trials()}
-    assert trials.ending(ends[1e30]) == trials.DIVERGED and "at step" in ends[1e30].user_attrs["reason"]
+    assert trial_state.outcome(ends[1e30]) == trial_state.DIVERGED and "at step" in ends[1e30].user_attrs["reason"]
     assert ends[1e30].user_attrs["steps"] < ends[1e-3].user_attrs["steps"]
     assert ends[1e-3].state == TrialState.COMPLETE
-    assert sum(map(trials.is_finished, study.get_trials())) == 2
+    assert sum(map(trial_state.is_finished, study.get_trials())) == 2
 
 
 def test_a_grid_ends_when_every_point_is_tried(small: Path) -> None:
@@ -176,14 +178,14 @@ def test_errors_in_a_row_end_the_search_with_the_reason(small: Path, monkeypatch
     with pytest.raises(TrainingError, match="3 trials in a row failed; .*RuntimeError: the machine is on fire"):
         run(small, "fire.db", "search.trials=9")
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{small.parent}/fire.db")
-    assert [trials.ending(trial) for trial in study.get_trials()] == [trials.ERROR] * 3
+    assert [trial_state.outcome(trial) for trial in study.get_trials()] == [trial_state.ERROR] * 3
     assert "training_step" in study.get_trials()[0].user_attrs["traceback"]
 
 
 def test_the_best_weights_are_kept_and_score_what_the_trial_scored(small: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from hpo.data.load import load as load_data
+    from hpo.data.splits import load_splits
 
     study = run(small, "best.db", "search.trials=3", "training.num_train_epochs=6")
     folder = small.parent / "small"
@@ -192,7 +194,7 @@ def test_the_best_weights_are_kept_and_score_what_the_trial_scored(small: Path) 
     assert (told["trial"], told["value"]) == (study.best_trial.number, study.best_value)
     model = AutoModelForSequenceClassification.from_pretrained(folder / "best").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "best")
-    rows = load_data(load(small).data, small.parent).validation
+    rows = load_splits(load_study(small).data, small.parent).validation
     batch = tokenizer(rows.texts, truncation=True, max_length=32, padding=True, return_tensors="pt")
     predicted = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.argmax(-1)
     assert float((predicted.numpy() == rows.labels).mean()) == pytest.approx(study.best_value)
@@ -285,10 +287,10 @@ def test_a_grid_survives_an_interruption_and_known_good_starts(small: Path) -> N
     with pytest.warns(UserWarning, match="Heartbeat"):
         trial = broken.ask()
     trial.suggest_categorical("learning_rate", [1e-4, 1e-3])
-    trial.set_user_attr("reason", trials.INTERRUPTED)
+    trial.set_user_attr("reason", trial_state.INTERRUPTED)
     broken.tell(trial, state=TrialState.FAIL)
     study = run(small, "grid.db", *words)
-    ended = [trial.params["learning_rate"] for trial in study.get_trials() if trials.is_finished(trial)]
+    ended = [trial.params["learning_rate"] for trial in study.get_trials() if trial_state.is_finished(trial)]
     assert {1e-4, 1e-3} == set(ended)
     assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())
 
@@ -296,23 +298,23 @@ def test_a_grid_survives_an_interruption_and_known_good_starts(small: Path) -> N
 def test_a_trial_lost_on_another_host_does_not_hold_the_last_place_for_ever(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "GRACE", 2)
-    monkeypatch.setattr(store, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE_PERIOD", 2)
+    monkeypatch.setattr(storage, "HEARTBEAT_INTERVAL", 1)
     run(small, "lost.db", "search.trials=1")
-    storage = store.open_storage(f"sqlite:///{small.parent}/lost.db")
-    study = optuna.load_study(study_name="small", storage=storage)
+    opened = storage.open_storage(f"sqlite:///{small.parent}/lost.db")
+    study = optuna.load_study(study_name="small", storage=opened)
     with pytest.warns(UserWarning, match="Heartbeat"):
         lost = study.ask()
     lost.set_user_attr("worker", {"host": "gone", "pid": 1, "started": 1.0})
-    storage.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
+    opened.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
     study = run(small, "lost.db", "search.trials=2")
-    assert trials.ending(study.get_trials()[lost.number]) == trials.KILLED
-    assert sum(map(trials.is_finished, study.get_trials())) == 2
+    assert trial_state.outcome(study.get_trials()[lost.number]) == trial_state.KILLED
+    assert sum(map(trial_state.is_finished, study.get_trials())) == 2
 
 
 def test_a_larger_budget_is_what_the_store_says_from_then_on(small: Path) -> None:
     run(small, "more.db", "search.trials=1")
     study = run(small, "more.db", "search.trials=2")
-    found = status.study(study)
+    found = study_status(study)
     assert (found["finished"], found["wanted"], found["state"]) == (2, 2, "finished")
     assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())

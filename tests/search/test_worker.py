@@ -8,10 +8,11 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo.search import engines
-from hpo.search.listener import Listener
-from hpo.study import quick, store
-from hpo.study.spec import load
+from hpo.search.engines import run_search
+from hpo.search.search_listener import SearchListener
+from hpo.store import bulk_storage
+from hpo.store.storage import default_storage_url
+from hpo.study.spec import load_study
 
 
 def test_finished_trials_are_read_once_and_rungs_write_two_attributes(
@@ -20,7 +21,7 @@ def test_finished_trials_are_read_once_and_rungs_write_two_attributes(
     read: list[list[int]] = []
     written: list[list[str]] = []
     storage = optuna.storages.RDBStorage
-    read_trials, write = quick.read_trials, storage.set_trial_user_attr
+    read_trials, write = bulk_storage.read_trials, storage.set_trial_user_attr
 
     def reading(*asked: Any) -> Any:
         trials = read_trials(*asked)
@@ -31,17 +32,17 @@ def test_finished_trials_are_read_once_and_rungs_write_two_attributes(
         written[-1].append(key)
         write(self, trial, key, value)
 
-    class Ears(Listener):
+    class Ears(SearchListener):
         def rung(self, rung: int, value: float) -> None:
             written.append([])
 
         def ends(self, trial: Any, study: Any) -> None:
             written.append([])
 
-    monkeypatch.setattr(quick, "read_trials", reading)
+    monkeypatch.setattr(bulk_storage, "read_trials", reading)
     monkeypatch.setattr(storage, "set_trial_user_attr", writing)
     written.append([])
-    study = engines.search(load(small), store.default_url(small.parent), Ears())
+    study = run_search(load_study(small), default_storage_url(small.parent), Ears())
     found = [number for numbers in read for number in numbers]
     assert {number: found.count(number) for number in found} == {0: 1, 1: 1, 2: 1}
     rungs = [keys for keys in written if keys[:2] == ["metrics", "seconds"]]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import SpecError
-from hpo.study.spec import StudySpec, load
+from hpo.study.spec import StudySpec, load_study
 
 
 def test_defaults_and_paths(small: Path) -> None:
-    spec = load(small)
+    spec = load_study(small)
     assert (spec.name, spec.objective, spec.search.sampler.name) == ("small", "accuracy", "tpe")
     assert spec.folder == small.parent / "small"
     assert spec.search.rungs == [0.25, 0.5, 1.0]
@@ -46,17 +46,17 @@ def test_defaults_and_paths(small: Path) -> None:
 )
 def test_each_mistake_has_one_line_that_names_it(small: Path, override: str, says: str) -> None:
     with pytest.raises(SpecError) as caught:
-        load(small, (override,))
+        load_study(small, (override,))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_and_broken_toml(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no such file"):
-        load(tmp_path / "none.toml")
+        load_study(tmp_path / "none.toml")
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(SpecError, match="is not TOML"):
-        load(tmp_path / "broken.toml")
+        load_study(tmp_path / "broken.toml")
 
 
 def test_set_reaches_into_the_space_file_and_its_paths_start_where_the_shell_stands(
@@ -67,30 +67,32 @@ def test_set_reaches_into_the_space_file_and_its_paths_start_where_the_shell_sta
     elsewhere.mkdir()
     (elsewhere / "rows.csv").write_text("text,label\n")
     monkeypatch.chdir(elsewhere)
-    spec = load(small, ("space.parameters.weight_decay.high=0.1", 'space.file="space.toml"', "data.train=rows.csv"))
+    spec = load_study(
+        small, ("space.parameters.weight_decay.high=0.1", 'space.file="space.toml"', "data.train=rows.csv")
+    )
     assert spec.space.parameters["weight_decay"].high == 0.1
     assert spec.data.train == str(elsewhere / "rows.csv")
 
 
 def test_who_follows_a_search_is_no_part_of_its_identity(small: Path) -> None:
-    followed = load(small, ("training.report_to=tensorboard", "training.logging_steps=5"))
-    assert followed.identity() == load(small).identity() and followed.training["report_to"] == "tensorboard"
+    followed = load_study(small, ("training.report_to=tensorboard", "training.logging_steps=5"))
+    assert followed.identity() == load_study(small).identity() and followed.training["report_to"] == "tensorboard"
 
 
 def test_budget_is_no_part_of_the_identity_but_values_are(small: Path) -> None:
-    spec = load(small)
+    spec = load_study(small)
     for same in ("search.trials=9", "search.timeout='2h'", "search.workers=2", "storage='sqlite:///x.db'"):
-        assert load(small, (same,)).hash() == spec.hash()
+        assert load_study(small, (same,)).hash() == spec.hash()
     for other in ("search.seed=1", "training.num_train_epochs=2", "objective='f1'"):
-        assert load(small, (other,)).hash() != spec.hash()
+        assert load_study(small, (other,)).hash() != spec.hash()
 
 
 def test_a_storage_url_with_its_password_is_not_in_what_is_stored(small: Path) -> None:
-    spec = load(small, ("storage='postgresql://me:secret@db/x'",))
+    spec = load_study(small, ("storage='postgresql://me:secret@db/x'",))
     assert "secret" not in str(spec.resolved()) and "secret" not in str(spec.identity())
 
 
 def test_nothing_of_a_spec_can_be_changed(small: Path) -> None:
-    spec: StudySpec = load(small)
+    spec: StudySpec = load_study(small)
     with pytest.raises(Exception, match="frozen"):
         spec.search.trials = 5  # type: ignore[misc]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.study.spec import StudySpec
-from tests import synthetic
+from tests.support import synthetic
 
 Made = Callable[..., StudySpec]
 

@@ -16,25 +16,25 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo.final.baselines import BASELINES
-from hpo.final.retrain import candidates
-from hpo.final.runs import find
-from hpo.output import status
-from hpo.study import store
+from hpo.evaluation.baselines import BASELINES
+from hpo.evaluation.final_runs import find_run
+from hpo.evaluation.retraining import select_candidates
+from hpo.results.study_status import list_rows, study_status
+from hpo.store.storage import companion_name, find_study, list_studies, load_stored_study, open_storage, storage_url
+from hpo.store.trial_state import outcome
 from hpo.study.spec import StudySpec
-from hpo.study.trials import ending
-from hpo.terminal import tables
+from hpo.terminal.tables import print_baselines, print_studies, print_study
 from tests.terminal.conftest import Made
 
 Narrow = Callable[[int], None]
 
 
 def stored(spec: StudySpec) -> optuna.Study:
-    return store.stored(spec, store.url_of(spec))
+    return load_stored_study(spec, storage_url(spec))
 
 
 def shown(spec: StudySpec, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    tables.print_study(status.study(stored(spec)))
+    print_study(study_status(stored(spec)))
     return capsys.readouterr().out.splitlines()
 
 
@@ -58,12 +58,12 @@ def test_of_many_trials_the_best_and_a_line_per_ending(made: Made, capsys: pytes
     spec = made(200, final=False)
     lines = shown(spec, capsys)
     trials = stored(spec).get_trials()
-    best = sorted((-trial.value, trial.number) for trial in trials if ending(trial) == "complete")[:20]
+    best = sorted((-trial.value, trial.number) for trial in trials if outcome(trial) == "complete")[:20]
     assert [int(row.split()[0]) for row in rows(lines)[:20]] == [number for _, number in best]
     at = next(place for place, line in enumerate(lines) if line.startswith("and 180 more; "))
     assert "hpo show --json" in lines[at] and "hpo export --format trials-csv" in lines[at]
     rest = {line.split()[1].rstrip(";"): int(line.split()[0]) for line in lines[at + 1 :]}
-    counted = {name: sum(ending(trial) == name for trial in trials) - 20 * (name == "complete") for name in rest}
+    counted = {name: sum(outcome(trial) == name for trial in trials) - 20 * (name == "complete") for name in rest}
     assert rest == counted and sum(rest.values()) == 180
     assert any("such as RuntimeError: CUDA error" in line for line in lines[at + 1 :])
 
@@ -118,28 +118,28 @@ def test_of_several_objectives_each_is_a_column_and_the_front_is_named(
 def test_every_study_of_a_store_is_listed(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     for trials, sort in ((30, {"foreign": True, "final": False}), (3, {"name": "a" * 70, "seeds": 1})):
         spec = made(trials, **sort)
-        found = status.studies(store.summaries(store.open_storage(store.url_of(spec))))
-        tables.print_studies(found)
+        found = list_rows(list_studies(open_storage(storage_url(spec))))
+        print_studies(found)
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == len(found) + 1 and lines[1].split()[0] == spec.name
         if sort.get("foreign"):
             assert "2 objectives" in lines[1] and " 30 " in lines[1]
         else:
             assert lines[2].split()[0] == f"{spec.name}/final"
-    tables.print_studies([])
+    print_studies([])
     assert capsys.readouterr().out == "no study in the store\n"
 
 
 def test_baselines_are_told_by_validation_and_cost_alone(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     spec = made(12, seeds=2)
-    search, companion = stored(spec), store.find_study(stored(spec)._storage, store.final_name(spec.name))
+    search, companion = stored(spec), find_study(stored(spec)._storage, companion_name(spec.name))
     assert companion
-    best = candidates(search, 1)[0].values
+    best = select_candidates(search, 1)[0].values
     runs = {
-        name: [run for run in (find(companion, each) for each in BASELINES[name](name, spec, best)) if run]
+        name: [run for run in (find_run(companion, each) for each in BASELINES[name](name, spec, best)) if run]
         for name in spec.final.baselines
     }
-    tables.print_baselines(spec, runs)
+    print_baselines(spec, runs)
     lines = capsys.readouterr().out.splitlines()
     for name, line in zip(runs, lines[1:], strict=False):
         values = [run.value or 0.0 for run in runs[name]]

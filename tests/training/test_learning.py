@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpo.search.listener import Listener
-from hpo.search.worker import prepare
-from hpo.study.spec import load
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import prepare_context
+from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
 
 
 def test_learning_rate_and_epochs_matter_on_the_built_in_corpus(small: Path) -> None:
     rows = "data.rows={train=2500, validation=600}"
-    spec = load(small, (rows, "data.validation=600", "model.max_length=64", "training.per_device_train_batch_size=32"))
-    trainer = RungTrainer(prepare(spec, Listener())[0])
+    spec = load_study(
+        small, (rows, "data.validation=600", "model.max_length=64", "training.per_device_train_batch_size=32")
+    )
+    trainer = RungTrainer(prepare_context(spec, SearchListener())[0])
 
     def accuracy(learning_rate: float, epochs: int) -> float:
         values = {"learning_rate": learning_rate, "num_train_epochs": epochs, "warmup_ratio": 0.1}

@@ -18,30 +18,34 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from hpo.errors import SpecError
-from hpo.final.baselines import baseline
-from hpo.final.listener import RunListener
-from hpo.final.retrain import retrain
-from hpo.final.runs import opened
-from hpo.search import engines
-from hpo.search.listener import Listener
-from hpo.search.worker import check, prepare
-from hpo.study import store
-from hpo.study.spec import load
-from hpo.study.trials import ending
-from hpo.training import arguments, trackers
+from hpo.evaluation.baselines import run_baselines
+from hpo.evaluation.final_runs import open_final_runs
+from hpo.evaluation.retraining import retrain
+from hpo.evaluation.run_listener import RunListener
+from hpo.search.engines import run_search
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import check_spec, prepare_context
+from hpo.store.storage import storage_url
+from hpo.store.trial_state import outcome
+from hpo.study.spec import load_study
+from hpo.training.arguments import build_arguments
+from hpo.training.trackers import TRACKERS, TrackedRun
 from hpo.training.trainer import RungTrainer
 
 BOARD = "training.report_to='tensorboard'"
 # One of these values is complete, one is pruned at its first rung, one diverges in its second step.
 THREE = (
-    "space.parameters.learning_rate={choices=[1e-4, 1e-2, 1e30]}", "search.sampler='grid'",
-    "search.pruner={name='threshold', lower=0.5}", "training.max_grad_norm=0.0", "training.num_train_epochs=2",
-)  # fmt: skip
+    "space.parameters.learning_rate={choices=[1e-4, 1e-2, 1e30]}",
+    "search.sampler='grid'",
+    "search.pruner={name='threshold', lower=0.5}",
+    "training.max_grad_norm=0.0",
+    "training.num_train_epochs=2",
+)
 
 
 def search(file: Path, name: str, *overrides: str) -> optuna.Study:
-    spec = load(file, (f"name='{name}'", *overrides))
-    return engines.search(spec, store.url_of(spec), Listener())
+    spec = load_study(file, (f"name='{name}'", *overrides))
+    return run_search(spec, storage_url(spec), SearchListener())
 
 
 def board(folder: Path) -> tuple[EventAccumulator, str, dict[str, Any]]:
@@ -74,7 +78,7 @@ def threads() -> list[threading.Thread]:
 def test_every_trial_is_one_closed_run_with_its_curve_values_and_ending(small: Path) -> None:
     study = search(small, "three", *THREE, BOARD)
     trials = {f"trial-{trial.number}": trial for trial in study.get_trials()}
-    assert sorted(ending(trial) for trial in trials.values()) == ["complete", "diverged", "pruned"]
+    assert sorted(outcome(trial) for trial in trials.values()) == ["complete", "diverged", "pruned"]
     folders = small.parent / "three" / "runs"
     assert {folder.name for folder in folders.iterdir()} == trials.keys()
     assert not threads()
@@ -82,9 +86,10 @@ def test_every_trial_is_one_closed_run_with_its_curve_values_and_ending(small: P
         events, said, shown = board(folders / name)
         assert said == trial.user_attrs.get("reason", "complete")
         assert shown == {
-            "learning_rate": trial.params["learning_rate"], "metric": "eval/accuracy",
-            "failed": ending(trial) == "diverged",
-        }  # fmt: skip
+            "learning_rate": trial.params["learning_rate"],
+            "metric": "eval/accuracy",
+            "failed": outcome(trial) == "diverged",
+        }
         assert {"train/loss", "train/learning_rate"} <= set(events.Tags()["scalars"])
         scored = events.Scalars("eval/accuracy") if trial.intermediate_values else []
         assert [event.value for event in scored] == pytest.approx(list(trial.intermediate_values.values()))
@@ -111,7 +116,7 @@ def test_a_run_out_of_memory_leaves_only_its_last_attempt(small: Path, monkeypat
         return step(self, model, inputs, *rest)
 
     monkeypatch.setattr(RungTrainer, "training_step", small_memory)
-    trainer = RungTrainer(prepare(load(small, (BOARD,)), Listener())[0])
+    trainer = RungTrainer(prepare_context(load_study(small, (BOARD,)), SearchListener())[0])
     assert trainer.run({"learning_rate": 1e-3}, 1, "trial-0").split == 2
     events, said, _ = board(small.parent / "small" / "runs" / "trial-0")
     assert said == "complete" and not threads()
@@ -124,7 +129,7 @@ def test_a_run_that_is_broken_off_is_closed(small: Path, error: BaseException) -
         if step == 3:
             raise error
 
-    trainer = RungTrainer(prepare(load(small, (BOARD,)), Listener())[0])
+    trainer = RungTrainer(prepare_context(load_study(small, (BOARD,)), SearchListener())[0])
     trainer.pulse = pulse
     with pytest.raises(type(error)):
         trainer.run({"learning_rate": 1e-3}, 1, "trial-0")
@@ -136,14 +141,18 @@ def test_a_run_that_is_broken_off_is_closed(small: Path, error: BaseException) -
 
 def test_final_runs_have_names_of_their_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(small.parent / "boards"))
-    spec = load(small, ("search.trials=1", "final.seeds=2", BOARD))
-    engines.search(spec, store.url_of(spec), Listener())
-    with opened(spec, store.url_of(spec), RunListener()) as final:
+    spec = load_study(small, ("search.trials=1", "final.seeds=2", BOARD))
+    run_search(spec, storage_url(spec), SearchListener())
+    with open_final_runs(spec, storage_url(spec), RunListener()) as final:
         retrain(final)
-        baseline(final, ["majority", "rerun"])
+        run_baselines(final, ["majority", "rerun"])
     assert {folder.name for folder in (small.parent / "boards" / "small").iterdir()} == {
-        "trial-0", "final-trial-0-seed0", "final-trial-0-seed1", "final-rerun-seed1000003", "final-rerun-seed1000004",
-    }  # fmt: skip
+        "trial-0",
+        "final-trial-0-seed0",
+        "final-trial-0-seed1",
+        "final-rerun-seed1000003",
+        "final-rerun-seed1000004",
+    }
 
 
 @pytest.mark.parametrize(
@@ -156,30 +165,31 @@ def test_final_runs_have_names_of_their_own(small: Path, monkeypatch: pytest.Mon
 )
 def test_a_tracker_that_cannot_be_is_one_line_before_the_first_trial(small: Path, asked: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
-        check(load(small, (f"training.report_to={asked}",)))
+        check_spec(load_study(small, (f"training.report_to={asked}",)))
     assert str(caught.value) == f"{small}: training.report_to {message}"
 
 
 def test_a_tracker_that_is_not_installed_says_how_to_install_it(small: Path) -> None:
-    missing = next((name for name in trackers.TRACKERS if find_spec(name) is None), None)
+    missing = next((name for name in TRACKERS if find_spec(name) is None), None)
     assert missing, "all are installed here, so nothing is tested"
     with pytest.raises(SpecError, match=f"has '{missing}', which is not installed: pip install {missing}$"):
-        check(load(small, (f"training.report_to='{missing}'",)))
+        check_spec(load_study(small, (f"training.report_to='{missing}'",)))
 
 
 def test_a_folder_that_a_tracker_made_is_not_taken_for_the_package(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = next(name for name in trackers.TRACKERS if find_spec(name) is None)
+    missing = next(name for name in TRACKERS if find_spec(name) is None)
     (small.parent / missing).mkdir()
     monkeypatch.syspath_prepend(str(small.parent))
     with pytest.raises(SpecError, match="which is not installed"):
-        check(load(small, (f"training.report_to='{missing}'",)))
+        check_spec(load_study(small, (f"training.report_to='{missing}'",)))
 
 
 def test_nothing_is_logged_where_nobody_follows_and_a_study_may_say_how_often(small: Path) -> None:
     logged = [
-        arguments.build(load(small, overrides), {}) for overrides in ((), (BOARD,), (BOARD, "training.logging_steps=7"))
+        build_arguments(load_study(small, overrides), {})
+        for overrides in ((), (BOARD,), (BOARD, "training.logging_steps=7"))
     ]
     assert [str(args.logging_strategy.value) for args in logged] == ["no", "steps", "steps"]
     assert (logged[1].logging_steps, logged[2].logging_steps) == (0.02, 7)
@@ -188,7 +198,7 @@ def test_nothing_is_logged_where_nobody_follows_and_a_study_may_say_how_often(sm
 
 def test_the_name_of_a_run_cannot_be_fixed(small: Path) -> None:
     with pytest.raises(SpecError, match=r"training\.run_name is set by the search"):
-        check(load(small, ("training.run_name='mine'",)))
+        check_spec(load_study(small, ("training.run_name='mine'",)))
 
 
 class Fragile:
@@ -196,7 +206,7 @@ class Fragile:
 
     ends: list[str]
 
-    def __init__(self, run: trackers.Followed) -> None:
+    def __init__(self, run: TrackedRun) -> None:
         self.callback = self
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -213,8 +223,8 @@ def test_a_tracker_that_fails_costs_no_trial(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Fragile.ends = []
-    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Fragile)
-    trainer = RungTrainer(prepare(load(small, (BOARD,)), Listener())[0])
+    monkeypatch.setitem(TRACKERS, "tensorboard", Fragile)
+    trainer = RungTrainer(prepare_context(load_study(small, (BOARD,)), SearchListener())[0])
     heard: list[str] = []
     trainer.notice = heard.append
     assert max(trainer.run({"learning_rate": 1e-3}, 1, "trial-0").curve) == 1000
@@ -261,8 +271,8 @@ def test_trackers_hear_how_a_run_ended(
     # None of these is among the packages that tests install; their own servers and files are not what is asked here.
     module = StandIn(name)
     monkeypatch.setitem(sys.modules, name, module)
-    run = trackers.Followed(load(small), "trial-3", {"learning_rate": 1e-3})
-    tracker = trackers.TRACKERS[name](run)
+    run = TrackedRun(load_study(small), "trial-3", {"learning_rate": 1e-3})
+    tracker = TRACKERS[name](run)
     tracker.callback._initialized = True
     tracker.end(how)
     assert module.calls[-1] == ENDS[name][place]

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from hpo.search.listener import Listener
-from hpo.search.worker import prepare
-from hpo.study.spec import load
-from hpo.training import arguments, proof
-from hpo.training.model import Checkpoint
-from hpo.training.record import TrialEnded
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import prepare_context
+from hpo.study.spec import load_study
+from hpo.training import arguments
+from hpo.training.checkpoint import Checkpoint
+from hpo.training.measurements import TrialEnded
 from hpo.training.trainer import RungTrainer
+from hpo.training.verification import LIVE_READERS
 
 
 @pytest.fixture
 def trainer(small: Path) -> RungTrainer:
-    return RungTrainer(prepare(load(small), Listener())[0])
+    return RungTrainer(prepare_context(load_study(small), SearchListener())[0])
 
 
 @pytest.mark.parametrize("values", [{"num_train_epochs": 1}, {"num_train_epochs": 3, "per_device_train_batch_size": 5}])
@@ -67,8 +68,8 @@ def test_below_one_example_it_is_infeasible(trainer: RungTrainer, monkeypatch: p
 
 
 def test_a_batch_is_split_evenly() -> None:
-    assert [arguments.smaller_split(16, split) for split in (1, 2, 8, 16)] == [2, 4, 16, None]
-    assert [arguments.smaller_split(15, split) for split in (1, 3, 5)] == [3, 15, 15]
+    assert [arguments.next_batch_split(16, split) for split in (1, 2, 8, 16)] == [2, 4, 16, None]
+    assert [arguments.next_batch_split(15, split) for split in (1, 3, 5)] == [3, 15, 15]
 
 
 VALUES = {
@@ -95,7 +96,7 @@ VALUES = {
 
 
 def test_every_searchable_field_has_a_reader_and_every_reader_is_searchable() -> None:
-    assert proof.READERS.keys() | {"warmup_ratio"} == arguments.SEARCHABLE
+    assert LIVE_READERS.keys() | {"warmup_ratio"} == arguments.SEARCHABLE
 
 
 def test_every_searched_value_is_read_back_from_the_live_run(trainer: RungTrainer) -> None:
@@ -147,13 +148,13 @@ TAMPERED: dict[str, dict[str, Any]] = {
 def test_a_value_that_does_not_reach_the_run_fails_it(
     name: str, trainer: RungTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = arguments.build
+    build = arguments.build_arguments
 
     def tampered(spec: Any, values: Any, *rest: Any) -> Any:
         changed = {key: value for key, value in values.items() if key != name} | TAMPERED[name]
         return build(spec, changed, *rest)
 
-    monkeypatch.setattr(arguments, "build", tampered)
+    monkeypatch.setattr(arguments, "build_arguments", tampered)
     with pytest.raises(TrialEnded, match=f"^unproven: {name} was sampled as"):
         trainer.run({name: VALUES[name]}, seed=1)
     assert trainer.record.steps <= 1

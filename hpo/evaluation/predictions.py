@@ -1,0 +1,57 @@
+"""The predictions of a final run for the test split: a table among the artifacts of its trial."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
+from optuna.trial import FrozenTrial
+
+from hpo.errors import StudyError
+
+PREDICTIONS_FILE = "predictions.csv"
+
+
+def write_predictions(
+    trial: optuna.Trial, table: pandas.DataFrame, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore
+) -> None:
+    """Put a run's table (see HeldOut.reveal) beside its trial."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / PREDICTIONS_FILE
+        table.to_csv(file, index=False)
+        upload_artifact(
+            artifact_store=files, file_path=str(file), study_or_trial=trial, storage=storage, mimetype="text/csv"
+        )
+
+
+def read_predictions(trial: FrozenTrial, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore) -> Any:
+    """The table of a run's test predictions (see HeldOut.reveal), or None where it made none.
+
+    Raises StudyError where the file is gone.
+    """
+    for meta in get_all_artifact_meta(trial, storage=storage):
+        if meta.filename == PREDICTIONS_FILE:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / PREDICTIONS_FILE
+                try:
+                    download_artifact(artifact_store=files, file_path=str(file), artifact_id=meta.artifact_id)
+                except optuna.artifacts.exceptions.ArtifactNotFound:
+                    raise StudyError(
+                        f"the predictions of run {trial.number} are gone from the folder of artifacts; "
+                        "bring it back beside the store"
+                    ) from None
+                return _table(file)
+    return None
+
+
+def _table(file: Path) -> pandas.DataFrame:
+    """A table of numbers, each the very float that was written, which pandas' own reader does not promise."""
+    with file.open(encoding="utf8") as lines:
+        names = next(lines).strip().split(",")
+        numbers = np.loadtxt(lines, delimiter=",", ndmin=2)
+    return pandas.DataFrame(numbers, columns=names).astype(dict.fromkeys(("row", "label", "predicted"), int))

@@ -1,0 +1,145 @@
+"""Search-space file -> SearchSpace: suggest(trial), known-good starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+
+from hpo.errors import unknown_name
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+Number = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+Value = StrictBool | StrictInt | StrictFloat | StrictStr
+
+
+class Parameter(BaseModel):
+    """One axis of the space: a range (integer where both ends are integers) or a list of choices."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: Number | None = Field(None, description="Lower end, included")
+    high: Number | None = Field(None, description="Upper end, included")
+    log: bool = Field(False, description="Draw on a logarithmic scale")
+    step: Number | None = Field(None, description="Draw multiples of it, counted from low")
+    choices: list[Value] | None = Field(None, description="The values to choose from, instead of a range")
+
+    @model_validator(mode="after")
+    def _range_or_choices(self) -> Parameter:
+        if self.choices is not None:
+            if not self.choices or {self.low, self.high, self.step} != {None} or self.log:
+                raise ValueError("needs either choices (at least one) or low and high")
+            if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
+                raise ValueError("names a choice twice")
+        elif self.low is None or self.high is None:
+            raise ValueError("needs low and high, or choices")
+        elif self.low > self.high:
+            raise ValueError(f"has low {self.low} above high {self.high}")
+        elif self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("with log needs low above 0 and no step")
+        elif self.step is not None and (self.step <= 0 or (self.is_integer and not isinstance(self.step, int))):
+            raise ValueError(f"has step {self.step}; must be above 0, and an integer for an integer range")
+        return self
+
+    @property
+    def shown(self) -> str:
+        """The axis as a person reads it: `1e-06 to 0.001, log`, or its choices."""
+        if self.choices is not None:
+            return ", ".join(map(str, self.choices))
+        return f"{self.low} to {self.high}" + ", log" * self.log + (f", step {self.step}" if self.step else "")
+
+    @property
+    def is_integer(self) -> bool:
+        """Both ends are integers: only integers are drawn."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def distribution(self) -> BaseDistribution:
+        """The same axis in Optuna's terms."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.choices is not None:
+            return CategoricalDistribution(tuple(self.choices))
+        assert self.low is not None and self.high is not None
+        if self.is_integer:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(float(self.low), float(self.high), log=self.log, step=self.step)
+
+    @property
+    def ends(self) -> list[Any]:
+        """Both ends of the range, or all choices."""
+        return self.choices if self.choices is not None else [self.low, self.high]
+
+    def suggest(self, trial: Trial, name: str) -> Any:
+        """A trial's value on this axis."""
+        if self.choices is not None:
+            return trial.suggest_categorical(name, self.choices)
+        assert self.low is not None and self.high is not None
+        if self.is_integer:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
+    def grid(self) -> list[Any] | None:
+        """Every value of the axis, or None where there is no end to them."""
+        if self.choices is not None:
+            return list(self.choices)
+        if self.low is None or self.high is None or (not self.is_integer and self.step is None):
+            return None
+        step = self.step or 1
+        return [self.low + index * step for index in range(int((self.high - self.low) / step + 1e-8) + 1)]
+
+    def reason_against(self, value: Any) -> str | None:
+        """Why a value is not on this axis, or None where it is."""
+        if self.choices is not None:
+            same = any(type(choice) is type(value) and choice == value for choice in self.choices)
+            return None if same else f"is {value!r}; not among {self.choices}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"is {value!r}; must be a number"
+        if self.is_integer and not float(value).is_integer():
+            return f"is {value!r}; must be an integer"
+        assert self.low is not None and self.high is not None
+        if not self.low <= value <= self.high:
+            return f"is {value!r}; outside {self.low} to {self.high}"
+        steps = (value - self.low) / self.step if self.step else 0.0
+        if abs(steps - round(steps)) > 1e-8:
+            return f"is {value!r}; not a multiple of step {self.step} from {self.low}"
+        return None
+
+
+class StartingPoint(BaseModel):
+    """One start with its source: `{ source = "...", learning_rate = 2e-5, ... }`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    source: str = Field(description="Where these values were published")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Parameter name -> value; a parameter that is left out is drawn by the sampler."""
+        return dict(self.model_extra or {})
+
+
+class SearchSpace(BaseModel):
+    """The axes by name, and the starts that are tried first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    parameters: dict[str, Parameter] = Field(min_length=1, description="The axes, by name")
+    known_good: list[StartingPoint] = Field(default_factory=list, description="Starts that are tried first")
+
+    @model_validator(mode="after")
+    def _known_good_in_range(self) -> SearchSpace:
+        for place, start in enumerate(self.known_good, 1):
+            for name, value in start.values.items():
+                if name not in self.parameters:
+                    raise ValueError(
+                        f"known_good {place} ({start.source}): {name} {unknown_name(name, self.parameters)}"
+                    )
+                reason = self.parameters[name].reason_against(value)
+                if reason:
+                    raise ValueError(f"known_good {place} ({start.source}): {name} {reason}")
+        return self
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Parameter name -> value of one trial, in the order of the file."""
+        return {name: axis.suggest(trial, name) for name, axis in self.parameters.items()}

@@ -1,0 +1,158 @@
+"""The store: SQLite that many processes share, a real PostgreSQL, and studies that agree with their file."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+
+from hpo.errors import StoreError, StudyError
+from hpo.store.storage import LOCK_TIMEOUT, find_stored_study, open_storage, open_study, storage_url
+from hpo.study.spec import load_study
+
+DATA = {"fingerprint": "abc", "rows": {"train": 1}}
+
+
+def test_sqlite_has_a_write_ahead_log_and_a_long_patience(tmp_path: Path) -> None:
+    storage: Any = open_storage(f"sqlite:///{tmp_path}/store.db")
+    with storage.engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(sqlalchemy.text("PRAGMA busy_timeout")).scalar() == LOCK_TIMEOUT * 1000
+
+
+def test_plain_optuna_reads_it(small: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    made = open_study(open_storage(url), load_study(small), "maximize", {"data": DATA, "seed": 0})
+    plain = optuna.load_study(study_name="small", storage=url)
+    assert plain.direction == made.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert plain.metric_names == ["accuracy"]
+    assert plain.user_attrs["spec"]["data"]["source"] == "builtin:reviews"
+
+
+def test_a_changed_file_or_data_is_refused_and_the_change_named(small: Path, tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/store.db")
+    open_study(storage, load_study(small), "maximize", {"data": DATA})
+    changed = load_study(small, ("training.num_train_epochs=2", "space.parameters.learning_rate.high=0.1"))
+    with pytest.raises(StudyError) as caught:
+        open_study(storage, changed, "maximize", {"data": DATA})
+    assert "training.num_train_epochs: 1 -> 2" in str(caught.value)
+    assert "space.parameters.learning_rate.high: 0.01 -> 0.1" in str(caught.value)
+    with pytest.raises(StudyError, match="the data changed"):
+        open_study(storage, load_study(small), "maximize", {"data": {**DATA, "fingerprint": "xyz"}})
+    same = load_study(small, ("search.trials=99", "search.workers=4", "search.timeout=5"))
+    assert open_study(storage, same, "maximize", {"data": DATA}).user_attrs["spec"]["search"]["trials"] == 99
+
+
+def test_a_study_by_someone_else_is_not_taken_over(small: Path, tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/store.db")
+    foreign = optuna.create_study(storage=storage, study_name="small")
+    foreign.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(StudyError, match="was not made by hpo"):
+        open_study(storage, load_study(small), "maximize", {"data": DATA})
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "is no URL"),
+        ("sqlite://", "a store in memory is lost"),
+        ("sqlite:////no/such/folder/store.db", "no folder"),
+        ("postgresql://me:secret@127.0.0.1:1/none", "cannot be opened"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_says_so_without_the_password(url: str, says: str) -> None:
+    with pytest.raises(StoreError, match=says) as caught:
+        open_storage(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_reading_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        open_storage(f"sqlite:///{tmp_path}/none.db", create=False)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_reading_writes_nothing_into_a_database_of_someone_else(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as mine:
+        mine.execute("CREATE TABLE notes (text)")
+    before = (tmp_path / "mine.db").read_bytes()
+    with pytest.raises(StoreError, match="no store at"):
+        open_storage(f"sqlite:///{tmp_path}/mine.db", create=False)
+    assert (tmp_path / "mine.db").read_bytes() == before
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_text("this is no database, and long enough to be read as one" * 20)
+    with pytest.raises(StoreError, match="not a database"):
+        open_storage(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_the_file_decides_where_the_store_is(small: Path) -> None:
+    assert storage_url(load_study(small)) == f"sqlite:///{small.parent.resolve()}/store.db"
+    assert (
+        storage_url(load_study(small, ("storage='sqlite:///other.db'",)))
+        == f"sqlite:///{small.parent.resolve()}/other.db"
+    )
+    assert storage_url(load_study(small), "sqlite:///mine.db") == "sqlite:///mine.db"
+
+
+def test_a_reader_never_waits_for_a_writer(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/store.db")
+    study = optuna.create_study(storage=storage, study_name="s")
+    writer = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    assert optuna.load_study(study_name="s", storage=storage).study_name == study.study_name
+    assert time.monotonic() - started < LOCK_TIMEOUT / 2
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own on a socket in a temporary folder."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
+        Path(path).resolve().parent for path in [shutil.which("postgres")] if path
+    ]
+    if not found:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    # Not in pytest's folder, which only its own user may enter.
+    bin_, home = found[-1], Path(tempfile.mkdtemp(prefix="hpo-pg-"))
+    data, owner = home / "data", []
+    if Path("/proc/self").owner() == "root":  # the server refuses to run as root
+        shutil.chown(home, "postgres")
+        owner = ["runuser", "-u", "postgres", "--"]
+    port = "54329"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    subprocess.run([*owner, str(bin_ / "initdb"), "-D", str(data), "-U", "me", "-A", "trust"], **quiet)  # type: ignore[call-overload]
+    options = f"-k {home} -p {port} -c listen_addresses= -c fsync=off"
+    control = [*owner, str(bin_ / "pg_ctl"), "-D", str(data), "-l", str(home / "log"), "-w"]
+    subprocess.run([*control, "-o", options, "start"], **quiet)  # type: ignore[call-overload]
+    try:
+        yield f"postgresql://me@/postgres?host={home}&port={port}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
+        shutil.rmtree(home)
+
+
+def test_a_search_on_postgresql(postgresql: str, small: Path) -> None:
+    from hpo.search.engines import run_search
+    from hpo.search.search_listener import SearchListener
+
+    assert find_stored_study(load_study(small), postgresql) is None
+    engine = sqlalchemy.create_engine(postgresql)
+    assert not sqlalchemy.inspect(engine).get_table_names(), "a look makes no tables"
+    engine.dispose()
+    for trials in (2, 3):
+        done: Any = run_search(load_study(small, (f"search.trials={trials}",)), postgresql, SearchListener())
+        assert [trial.state.name for trial in done.get_trials()] == ["COMPLETE"] * trials
+        done._storage._backend.engine.dispose()

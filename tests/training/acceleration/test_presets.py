@@ -1,0 +1,158 @@
+"""What `training.speed` takes: nothing that the study decides itself, the same for all of its trials, and proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from hpo.errors import SpecError
+from hpo.search.engines import run_search
+from hpo.search.search_listener import SearchListener
+from hpo.search.worker import check_spec, open_search, prepare_context
+from hpo.study.spec import load_study
+from hpo.training.acceleration import presets
+from hpo.training.arguments import build_arguments
+from hpo.training.measurements import TrialEnded
+from hpo.training.tiny_model import TINY_CONFIG
+from hpo.training.trainer import RungTrainer
+from hpo.training.verification import LIVE_READERS
+
+ALL = {
+    "train_sampling_strategy": "group_by_length",
+    "bf16": True,
+    "model.attention_probs_dropout_prob": 0.0,
+}
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that multiplies in bfloat16, and builtin:tiny with dropout and as wide as a model must be for it."""
+    monkeypatch.setattr(presets, "has_bf16_instructions", lambda: True)
+    monkeypatch.setattr(presets, "MIN_BF16_WIDTH", TINY_CONFIG["hidden_size"])
+    monkeypatch.setitem(TINY_CONFIG, "attention_probs_dropout_prob", 0.1)
+
+
+def levers(file: Path, *overrides: str) -> dict[str, Any]:
+    return dict(prepare_context(load_study(file, overrides), SearchListener())[0].levers)
+
+
+def test_auto_takes_what_pays_on_this_device(small: Path, wide: None) -> None:
+    assert levers(small) == levers(small, 'training.speed="auto"') == ALL
+    assert levers(small, 'training.speed="exact"') == {}
+
+
+def test_bfloat16_is_for_processors_that_multiply_in_it(
+    small: Path, wide: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "has_bf16_instructions", lambda: False)
+    assert "bf16" not in levers(small)
+
+
+def test_every_lever_of_any_device_can_run_on_another_and_be_proven(
+    small: Path, wide: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    for name, value in [*presets._on_cuda().items(), *levers(small).items()]:
+        if not name.startswith("model."):
+            assert name in LIVE_READERS
+            assert getattr(build_arguments(load_study(small), {name: value}), name) == value
+
+
+def test_attention_keeps_its_dropout_where_no_run_could_prove_that_it_is_gone() -> None:
+    model: Any = torch.nn.Sequential(torch.nn.Linear(1, 1))  # some models hold it as a number, not as a module
+    model.config = SimpleNamespace(_attn_implementation="sdpa")
+    assert not presets._is_fused(model)
+    model.append(torch.nn.Dropout(0.0))
+    assert presets._is_fused(model)
+
+
+@pytest.mark.parametrize(
+    ("decided", "left"),
+    [
+        ("training.bf16=false", "bf16"),
+        ("training.fp16=false", "bf16"),
+        ("space.parameters.bf16={choices=[true, false]}", "bf16"),
+        ('training.train_sampling_strategy="random"', "train_sampling_strategy"),
+        ('training."model.attention_probs_dropout_prob"=0.2', "model.attention_probs_dropout_prob"),
+        ('space.parameters."model.attention_probs_dropout_prob"={choices=[0.2]}', "model.attention_probs_dropout_prob"),
+    ],
+)
+def test_a_study_that_decides_itself_is_left_alone(small: Path, wide: None, decided: str, left: str) -> None:
+    assert levers(small, decided) == {name: value for name, value in ALL.items() if name != left}
+
+
+def test_an_unknown_speed_is_refused(small: Path) -> None:
+    with pytest.raises(SpecError, match=r"training.speed is 'fast'; it is unknown; known: auto, exact"):
+        check_spec(load_study(small, ('training.speed="fast"',)))
+
+
+def test_trials_prove_their_levers_and_the_study_keeps_them(
+    small: Path, wide: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{small.parent}/store.db"
+    made = run_search(load_study(small, ("search.trials=1",)), url, SearchListener())
+    assert made.user_attrs["speed"] == ALL
+    assert made.trials[0].user_attrs["effective"].items() >= ALL.items()
+    monkeypatch.setattr(presets, "has_bf16_instructions", lambda: False)  # as if it went on elsewhere
+    assert open_search(load_study(small, ("search.trials=2",)), url, SearchListener())[0].levers == ALL
+
+
+def test_saying_auto_changes_no_study_and_exact_makes_another(small: Path) -> None:
+    plain = load_study(small)
+    assert load_study(small, ('training.speed="auto"',)).hash() == plain.hash()
+    assert load_study(small, ('training.speed="exact"',)).hash() != plain.hash()
+
+
+def test_the_order_of_evaluation_changes_no_score(small: Path) -> None:
+    curves = []
+    for chosen in ("auto", "exact"):
+        task, _ = prepare_context(
+            load_study(small, (f'training.speed="{chosen}"', 'training.train_sampling_strategy="random"')),
+            SearchListener(),
+        )
+        trainer = RungTrainer(task)
+        curves.append(trainer.run({"learning_rate": 1e-2}, seed=1).curve)
+        order = list(trainer._get_eval_sampler(task.validation))
+        assert (list(task.validation.lengths[order]) == sorted(task.validation.lengths, reverse=True)) == (
+            chosen == "auto"
+        )
+    for one, other in zip(*(curve.values() for curve in curves), strict=True):
+        assert one["accuracy"] == other["accuracy"] and one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+
+
+def test_a_loss_that_was_not_finite_between_two_looks_is_seen_at_the_next(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = RungTrainer(prepare_context(load_study(small, ("search.rungs=1",)), SearchListener())[0])
+    losses = RungTrainer.compute_loss
+    seen = []
+
+    def once_infinite(self: RungTrainer, *rest: Any, **more: Any) -> torch.Tensor:
+        self.tally.read_every = 4  # as on an accelerator, which waits at each look
+        seen.append(self.state.global_step)
+        loss: torch.Tensor = losses(self, *rest, **more)
+        return loss + torch.inf if len(seen) == 2 else loss
+
+    monkeypatch.setattr(RungTrainer, "compute_loss", once_infinite)
+    with pytest.raises(TrialEnded, match="diverged: the loss is not finite within 4 steps before step 4"):
+        trainer.run({"learning_rate": 1e-4}, seed=1)
+    assert len(seen) == 4
+
+
+def test_a_field_of_the_model_can_be_fixed(small: Path) -> None:
+    task, _ = prepare_context(load_study(small, ('training."model.hidden_dropout_prob"=0.3',)), SearchListener())
+    trainer = RungTrainer(task)
+    trainer.run({"learning_rate": 1e-3}, seed=1)
+    assert trainer.model.config.hidden_dropout_prob == 0.3
+    with pytest.raises(SpecError, match=r"training.model.hidden_dropout is unknown; did you mean hidden_dropout_prob"):
+        prepare_context(load_study(small, ('training."model.hidden_dropout"=0.3',)), SearchListener())
+    both = (
+        'training."model.hidden_dropout_prob"=0.3',
+        'space.parameters."model.hidden_dropout_prob"={low=0.0,high=0.3}',
+    )
+    with pytest.raises(SpecError, match="is fixed in .training. as model.hidden_dropout_prob too"):
+        check_spec(load_study(small, both))
