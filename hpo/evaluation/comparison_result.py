@@ -1,0 +1,164 @@
+"""The comparison of a winner with its baselines as typed, versioned records: what `hpo compare --json` prints.
+
+`ComparisonResult.model_json_schema()` documents the JSON; docs/comparison-schema.json holds it. Everything that shows a
+comparison (shell, report, plots, dashboard, model card, bundle) reads these records, so its figures agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+COMPARISON_VERSION = 1
+WINNER = "winner"  # name of the winner among the systems
+
+
+class FrozenRecord(BaseModel):
+    """An immutable record; an unknown key of a later version is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class SeedSummary(FrozenRecord):
+    """One score over the runs of a system, a run per seed."""
+
+    mean: float
+    sd: float | None = Field(description="Standard deviation over the seeds; null for a single run")
+    values: list[float]
+
+
+class SystemResult(FrozenRecord):
+    """The winner or a baseline: its runs, scores and cost."""
+
+    system: str = Field(description='"winner", or the name of a baseline')
+    description: str | None = Field(description="What a pretrained baseline turned out to be, if it is one")
+    values: dict[str, Any] = Field(description="Hyperparameters, for fine-tuned systems")
+    runs: list[int] = Field(description="Numbers of its complete runs in the companion study")
+    seeds: list[int]
+    failed: list[str] = Field(description="Why its other runs did not complete")
+    validation: dict[str, SeedSummary] | None = Field(description="Null if validation rows were trained on")
+    test: dict[str, SeedSummary]
+    per_class: dict[str, dict[str, SeedSummary]]
+    confusion: list[list[float]] = Field(description="Mean counts over the runs; rows are true labels")
+    cost_seconds: float = Field(description="Device time to obtain the system; for the winner with its search")
+    texts_per_second: float
+
+
+class McNemarResult(FrozenRecord):
+    """McNemar's exact test between the deployed runs of two systems."""
+
+    only_ours: int = Field(description="Test rows that only the winner has right")
+    only_theirs: int
+    p: float
+
+
+Outcome = Literal["better", "none", "worse"]
+
+
+class DifferenceResult(FrozenRecord):
+    """The winner against one baseline. Positive differences are gains, whatever the metric's direction."""
+
+    against: str
+    same_runs: bool = Field(description="The search found the baseline's own values, so both have the same runs")
+    difference: float
+    low: float = Field(description="Lower end of the 95 % confidence interval")
+    high: float
+    standard_error: float
+    df: float | None = Field(description="Degrees of freedom of the seeds' part; null if no side's runs differ")
+    p: float
+    p_holm: float = Field(description="Corrected for the number of baselines (Holm 1979)")
+    test: str = Field(description="Name of the statistical test")
+    includes_seeds: bool = Field(description="Whether the interval covers the variation between seeds")
+    mcnemar: McNemarResult
+    outcome: Outcome
+    verdict: str = ""
+
+
+class GapPerSplit(FrozenRecord):
+    """How far the search's score lies above the retrained mean; positive if the search promised too much."""
+
+    validation: float | None
+    test: float | None
+
+
+class Generalization(FrozenRecord):
+    """The search's best score beside the scores of retraining with fresh seeds."""
+
+    search: float = Field(description="Best validation score of the search")
+    chosen_among: int = Field(description="Trials that were retrained (final.top_k)")
+    validation: SeedSummary | None = Field(description="Null if validation rows were trained on")
+    test: SeedSummary
+    gap: GapPerSplit
+
+
+class WinnerResult(FrozenRecord):
+    """The winning trial."""
+
+    trial: int
+    values: dict[str, Any]
+
+
+class SearchProgressResult(FrozenRecord):
+    """How much of the search's budget is spent."""
+
+    finished: int
+    wanted: int
+
+
+class SplitUse(FrozenRecord):
+    """One entry of the test-split ledger."""
+
+    when: str
+    command: str
+    spec_hash: str
+    test: str
+    run: int | None = None
+
+
+class SplitUses(FrozenRecord):
+    """How often the test split was used, and by whom."""
+
+    count: int
+    first: str
+    studies: list[str] = Field(description="Hashes of the study files that used it")
+    elsewhere: dict[str, int] = Field(description="Other studies of the store on the same rows -> number of uses")
+    entries: list[SplitUse]
+
+
+class ComparisonResult(FrozenRecord):
+    """The winner of a study against its baselines on the test split."""
+
+    version: int = COMPARISON_VERSION
+    study: str
+    objective: str
+    direction: Literal["maximize", "minimize"]
+    labels: list[str]
+    rows: dict[str, int]
+    trained_on: str
+    winner: WinnerResult
+    search: SearchProgressResult
+    systems: list[SystemResult] = Field(description="The winner first")
+    differences: list[DifferenceResult]
+    missing: list[str] = Field(description="Baselines of the study that were not run yet")
+    failed: dict[str, str] = Field(description="Baselines of which every run failed -> reason")
+    baseline_command: str = Field(description="The command that runs missing baselines")
+    generalization: Generalization
+    test_uses: SplitUses
+    verdict: str = ""
+
+    @property
+    def winner_system(self) -> SystemResult:
+        """The winner's scores."""
+        return self.systems[0]
+
+    def system(self, name: str) -> SystemResult:
+        """Return a system by name. Raises KeyError for a system that was not compared."""
+        for each in self.systems:
+            if each.system == name:
+                return each
+        raise KeyError(name)
+
+    def difference_to(self, name: str) -> DifferenceResult | None:
+        """Return the winner's difference to a baseline, or None for the winner itself."""
+        return next((each for each in self.differences if each.against == name), None)

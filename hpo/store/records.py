@@ -1,0 +1,366 @@
+"""Typed records of what a study, its trials and its final runs have stored; attribute names occur in this file only.
+
+Optuna keeps everything beside a trial's parameters, value and rungs in "user attributes", a dictionary with string
+keys. Readers get a `TrialRecord` or a `RunRecord` from it, and writers store one with `to_attributes`, so that a new
+attribute touches this module and nothing else. Some stored keys are older than the field's name; they stay as they
+are, because stores written by earlier versions must still open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from hpo.store.trial_state import TrialView, outcome
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Device time in seconds: in all, and its parts as far as they were measured."""
+
+    wall: float = 0.0
+    train: float | None = None
+    evaluation: float | None = None
+    fit: float | None = None  # of a final run: one fit, for a fine-tuned model the same as wall
+    predict: float | None = None  # of a final run: predicting validation and test
+
+    @classmethod
+    def from_attribute(cls, stored: Mapping[str, float] | None) -> Self:
+        """Read the attribute `seconds`; all zero if it was never written."""
+        return cls(**{name: stored[name] for name in cls.__dataclass_fields__ if name in stored}) if stored else cls()
+
+    def measured(self) -> dict[str, float]:
+        """Return the parts that were measured, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class WorkerIdentity:
+    """The process that ran a trial."""
+
+    host: str
+    pid: int
+    started: float  # when the process was started, in seconds since the epoch; distinguishes reused process ids
+
+
+@dataclass(frozen=True)
+class RunProvenance:
+    """Which code, versions, device and data produced one trial or final run."""
+
+    spec_hash: str = ""
+    data: str = ""  # fingerprint
+    device: str = ""
+    git: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_attribute(cls, stored: Mapping[str, Any] | None) -> Self:
+        """Read the attribute `provenance`; empty if it was never written."""
+        return cls(**{name: stored[name] for name in cls.__dataclass_fields__ if name in stored}) if stored else cls()
+
+
+Curve = Mapping[int, Mapping[str, float]]  # rung -> metric -> score on validation
+
+
+def _curve(stored: Mapping[str, Mapping[str, float]] | None) -> dict[int, Mapping[str, float]]:
+    """JSON has no integer keys, so rungs are stored as text."""
+    return {int(rung): scores for rung, scores in (stored or {}).items()}
+
+
+def _worker(stored: Mapping[str, Any] | None) -> WorkerIdentity | None:
+    return WorkerIdentity(stored["host"], stored["pid"], stored["started"]) if stored else None
+
+
+# Field of TrialRecord -> the attribute that stores it, where the two differ.
+_TRIAL_KEYS = {"replay_index": "place", "starting_point": "known_good", "drawn_by": "drawn", "curve": "metrics"}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial of a search as its store has it. Everything but the number and the outcome may be missing."""
+
+    number: int
+    outcome: str  # see trial_state.outcome
+    values: Sequence[float]  # one per objective; empty without a result
+    params: Mapping[str, Any]  # as sampled
+    rungs: Mapping[int, float]  # rung -> reported objective
+    started: datetime | None = None
+    completed: datetime | None = None
+    replay_index: int | None = None
+    seed: int | None = None
+    starting_point: int | None = None  # index of the known-good start in the search space
+    source: str | None = None  # where that start was published
+    drawn_by: str | None = None  # prior or sampler, if the study has a prior
+    retry_of: int | None = None
+    kills: int = 0
+    reason: str | None = None  # why it ended, if it is not complete
+    traceback: str | None = None
+    effective: Mapping[str, Any] = field(default_factory=dict)  # values read back from the live run
+    curve: Curve = field(default_factory=dict)
+    last: float | None = None  # objective at the last rung
+    best: float | None = None  # objective at its best rung
+    best_rung: int | None = None
+    steps: int | None = None
+    examples: int | None = None
+    tokens: int | None = None
+    peak_memory: int | None = None  # bytes
+    batch_split: int | None = None  # parts that the device batch was cut into
+    seconds: Seconds = field(default_factory=Seconds)
+    worker: WorkerIdentity | None = None
+    provenance: RunProvenance = field(default_factory=RunProvenance)
+    is_ours: bool = True  # False for a trial that another program wrote
+
+    @classmethod
+    def from_trial(cls, trial: TrialView) -> Self:
+        """Read a stored trial, from Optuna or from the SQLite reader."""
+        stored = trial.user_attrs
+        plain = {
+            name: stored[key]
+            for name in _PLAIN_TRIAL_FIELDS
+            if (key := _TRIAL_KEYS.get(name, name)) in stored and stored[key] is not None
+        }
+        return cls(
+            number=trial.number,
+            outcome=outcome(trial),
+            values=list(trial.values or ()),
+            params=trial.params,
+            rungs=trial.intermediate_values,
+            started=trial.datetime_start,
+            completed=getattr(trial, "datetime_complete", None),
+            curve=_curve(stored.get("metrics")),
+            seconds=Seconds.from_attribute(stored.get("seconds")),
+            worker=_worker(stored.get("worker")),
+            provenance=RunProvenance.from_attribute(stored.get("provenance")),
+            is_ours="provenance" in stored,
+            **plain,
+        )
+
+    @property
+    def value(self) -> float | None:
+        """The value of a trial with one objective, if it has one."""
+        return self.values[0] if len(self.values) == 1 else None
+
+    @property
+    def last_rung(self) -> int | None:
+        """The last rung that was reached, if any."""
+        return max(self.rungs, default=None)
+
+    @property
+    def last_scores(self) -> Mapping[str, float]:
+        """All metrics on validation at the last rung; empty if none was reached."""
+        return self.curve.get(self.last_rung, {}) if self.last_rung is not None else {}
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Optimizer steps to the end of the trial's own schedule, if they are known."""
+        return self.effective.get("max_steps")
+
+
+_PLAIN_TRIAL_FIELDS = (
+    "replay_index",
+    "seed",
+    "starting_point",
+    "source",
+    "drawn_by",
+    "retry_of",
+    "kills",
+    "reason",
+    "traceback",
+    "effective",
+    "last",
+    "best",
+    "best_rung",
+    "steps",
+    "examples",
+    "tokens",
+    "peak_memory",
+    "batch_split",
+)
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """All scores of one run on one split."""
+
+    metrics: Mapping[str, float]  # metric -> score, with `brier` and `ece`; undefined ones are left out
+    per_class: Mapping[str, Mapping[str, float]]  # label -> precision, recall, f1, support
+    confusion: Sequence[Sequence[int]]  # rows are true labels
+
+    @classmethod
+    def from_attribute(cls, stored: Mapping[str, Any] | None) -> Self | None:
+        """Read `validation` or `test`; None if the run has no scores there."""
+        return cls(stored["metrics"], stored["per_class"], stored["confusion"]) if stored else None
+
+    def to_attribute(self) -> dict[str, Any]:
+        """Return the scores as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished training outside the search, of the winner or of a baseline."""
+
+    number: int
+    outcome: str
+    value: float | None  # objective on validation
+    key: Mapping[str, Any]  # what identifies the run: kind, seed, train_on, values
+    system: str  # `trial #3`, or a baseline's name
+    seed: int
+    started: datetime | None = None
+    completed: datetime | None = None
+    reason: str | None = None
+    trained_on: str = "train"
+    validation: SplitScores | None = None
+    test: SplitScores | None = None
+    seconds: Seconds = field(default_factory=Seconds)
+    predicted_per_second: float | None = None
+    effective: Mapping[str, Any] = field(default_factory=dict)
+    curve: Curve = field(default_factory=dict)
+    steps: int | None = None
+    examples: int | None = None
+    tokens: int | None = None
+    peak_memory: int | None = None
+    batch_split: int | None = None
+    examples_per_second: float | None = None
+    steps_per_second: float | None = None
+    worker: WorkerIdentity | None = None
+    provenance: RunProvenance = field(default_factory=RunProvenance)
+
+    @classmethod
+    def from_trial(cls, trial: TrialView) -> Self:
+        """Read a stored final run, which is a trial of the companion study."""
+        stored = trial.user_attrs
+        plain = {name: stored[name] for name in _PLAIN_RUN_FIELDS if stored.get(name) is not None}
+        return cls(
+            number=trial.number,
+            outcome=outcome(trial),
+            value=trial.values[0] if trial.values else None,
+            key=stored.get("run") or {},
+            system=str(stored.get("system", "")),
+            seed=int(stored.get("seed", 0)),
+            started=trial.datetime_start,
+            completed=getattr(trial, "datetime_complete", None),
+            validation=SplitScores.from_attribute(stored.get("validation")),
+            test=SplitScores.from_attribute(stored.get("test")),
+            curve=_curve(stored.get("metrics")),
+            seconds=Seconds.from_attribute(stored.get("seconds")),
+            worker=_worker(stored.get("worker")),
+            provenance=RunProvenance.from_attribute(stored.get("provenance")),
+            **plain,
+        )
+
+    @property
+    def description(self) -> str | None:
+        """What a `pretrained` baseline turned out to be: the checkpoint's own head, or a linear probe."""
+        return self.effective.get("as")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run ended with scores."""
+        return self.outcome == "complete"
+
+    def scores_on(self, split: str) -> SplitScores | None:
+        """Return the scores on `validation` or `test`, if there are any."""
+        return {"validation": self.validation, "test": self.test}[split]
+
+
+_PLAIN_RUN_FIELDS = (
+    "reason",
+    "trained_on",
+    "predicted_per_second",
+    "effective",
+    "steps",
+    "examples",
+    "tokens",
+    "peak_memory",
+    "batch_split",
+    "examples_per_second",
+    "steps_per_second",
+)
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a store keeps of a study's data."""
+
+    fingerprint: str
+    rows: Mapping[str, int]  # split -> number of rows
+    labels: Sequence[str]
+    notices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study's own attributes. `spec` is None for a study that another program wrote."""
+
+    spec: Mapping[str, Any] | None  # StudySpec.resolved()
+    identity: Mapping[str, Any] | None  # StudySpec.identity()
+    data: DataSummary | None
+    accelerations: Mapping[str, Any] | None  # field -> value that training.speed chose; None in older studies
+    device: str | None = None
+    spec_hash: str | None = None
+    overrides: Sequence[str] = ()
+    git: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    stopped: Mapping[str, Any] | None = None  # set when search.stop ended the study: see search.stopping_rule
+
+    @classmethod
+    def from_attributes(cls, stored: Mapping[str, Any]) -> Self:
+        """Read the user attributes of a study."""
+        data = stored.get("data")
+        return cls(
+            spec=stored.get("spec"),
+            identity=stored.get("identity"),
+            data=DataSummary(data["fingerprint"], data["rows"], data["labels"], data.get("notices") or ())
+            if data
+            else None,
+            accelerations=stored.get("speed"),
+            device=stored.get("device"),
+            spec_hash=stored.get("spec_hash"),
+            overrides=stored.get("overrides") or (),
+            git=stored.get("git"),
+            versions=stored.get("versions") or {},
+            seed=stored.get("seed"),
+            stopped=stored.get("stopped"),
+        )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether hpo made the study; of another, only what Optuna itself stores is known."""
+        return self.spec is not None
+
+    @property
+    def objective(self) -> str | None:
+        """The metric that the study searches for, if hpo made it."""
+        return str(self.spec["objective"]) if self.spec else None
+
+
+_RUN_KEYS = {"key": "run", "curve": "metrics"}
+
+
+def trial_attributes(**known: Any) -> dict[str, Any]:
+    """Return the attributes that store these fields of a TrialRecord: key -> JSON value.
+
+    A running trial writes its record in parts, each when it is known. Raises TypeError for a name that is no field.
+    """
+    return _attributes(TrialRecord, _TRIAL_KEYS, known)
+
+
+def run_attributes(**known: Any) -> dict[str, Any]:
+    """Return the attributes that store these fields of a RunRecord, as `trial_attributes` does for a trial."""
+    return _attributes(RunRecord, _RUN_KEYS, known)
+
+
+def _attributes(record: Any, keys: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    if strange := known.keys() - {each.name for each in fields(record)}:
+        raise TypeError(f"{record.__name__} has no field {', '.join(sorted(strange))}")
+    return {keys.get(name, name): _as_json(value) for name, value in known.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Seconds):
+        return value.measured()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
