@@ -1,29 +1,36 @@
-# Two commands do everything from a clean clone: `make demo` and `make test`.
+# From a clean clone, `make demo` and `make test` set up everything they need.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-gpu bench-small readme pictures clean
+.PHONY: demo test test-long lint bench bench-gpu bench-small readme pictures clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/hpo run studies/quickstart.toml
 
-# Two processes of one thread each: tests are many small runs, which a second thread does not make faster.
+# Two processes with one thread each: tests are many small runs, which a second thread does not speed up.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
 test: $(VENV)/test.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) --dist loadfile -m "not long"
+
+# The end-to-end tests, each longer than 30 seconds: whole paths through the shell, the five projects, the built wheel.
+test-long: $(VENV)/test.ready
+	$(PYTEST) --dist load -m long
 
 lint: $(VENV)/test.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Write the table of study-file keys in docs/study-file.md from the models.
 readme: $(VENV)/test.ready
 	$(BIN)/python -m tests.test_readme
 
 pictures: $(VENV)/test.ready demo
 	$(BIN)/python -m docs.pictures
 
-# Hours, alone on the machine; each line can be run by itself, and the long ones go on where they were stopped.
+# Takes hours and needs the machine for itself. Each line can be run alone; interrupted long ones continue.
 bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.report
@@ -38,13 +45,13 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.winners small
 	$(BIN)/python -m benchmarks.winners cpu
 
-# What needs an NVIDIA GPU, about an hour of it.
+# Needs an NVIDIA GPU for about an hour.
 bench-gpu: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.replay gpu
 	$(BIN)/python -m benchmarks.vs_stock gpu
 	$(BIN)/python -m benchmarks.throughput
 
-# Whether the benchmarks still run, on next to nothing; they write nothing down.
+# Check that the benchmarks still run, on tiny inputs. Nothing is written to RESULTS.md.
 bench-small: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.overhead --small
 	$(BIN)/python -m benchmarks.simulate --small
