@@ -1,4 +1,4 @@
-"""README and docs/ agree with the code: keys, commands, options, entries, links. `make readme` updates the key table."""
+"""README and docs/ agree with the code: keys, commands, options, entries, links. `make readme` writes the key table."""
 
 from __future__ import annotations
 
