@@ -1,4 +1,4 @@
-"""The pictures in the README, taken of the quickstart study's real report and dashboard: `make pictures`."""
+"""Take the README's screenshots from the quickstart's report and dashboard: `make pictures`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from tests.support.browser import chromium, sized, wait_for
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-STUDY = "studies/quickstart.toml"  # as make demo calls it; pictures show what was typed
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+STUDY = "studies/quickstart.toml"  # relative, as users type it: the dashboard shows the command
 
 
 def main() -> None:
-    """Take both pictures, of what make demo has left."""
-    page = ROOT / "studies" / "quickstart" / "report.html"
-    if not page.exists():
-        sys.exit("there is no report yet; make demo writes it")
+    """Take both screenshots of what `make demo` has written."""
+    report = ROOT / "studies" / "quickstart" / "report.html"
+    if not report.exists():
+        sys.exit(f"{report} does not exist; run: make demo")
     with chromium() as browser:
         sized(browser, 1100, 620)
-        browser.get(page.as_uri())
-        browser.save_screenshot(str(HERE / "report.png"))
+        browser.get(report.as_uri())
+        browser.save_screenshot(str(DOCS / "report.png"))
         command = [sys.executable, "-m", "hpo", "dashboard", STUDY, "--read-only", "--no-browser", "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
             try:
@@ -29,7 +29,7 @@ def main() -> None:
                 address = next(line for line in server.stdout if "/note" in line).split()[-1]
                 browser.get(address)
                 wait_for(browser, "tfidf-logreg")
-                browser.save_screenshot(str(HERE / "dashboard.png"))
+                browser.save_screenshot(str(DOCS / "dashboard.png"))
             finally:
                 server.terminate()
 
