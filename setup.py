@@ -15,8 +15,8 @@ EXAMPLES = ("search_spaces/*.toml", "studies/quickstart.toml")
 class BuildWithExamples(build_py):
     """Copy the example files into the built package.
 
-    `[tool.setuptools.package-dir]` can map these folders too, but it needs a hand-kept list of all packages, and an
-    editable install then uses an import hook, which type checkers and editors do not follow.
+    `[tool.setuptools.package-dir]` can map these folders too, but only together with a hand-kept list of all packages:
+    with it, `packages.find` is not available, and a package that is missing in the list is missing in the wheel.
     """
 
     def run(self) -> None:
