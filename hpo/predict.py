@@ -97,7 +97,8 @@ class Predictor:
         probabilities = predict_probabilities(self._model, self._tokenizer, rows, report)
         if not np.isfinite(probabilities).all():
             raise ModelError(
-                "the predicted probabilities are not finite: the model's weights are damaged; run hpo retrain again"
+                "the predicted probabilities are not finite: the model's weights are damaged; "
+                "run hpo retrain STUDY to write it again"
             )
         return [self._build_prediction(row) for row in probabilities.tolist()]
 
@@ -117,11 +118,11 @@ def load_predictor(path: str | PathLike[str], trust_remote_code: bool = False) -
     model, tokenizer, info = read_model_folder(folder, trust_remote_code or is_trusted)
     # Without tokenizer files, transformers 5 silently returns a tokenizer with special tokens only.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{folder}: contains no tokenizer; run hpo retrain again")
+        raise ModelError(f"{folder}: contains no tokenizer; run hpo retrain STUDY to write it again")
     if model.config.num_labels != len(info.labels):
         raise ModelError(
             f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the weights have {model.config.num_labels}; "
-            "run hpo retrain again"
+            "run hpo retrain STUDY to write it again"
         )
     try:
         return Predictor(model, tokenizer, info)

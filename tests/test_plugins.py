@@ -23,6 +23,9 @@ def lowercase(text):
 def join(text, separator):
     return text
 
+def nothing():
+    return ""
+
 sign = "!"
 """
 
@@ -82,7 +85,8 @@ def test_builtin_cleaner_wins_over_a_plugin(install: Callable[..., None]) -> Non
         ("no_such_module:shout", r"^loud 1\.2: .*'shout' \(no_such_module:shout\) cannot be loaded: ModuleNotFound"),
         ("loud:whisper", r"^loud 1\.2: .*AttributeError.*; update or uninstall the package$"),
         ("loud:sign", r"^loud 1\.2: .*'shout' \(loud:sign\) is a str; expected a function"),
-        ("loud:join", r"^loud 1\.2: .*'shout' \(loud:join\) has the parameter 'separator' without a default"),
+        ("loud:join", r"^loud 1\.2: .*'shout' \(loud:join\) takes \(text, separator\); expected a text, and options"),
+        ("loud:nothing", r"^loud 1\.2: .*'shout' \(loud:nothing\) takes \(\); expected a text, and options"),
     ],
 )
 def test_broken_plugin_is_an_error_that_names_its_package(

@@ -127,10 +127,10 @@ def _load_plugin(name: str) -> Callable[..., str]:
     where = f"{describe_package(plugin)}: hpo.cleaners entry point {name!r} ({plugin.value})"
     if not callable(clean):
         raise HpoError(f"{where} is a {type(clean).__name__}; expected a function from str to str")
-    _, *options = inspect.signature(clean).parameters.values()
-    for option in options:
-        if option.default is option.empty:
-            raise HpoError(f"{where} has the parameter {option.name!r} without a default; expected one parameter")
+    signature = inspect.signature(clean)
+    parameters = list(signature.parameters.values())
+    if not parameters or any(option.default is option.empty for option in parameters[1:]):
+        raise HpoError(f"{where} takes {signature}; expected a text, and options that have defaults")
     return clean
 
 

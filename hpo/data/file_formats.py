@@ -156,7 +156,7 @@ def read_json(file: Path, columns: Columns) -> Iterator[Row]:
         if error.msg != "Extra data":
             raise
         content = list(_parse_json_lines(text.split("\n")))
-    return _read_objects(content if isinstance(content, list) else [content], file, columns)
+    yield from _read_objects(content if isinstance(content, list) else [content], file, columns)
 
 
 def read_json_lines(file: Path, columns: Columns) -> Iterator[Row]:

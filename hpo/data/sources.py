@@ -17,10 +17,9 @@ from hpo.study.spec import DataSpec
 SPLIT_NAMES = ("train", "validation", "test")
 DEFAULT_BUILTIN_ROWS = 4000  # train and validation together
 DEFAULT_BUILTIN_TEST_ROWS = 2000
-Rows = TypeVar("Rows")
-
 
 RawSplits = dict[str, RawSplit]
+Rows = TypeVar("Rows")
 
 
 class SplitRequest(NamedTuple):
