@@ -24,10 +24,12 @@ def __getattr__(name: str) -> type[Study]:
 
 
 def load(path: str | PathLike[str], trust_remote_code: bool = False) -> Predictor:
-    """The model of a study file or a model folder, to be asked: `hpo.load("studies/imdb.toml").predict(texts)`.
+    """Load the retrained model of a study file or a model folder: `hpo.load("studies/imdb.toml").predict(texts)`.
 
-    Code that a model brings runs only where the study file says so, or `trust_remote_code`. Raises SpecError for the
-    study file, ModelError for a folder that is not there, was not made by `hpo retrain`, or is damaged.
+    `predict` returns a Prediction per text with `label`, `probability` and `probabilities`; `stream` yields them while
+    texts are still being read. Code that comes with a model runs only if the study file or the argument sets
+    `trust_remote_code`. Raises SpecError for the study file; ModelError for a folder that does not exist, was not
+    created by `hpo retrain`, or is damaged.
     """
     from hpo.predict import load_predictor
 

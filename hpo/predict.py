@@ -1,4 +1,4 @@
-"""Model folder + texts -> labels and probabilities."""
+"""Predict labels and probabilities of texts with a model folder that `hpo retrain` created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.data.cleaning import build_cleaner
-from hpo.data.text_stream import STREAM_READERS, check_text
+from hpo.data.readers import READERS
+from hpo.data.text_validation import check_text
 from hpo.errors import DataError, HpoError, ModelError, SpecError
 from hpo.study.spec import load_study
 from hpo.training.model_folder import INFO_FILE, ModelInfo, read_model_folder
@@ -18,16 +19,16 @@ from hpo.training.model_folder import INFO_FILE, ModelInfo, read_model_folder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-MAX_CHUNK = 1024  # texts in a chunk: those of like length share a batch, so a large one is cheap
-WAIT_SECONDS = 1.0  # seconds after which no more texts are waited for: a person may type them
-MAX_PAUSE = 10.0  # seconds between two chunks' answers after which chunks become smaller
+MAX_CHUNK = 1024  # texts; large, because texts of similar length within a chunk share a batch
+WAIT_SECONDS = 1.0  # an incomplete chunk waits no longer than this for more texts: a person may be typing them
+MAX_PAUSE = 10.0  # seconds between the predictions of two chunks; if it takes longer, chunks become smaller
 
-PredictProgress = Callable[[int], None]  # texts answered so far; may raise to stop
+PredictProgress = Callable[[int], None]  # called with the number of texts predicted so far; may raise to stop
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The likeliest label of a text, its probability, and that of every label."""
+    """The most probable label of a text, its probability, and the probabilities of all labels."""
 
     label: str
     probability: float
@@ -35,144 +36,162 @@ class Prediction:
 
 
 class Predictor:
-    """A model that was made by `hpo retrain`, asked as it was trained: same cleaning, same length."""
+    """A retrained model that cleans and truncates texts as in training. Created by `hpo.load`."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, recipe: ModelInfo) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, info: ModelInfo) -> None:
         from hpo.training.inference import to_accelerator
 
-        self.recipe = recipe
-        self.labels = tuple(recipe.labels)
+        self.info = info
+        self.labels = tuple(info.labels)
         self._model = to_accelerator(model)
         self._tokenizer = tokenizer
-        self._clean = build_cleaner(recipe.clean)
+        self._clean = build_cleaner(info.clean)
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
-        """One Prediction per text, in their order. One text alone goes in a list: predict(["good"])[0].
+        """Return one Prediction per text, in the same order. A single text goes in a list: `predict(["good"])[0]`.
 
-        Raises DataError for a text that is null, no string, or empty, also once it is cleaned; TypeError for a string
-        in the place of the list.
+        Raises DataError for a text that is null, not a string, or empty, before or after cleaning; TypeError for a
+        string instead of a list.
         """
-        return list(self._answers(_chunks(self._cleaned(_several(texts)), MAX_CHUNK), None))
+        return list(self._predict_chunks(iterate_chunks(self._clean_texts(_refuse_string(texts)), MAX_CHUNK), None))
 
     def stream(
-        self, texts: Iterable[str], pulse: PredictProgress | None = None, ready: Callable[[], bool] = lambda: True
+        self,
+        texts: Iterable[str],
+        on_progress: PredictProgress | None = None,
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> Iterator[Prediction]:
-        """The same, one by one while the texts are still being read: the first at once, at most MOST are read ahead.
+        """Yield the same predictions one by one while texts are still being read.
 
-        Where the next text is not `ready` yet, those that came are answered first. Before an unusable text raises its
-        DataError, all texts that come before it are answered.
+        The first prediction does not wait for a second text; later, at most MAX_CHUNK texts are read ahead. If
+        `is_ready` returns False, the next text is not available yet, and all texts read so far are predicted first.
+        The predictions of all texts before an unusable one are yielded before its DataError is raised.
         """
-        return self._answers(_chunks(self._cleaned(_several(texts)), 1, ready), pulse)
+        chunks = iterate_chunks(self._clean_texts(_refuse_string(texts)), 1, is_ready)
+        return self._predict_chunks(chunks, on_progress)
 
-    def _answers(self, chunks: Iterable[list[str]], pulse: PredictProgress | None) -> Iterator[Prediction]:
+    def _clean_texts(self, texts: Iterable[str]) -> Iterator[str]:
+        steps = ", ".join(map(str, self.info.clean))
+        for number, text in enumerate(texts, start=1):
+            where = f"text {number}"
+            yield check_text(self._clean(check_text(text, where)), where, f" after cleaning ({steps})")
+
+    def _predict_chunks(self, chunks: Iterable[list[str]], on_progress: PredictProgress | None) -> Iterator[Prediction]:
         done = 0
         for chunk in chunks:
-            yield from self._ask(chunk, done, pulse)
+            yield from self._predict_chunk(chunk, done, on_progress)
             done += len(chunk)
 
-    def _cleaned(self, texts: Iterable[str]) -> Iterator[str]:
-        steps = ", ".join(map(str, self.recipe.clean))
-        for number, text in enumerate(texts, start=1):
-            place = f"text {number}"
-            yield check_text(self._clean(check_text(text, place)), place, f" after cleaning ({steps})")
-
-    def _ask(self, texts: list[str], done: int, pulse: PredictProgress | None) -> list[Prediction]:
+    def _predict_chunk(self, texts: list[str], done: int, on_progress: PredictProgress | None) -> list[Prediction]:
         import numpy as np
 
         from hpo.training.inference import predict_probabilities
 
-        plain = {"return_attention_mask": False, "return_token_type_ids": False}
-        ids = self._tokenizer(texts, truncation=True, max_length=self.recipe.max_length, **plain)["input_ids"]
+        ids_only = {"return_attention_mask": False, "return_token_type_ids": False}
+        ids = self._tokenizer(texts, truncation=True, max_length=self.info.max_length, **ids_only)["input_ids"]
         if [] in ids:
-            bad = ids.index([])
-            raise DataError(f"text {done + bad + 1} has no tokens: {texts[bad]!r:.60}")
-        told = (lambda here, _: pulse(done + here)) if pulse else None
-        shares = predict_probabilities(self._model, self._tokenizer, [{"input_ids": row} for row in ids], told)
-        if not np.isfinite(shares).all():
-            raise ModelError("the model's answers are no numbers; its weights are damaged; hpo retrain makes it anew")
-        return [self._prediction(row) for row in shares.tolist()]
+            index = ids.index([])
+            raise DataError(f"text {done + index + 1} has no tokens: {texts[index]!r:.60}; remove it")
+        report = (lambda done_in_chunk, _: on_progress(done + done_in_chunk)) if on_progress else None
+        rows = [{"input_ids": tokens} for tokens in ids]
+        probabilities = predict_probabilities(self._model, self._tokenizer, rows, report)
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                "the predicted probabilities are not finite: the model's weights are damaged; "
+                "run hpo retrain STUDY to write it again"
+            )
+        return [self._build_prediction(row) for row in probabilities.tolist()]
 
-    def _prediction(self, shares: list[float]) -> Prediction:
-        best = max(range(len(shares)), key=shares.__getitem__)
-        return Prediction(self.labels[best], shares[best], dict(zip(self.labels, shares, strict=True)))
+    def _build_prediction(self, probabilities: list[float]) -> Prediction:
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        by_label = dict(zip(self.labels, probabilities, strict=True))
+        return Prediction(self.labels[best], probabilities[best], by_label)
 
 
 def load_predictor(path: str | PathLike[str], trust_remote_code: bool = False) -> Predictor:
-    """The Predictor of a model folder, or of a study file whose model `hpo retrain` has made.
+    """Return the Predictor of a model folder, or of a study file for which `hpo retrain` has created one.
 
-    Code that a model brings runs only where the study file says so, or `trust_remote_code`. Raises SpecError for the
-    study file, ModelError for a folder that is not there, was not made by `hpo retrain`, or is damaged.
+    Code that comes with a model runs only if the study file or the argument sets `trust_remote_code`. Raises SpecError
+    for the study file; ModelError for a folder that does not exist, was not created by `hpo retrain`, or is damaged.
     """
-    folder, trusted = locate_model(path)
-    model, tokenizer, recipe = read_model_folder(folder, trust_remote_code or trusted)
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes up an empty one without a word
-        raise ModelError(f"{folder}: no tokenizer beside the weights; hpo retrain makes it anew")
-    if model.config.num_labels != len(recipe.labels):
+    folder, is_trusted = locate_model(path)
+    model, tokenizer, info = read_model_folder(folder, trust_remote_code or is_trusted)
+    # Without tokenizer files, transformers 5 silently returns a tokenizer with special tokens only.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{folder}: contains no tokenizer; run hpo retrain STUDY to write it again")
+    if model.config.num_labels != len(info.labels):
         raise ModelError(
-            f"{folder}: {INFO_FILE} names {len(recipe.labels)} labels, the weights have {model.config.num_labels}; "
-            "hpo retrain makes it anew"
+            f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the weights have {model.config.num_labels}; "
+            "run hpo retrain STUDY to write it again"
         )
     try:
-        return Predictor(model, tokenizer, recipe)
-    except ValueError as error:  # of a cleaning step that this version does not have
+        return Predictor(model, tokenizer, info)
+    except ValueError as error:  # a cleaning step that this version, or a plug-in that is missing, does not have
         raise ModelError(f"{folder / INFO_FILE}: clean: {error}") from None
 
 
 def locate_model(path: str | PathLike[str], overrides: Sequence[str] = ()) -> tuple[Path, bool]:
-    """The model folder that a study file or the folder's own path means, and whether the study trusts its code.
+    """Return the model folder of a study file, or a model folder itself, and whether the study trusts remote code.
 
-    Raises SpecError and ModelError as `load`, for what can be told without reading the weights.
+    Raises SpecError and ModelError as `load_predictor` does, as far as that is possible without reading the weights.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         if overrides:
-            raise SpecError("--set", overrides[0], f"changes a study file; {path} is a folder")
+            raise SpecError("--set", overrides[0], f"changes a study file, but {path} is a folder; leave it out")
         _refuse_other_folders(path)
         return path, False
-    if path.suffix.lower() in STREAM_READERS:
+    if path.suffix.lower() in READERS:
         raise ModelError(
-            f"{path}: is no study file and no model folder; hpo predict STUDY --file {path.name} reads texts"
+            f"{path}: is neither a study file nor a model folder; to predict its texts, run "
+            f"hpo predict STUDY --file {path.name}"
         )
     if not path.exists() and path.suffix != ".toml":
         raise ModelError(f"{path}: no such study file or model folder")
     study = load_study(path, tuple(overrides))
     folder = study.model_folder
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no model folder; {study.command('retrain')} makes it")
+        raise ModelError(f"{folder}: no such model folder; {study.command('retrain')} creates it")
     return folder, study.model.trust_remote_code
 
 
 def _refuse_other_folders(folder: Path) -> None:
-    """Say what a folder is that `hpo search` or `hpo retrain` has made, but that holds no model to predict with."""
+    """Raise ModelError for the other folders that `hpo search` and `hpo retrain` create."""
     if (folder / INFO_FILE).exists():
         return
     if (folder / "trial.json").exists():
         raise ModelError(
-            f"{folder}: the weights of a search, not yet retrained; hpo retrain STUDY makes {folder.parent / 'model'}"
+            f"{folder}: has the weights of a search, which are not retrained yet; "
+            f"hpo retrain STUDY creates {folder.parent / 'model'}"
         )
     if (folder / "model" / INFO_FILE).exists():
-        raise ModelError(f"{folder}: no model folder; did you mean {folder / 'model'}?")
+        raise ModelError(f"{folder}: is not a model folder; did you mean {folder / 'model'}?")
 
 
-def _several(texts: Iterable[str]) -> Iterable[str]:
+def _refuse_string(texts: Iterable[str]) -> Iterable[str]:
+    # A string is an iterable of strings too: without this check, each of its characters would be predicted.
     if isinstance(texts, str | bytes):
-        raise TypeError("texts is one string; expected several: put it in a list, [text]")
+        raise TypeError("texts is a single string; expected several: put it in a list, [text]")
     return texts
 
 
-def _chunks(coming: Iterator[str], size: int, ready: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
-    """Texts by the chunk, of a size that starts here and adapts; all before an unusable text come before its error."""
+def iterate_chunks(texts: Iterator[str], size: int, is_ready: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
+    """Yield texts in chunks of `size`, which doubles up to MAX_CHUNK, or halves if predictions take too long.
+
+    A chunk is yielded early if the next text is not ready or does not arrive in time, and before an HpoError that
+    reading a text raises.
+    """
     chunk: list[str] = []
-    until = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     try:
-        for text in coming:
+        for text in texts:
             chunk.append(text)
-            if len(chunk) < size and time.monotonic() < until and ready():
+            if len(chunk) < size and time.monotonic() < deadline and is_ready():
                 continue
-            given = time.monotonic()
+            yielded = time.monotonic()
             yield chunk
-            size = max(1, size // 2) if time.monotonic() - given > MAX_PAUSE else min(2 * size, MAX_CHUNK)
-            chunk, until = [], time.monotonic() + WAIT_SECONDS
+            size = max(1, size // 2) if time.monotonic() - yielded > MAX_PAUSE else min(2 * size, MAX_CHUNK)
+            chunk, deadline = [], time.monotonic() + WAIT_SECONDS
     except HpoError:
         if chunk:
             yield chunk

@@ -14,6 +14,7 @@ HPO = Path(__file__).resolve().parents[1] / "hpo"
 PACKAGES = (
     "errors",
     "atomic",
+    "plugins",
     "study",
     "store",
     "data",

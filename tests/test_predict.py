@@ -1,4 +1,4 @@
-"""What is predicted is what the model says of the text as in training, in order, soon; what cannot be is told."""
+"""Predictions equal those of the model on texts prepared as in training; they keep the order and are not delayed."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ high = 1e-2
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as `hpo retrain` leaves it; its head is large, so that each text has an answer of its own."""
-    folder = tmp_path_factory.mktemp("made") / "model"
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as `hpo retrain` creates it, with a large head, so that predictions differ between texts."""
+    folder = tmp_path_factory.mktemp("retrained") / "model"
     folder.mkdir()
     checkpoint = Checkpoint(
         ModelSpec(checkpoint="builtin:tiny", max_length=MAX_LENGTH), TEXTS, ("bad", "good", "so-so")
@@ -65,66 +65,71 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.classifier.bias.sub_(logits.mean(0))
     steps: list[Any] = ["strip_html", "lowercase"]
     labels = ["bad", "good", "so-so"]
-    recipe = ModelInfo(study="small", text="review", clean=steps, max_length=MAX_LENGTH, labels=labels)
-    write_model_folder(folder, model, checkpoint.tokenizer, recipe)
+    info = ModelInfo(study="small", text="review", clean=steps, max_length=MAX_LENGTH, labels=labels)
+    write_model_folder(folder, model, checkpoint.tokenizer, info)
     return folder
 
 
 @pytest.fixture(scope="module")
-def model(made: Path) -> Predictor:
-    return hpo.load(made)
+def model(model_folder: Path) -> Predictor:
+    return hpo.load(model_folder)
 
 
 @pytest.fixture
-def study(made: Path, tmp_path: Path) -> Path:
-    """A study file with its model."""
-    shutil.copytree(made, tmp_path / "small" / "model")
+def study(model_folder: Path, tmp_path: Path) -> Path:
+    """A study file with its model folder."""
+    shutil.copytree(model_folder, tmp_path / "small" / "model")
     (tmp_path / "small.toml").write_text(STUDY)
     return tmp_path / "small.toml"
 
 
-def shares(found: Any) -> np.ndarray[Any, Any]:
-    return np.array([list(each.probabilities.values()) for each in found])
+def probabilities(predictions: Any) -> np.ndarray[Any, Any]:
+    """The probabilities of all labels, one row per prediction."""
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
-# --- answers ----------------------------------------------------------------------------------------------------------
+# --- predictions ------------------------------------------------------------------------------------------------------
 
 
-def test_answers_are_those_of_each_text_alone_and_in_order(model: Predictor) -> None:
-    alone = [model.predict([text])[0] for text in TEXTS]
-    assert len({each.label for each in alone}) > 1 and len(np.unique(shares(alone).round(3), axis=0)) > 50
-    for found in (model.predict(TEXTS), list(model.stream(iter(TEXTS)))):
-        assert [each.label for each in found] == [each.label for each in alone]
-        np.testing.assert_allclose(shares(found), shares(alone), atol=1e-5)
+def test_predictions_equal_those_of_single_texts_in_order(model: Predictor) -> None:
+    expected = [model.predict([text])[0] for text in TEXTS]
+    assert len({prediction.label for prediction in expected}) > 1
+    assert len(np.unique(probabilities(expected).round(3), axis=0)) > 50
+    for predictions in (model.predict(TEXTS), list(model.stream(iter(TEXTS)))):
+        assert [prediction.label for prediction in predictions] == [prediction.label for prediction in expected]
+        np.testing.assert_allclose(probabilities(predictions), probabilities(expected), atol=1e-5)
 
 
-def test_a_prediction(model: Predictor) -> None:
-    (found,) = model.predict(["A fine film."])
-    assert tuple(found.probabilities) == model.labels == ("bad", "good", "so-so")
-    assert math.isclose(sum(found.probabilities.values()), 1)
-    assert found.probability == max(found.probabilities.values()) == found.probabilities[found.label]
+def test_prediction_is_frozen_and_has_the_most_probable_label(model: Predictor) -> None:
+    (prediction,) = model.predict(["A fine film."])
+    assert tuple(prediction.probabilities) == model.labels == ("bad", "good", "so-so")
+    assert math.isclose(sum(prediction.probabilities.values()), 1)
+    assert prediction.probability == max(prediction.probabilities.values())
+    assert prediction.probability == prediction.probabilities[prediction.label]
     with pytest.raises(FrozenInstanceError):
-        found.label = "bad"  # type: ignore[misc]
+        prediction.label = "bad"  # type: ignore[misc]
     assert model.predict([]) == []
 
 
-def test_texts_are_cleaned_and_cut_as_in_training(model: Predictor) -> None:
-    plain, dressed, longer = model.predict(["a fine film", "A <b>fine</b> FILM", "a fine film " * 50])
-    assert shares([plain]) == pytest.approx(shares([dressed]), abs=1e-5)
+def test_texts_are_cleaned_and_truncated_as_in_training(model: Predictor) -> None:
+    plain, marked_up, longer = model.predict(["a fine film", "A <b>fine</b> FILM", "a fine film " * 50])
+    assert probabilities([plain]) == pytest.approx(probabilities([marked_up]), abs=1e-5)
     cut = " ".join(("a fine film " * 50).split()[: MAX_LENGTH - 2])
-    whole, start = model._tokenizer(["a fine film " * 50, cut], truncation=True, max_length=MAX_LENGTH)["input_ids"]
-    assert whole == start
-    assert shares([longer]) == pytest.approx(shares(model.predict([cut])), abs=1e-5)
+    long_ids, cut_ids = model._tokenizer(["a fine film " * 50, cut], truncation=True, max_length=MAX_LENGTH)[
+        "input_ids"
+    ]
+    assert long_ids == cut_ids
+    assert probabilities([longer]) == pytest.approx(probabilities(model.predict([cut])), abs=1e-5)
 
 
-def test_numpy_and_pandas_texts(model: Predictor) -> None:
+def test_texts_can_be_numpy_arrays_and_pandas_series(model: Predictor) -> None:
     import pandas
 
     assert model.predict(np.array(TEXTS[:3])) == model.predict(pandas.Series(TEXTS[:3])) == model.predict(TEXTS[:3])
 
 
-class Source:
-    """Texts that know how far they were read."""
+class CountingTexts:
+    """Texts that count how many of them were read."""
 
     def __init__(self, count: int) -> None:
         self.count, self.read = count, 0
@@ -135,138 +140,146 @@ class Source:
             yield TEXTS[row % len(TEXTS)]
 
 
-def test_a_stream_reads_only_a_chunk_ahead(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_reads_at_most_a_chunk_ahead(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "MAX_CHUNK", 8)
-    source = Source(100)
-    told: list[int] = []
-    found = model.stream(source, told.append)
-    assert source.read == 0
-    next(found)
-    assert source.read == 1  # the first answer waits for nothing
-    ahead = [source.read - done for done, _ in enumerate(found, start=2)]
+    texts = CountingTexts(100)
+    progress: list[int] = []
+    predictions = model.stream(texts, progress.append)
+    assert texts.read == 0
+    next(predictions)
+    assert texts.read == 1  # the first prediction does not wait for a second text
+    ahead = [texts.read - done for done, _ in enumerate(predictions, start=2)]
     assert max(ahead) == 7 and len(ahead) == 99
-    assert told == sorted(told) and told[-1] == 100
+    assert progress == sorted(progress) and progress[-1] == 100
 
 
-@pytest.mark.parametrize("slow", ["texts", "answers", "unready"])
-def test_where_texts_or_answers_are_slow_none_is_read_ahead(
+@pytest.mark.parametrize("slow", ["texts", "predictions", "unready"])
+def test_stream_reads_nothing_ahead_if_texts_or_predictions_are_slow(
     model: Predictor, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
-    limit = {"texts": "PATIENCE", "answers": "PAUSE"}.get(slow)
+    limit = {"texts": "WAIT_SECONDS", "predictions": "MAX_PAUSE"}.get(slow)
     if limit:
         monkeypatch.setattr(predict, limit, -1.0)
-    source = Source(5)
-    assert [source.read for _ in model.stream(source, ready=lambda: slow != "unready")] == [1, 2, 3, 4, 5]
+    texts = CountingTexts(5)
+    assert [texts.read for _ in model.stream(texts, is_ready=lambda: slow != "unready")] == [1, 2, 3, 4, 5]
 
 
-def test_all_before_an_unusable_text_are_answered(model: Predictor) -> None:
-    found = model.stream([*TEXTS[:40], " ", *TEXTS])
-    assert len(list(islice(found, 40))) == 40
+def test_all_texts_before_an_unusable_one_are_predicted(model: Predictor) -> None:
+    predictions = model.stream([*TEXTS[:40], " ", *TEXTS])
+    assert len(list(islice(predictions, 40))) == 40
     with pytest.raises(DataError, match="^text 41 is empty or null; fill or remove it$"):
-        next(found)
+        next(predictions)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "text 2 is empty or null"),
         (None, "text 2 is empty or null"),
         (float("nan"), "text 2 is empty or null"),
         ("<br />", r"text 2 is empty after cleaning \(strip_html, lowercase\)"),
-        (5, "text 2 is a int, 5; expected a string"),
-        ("&#xd800; \ud800", "text 2 holds half a character"),
+        (5, "text 2 is of type int, 5; expected a string"),
+        ("&#xd800; \ud800", "text 2 contains half a character"),
     ],
 )
-def test_unusable_texts(model: Predictor, text: Any, says: str) -> None:
-    with pytest.raises(DataError, match=says):
+def test_unusable_text_is_an_error(model: Predictor, text: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         model.predict(["good", text])
 
 
 @pytest.mark.parametrize("text", ["good", b"good"])
-def test_a_string_is_no_list_of_texts(model: Predictor, text: Any) -> None:
-    for ask in (model.predict, model.stream):
+def test_string_instead_of_a_list_is_an_error(model: Predictor, text: Any) -> None:
+    for predict_texts in (model.predict, model.stream):
         with pytest.raises(TypeError, match=r"put it in a list, \[text\]"):
-            ask(text)
+            predict_texts(text)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_study_file_stands_for_its_model(study: Path, made: Path, model: Predictor) -> None:
+def test_study_file_loads_its_model_folder(study: Path, model: Predictor) -> None:
     assert hpo.load(str(study)).predict(TEXTS[:2]) == model.predict(TEXTS[:2])
     assert locate_model(study) == (study.parent / "small" / "model", False)
     (study.parent / "small").rename(study.parent / "other")
     assert locate_model(study, ["name=other"])[0] == study.parent / "other" / "model"
 
 
-def test_only_the_study_file_trusts_code(study: Path) -> None:
+def test_remote_code_is_trusted_only_by_the_study_file(study: Path) -> None:
     assert locate_model(study, ["model.trust_remote_code=true"])[1]
     assert not locate_model(study.parent / "small" / "model")[1]
 
 
-def reshaped(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def change_weights(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def told(folder: Path, **changes: Any) -> None:
-    recipe = json.loads((folder / "recipe.json").read_text())
-    (folder / "recipe.json").write_text(json.dumps(recipe | changes))
+def change_info(folder: Path, **changes: Any) -> None:
+    info = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps(info | changes))
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "recipe.json").unlink(), "no recipe.json, so hpo retrain did not make this folder"),
         (lambda folder: (folder / "recipe.json").write_text("{"), "recipe.json: "),
-        (lambda folder: told(folder, labels=["bad", "good"]), "recipe.json names 2 labels, the weights have 3"),
-        (lambda folder: told(folder, clean=["stripp"]), "recipe.json: clean: stripp is unknown"),
+        (
+            lambda folder: change_info(folder, labels=["bad", "good"]),
+            "recipe.json names 2 labels, but the weights have 3; run hpo retrain STUDY to write it again",
+        ),
+        (lambda folder: change_info(folder, clean=["stripp"]), "recipe.json: clean: stripp is unknown"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no file named model.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"half"), "header too small"),
         (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "hpo retrain makes it anew"),
-        (lambda folder: [file.unlink() for file in folder.glob("tokenizer*")], "no tokenizer beside the weights"),
         (
-            lambda folder: reshaped(folder, lambda weights: weights["classifier.bias"].fill_(math.nan)),
-            "answers are no numbers; its weights are damaged",
+            lambda folder: [file.unlink() for file in folder.glob("tokenizer*")],
+            "contains no tokenizer; run hpo retrain STUDY to write it again",
+        ),
+        (
+            lambda folder: change_weights(folder, lambda weights: weights["classifier.bias"].fill_(math.nan)),
+            "probabilities are not finite: the model's weights are damaged",
         ),
     ],
 )
-def test_damaged_folders(made: Path, tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
-    folder = shutil.copytree(made, tmp_path / "model")
+def test_damaged_model_folder_is_an_error(
+    model_folder: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
     damage(folder)
     with pytest.raises(ModelError) as caught:
         hpo.load(folder).predict(["good"])
-    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("path", "overrides", "says"),
+    ("path", "overrides", "message"),
     [
         ("none", [], "none: no such study file or model folder"),
         ("none.toml", [], "none.toml: no such file; `hpo init DIR` writes a starter study"),
-        ("texts.csv", [], "hpo predict STUDY --file texts.csv reads texts"),
+        ("texts.csv", [], "to predict its texts, run hpo predict STUDY --file texts.csv"),
         (
             "small.toml",
             ["name=other"],
-            "other/model: no model folder; hpo retrain {}small.toml --set name=other makes it",
+            "other/model: no such model folder; hpo retrain {}small.toml --set name=other creates it",
         ),
-        ("small", [], "small: no model folder; did you mean {}small/model?"),
-        ("small/best", [], "weights of a search, not yet retrained; hpo retrain STUDY makes {}small/model"),
-        ("small/model", ["name=other"], "--set: name=other changes a study file"),
+        ("small", [], "small: is not a model folder; did you mean {}small/model?"),
+        ("small/best", [], "weights of a search, which are not retrained yet; hpo retrain STUDY creates {}small/model"),
+        ("small/model", ["name=other"], "--set: name=other changes a study file, but {}small/model is a folder"),
     ],
 )
-def test_what_is_no_model(study: Path, path: str, overrides: list[str], says: str) -> None:
+def test_path_without_a_model_is_an_error(study: Path, path: str, overrides: list[str], message: str) -> None:
     (study.parent / "small" / "best").mkdir()
     (study.parent / "small" / "best" / "trial.json").write_text("{}")
     (study.parent / "texts.csv").write_text("text\ngood\n")
     with pytest.raises((ModelError, SpecError)) as caught:
         locate_model(study.parent / path, overrides)
-    assert says.format(f"{study.parent}/") in str(caught.value)
+    assert message.format(f"{study.parent}/") in str(caught.value)
 
 
-def test_import_is_light() -> None:
+def test_import_of_hpo_imports_nothing_heavy() -> None:
     code = "import sys, hpo; hpo.load; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "pandas", "numpy", "pydantic", "typer"} & set(eval(done.stdout))
@@ -276,72 +289,73 @@ def test_import_is_light() -> None:
 
 
 @contextmanager
-def shell(*words: str) -> Iterator[Any]:
-    """A process of its own; killed where an answer does not come."""
+def start_shell(*arguments: str) -> Iterator[Any]:
+    """Start `hpo predict` in another process, which is killed if it does not end in time."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "hpo", "predict", *words]
-    # A shell without job control starts what is in the background with Ctrl-C ignored, and children inherit that.
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=heard) as run:
-        late = threading.Timer(120, run.kill)
-        late.start()
+    command = [sys.executable, "-m", "hpo", "predict", *arguments]
+    # A shell without job control starts background processes with SIGINT ignored, and children inherit that.
+    restore_sigint = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=restore_sigint) as run:
+        timeout = threading.Timer(120, run.kill)
+        timeout.start()
         yield run
-        late.cancel()
+        timeout.cancel()
 
 
 @pytest.fixture
-def asked(
+def run_predict(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Any]]:
-    """A run of the shell in this process, where study and files are: exit code, standard output, standard error."""
+    """Run `hpo predict` in this process, in the folder of the study: exit code, standard output, standard error."""
     monkeypatch.chdir(study.parent)
     transformers.utils.logging.disable_progress_bar()
 
-    def run(*words: str, stdin: int | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hpo", "predict", *words])
-        with open(os.devnull if stdin is None else stdin) as handle, pytest.raises(SystemExit) as left:
+    def run(*arguments: str, stdin: int | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hpo", "predict", *arguments])
+        with open(os.devnull if stdin is None else stdin) as handle, pytest.raises(SystemExit) as exited:
             monkeypatch.setattr(sys, "stdin", handle)
             main()
-        return int(left.value.code or 0), *capsys.readouterr()
+        return int(exited.value.code or 0), *capsys.readouterr()
 
     yield run
     transformers.utils.logging.enable_progress_bar()
 
 
-def test_a_file_becomes_json_lines_and_nothing_else(asked: Callable[..., Any], model: Predictor) -> None:
+def test_json_output_is_one_object_per_text(run_predict: Callable[..., Any], model: Predictor) -> None:
     rows = [json.dumps({"review": text}) for text in TEXTS]
     Path("texts.jsonl").write_text("\n".join(rows))
-    code, out, err = asked("small.toml", "--file", "texts.jsonl", "--json")
+    code, out, err = run_predict("small.toml", "--file", "texts.jsonl", "--json")
     assert (code, err) == (0, "")
-    found = [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
     expected = model.predict(TEXTS)
-    assert [list(row) for row in found] == [["label", "probability", "probabilities"]] * len(TEXTS)
-    assert [row["label"] for row in found] == [each.label for each in expected]
-    np.testing.assert_allclose([list(row["probabilities"].values()) for row in found], shares(expected), atol=1e-5)
+    assert [list(line) for line in lines] == [["label", "probability", "probabilities"]] * len(TEXTS)
+    assert [line["label"] for line in lines] == [prediction.label for prediction in expected]
+    printed = [list(line["probabilities"].values()) for line in lines]
+    np.testing.assert_allclose(printed, probabilities(expected), atol=1e-5)
 
 
-def test_standard_input_is_answered_while_it_stays_open_and_ctrl_c_is_quiet(made: Path) -> None:
-    with shell(str(made), "--json") as run:
+def test_lines_are_predicted_while_standard_input_stays_open_and_ctrl_c_is_quiet(model_folder: Path) -> None:
+    with start_shell(str(model_folder), "--json") as run:
         for text in ("a fine film", "a dull film"):
             run.stdin.write(f"{text}\n")
             run.stdin.flush()
-            found = json.loads(run.stdout.readline())
-            assert found["probabilities"][found["label"]] == found["probability"] > 1 / 3
+            line = json.loads(run.stdout.readline())
+            assert line["probabilities"][line["label"]] == line["probability"] > 1 / 3
         run.send_signal(signal.SIGINT)
         assert (*run.communicate(), run.returncode) == ("", "", 130)
 
 
-def test_a_reader_that_has_had_enough_ends_it_quietly(made: Path, tmp_path: Path) -> None:
+def test_closed_standard_output_ends_the_program_quietly(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("a fine film\n" * 3000)
-    with shell(str(made), "--file", str(tmp_path / "texts.txt")) as run:
+    with start_shell(str(model_folder), "--file", str(tmp_path / "texts.txt")) as run:
         assert "\t" in run.stdout.readline()
         run.stdout.close()
         assert (run.stderr.read(), run.wait()) == ("", 0)
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_progress_is_on_standard_error_and_leaves_the_answers_alone(
-    asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, live: bool
+def test_progress_is_on_standard_error_only(
+    run_predict: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
     from rich.console import Console
 
@@ -350,53 +364,57 @@ def test_progress_is_on_standard_error_and_leaves_the_answers_alone(
     monkeypatch.setattr(progress, "PLAIN_EVERY", -1)
     monkeypatch.setattr(progress, "err", Console(stderr=True, force_terminal=live, width=80))
     Path("texts.txt").write_text("\n".join(TEXTS))
-    code, out, err = asked("small.toml", "--file", "texts.txt")
+    code, out, err = run_predict("small.toml", "--file", "texts.txt")
     assert code == 0 and out.count("\t") == out.count("\n") == len(TEXTS) and "\x1b" not in out
     assert "90 texts" in err and ("\x1b" in err) == live
 
 
-def test_one_text(asked: Callable[..., Any], model: Predictor) -> None:
-    (found,) = model.predict(["A fine film"])
-    assert asked("small.toml", "A fine film")[:2] == (0, f"{found.label}  {found.probability:.3f}\n")
-    assert asked("small/model", "A fine film", "--json")[1].startswith(f'{{"label": "{found.label}", "probability')
-    assert "Example: hpo predict" in asked("--help")[1]
+def test_single_text_prints_label_and_probability(run_predict: Callable[..., Any], model: Predictor) -> None:
+    (prediction,) = model.predict(["A fine film"])
+    assert run_predict("small.toml", "A fine film")[:2] == (0, f"{prediction.label}  {prediction.probability:.3f}\n")
+    assert run_predict("small/model", "A fine film", "--json")[1].startswith(
+        f'{{"label": "{prediction.label}", "probability'
+    )
+    assert "Example: hpo predict" in run_predict("--help")[1]
 
 
-def test_lines_and_columns(asked: Callable[..., Any], model: Predictor) -> None:
+def test_texts_can_be_lines_or_a_column(run_predict: Callable[..., Any], model: Predictor) -> None:
     Path("texts.csv").write_text("title,review\n" + "".join(f'a title,"{text}"\n' for text in TEXTS[:9]))
     Path("texts.txt").write_text("\n".join(TEXTS[:9]))
-    expected = "".join(f"{each.label}\t{each.probability:.3f}\n" for each in model.predict(TEXTS[:9]))
-    assert asked("small.toml", stdin=os.open("texts.txt", os.O_RDONLY))[1] == expected
-    assert asked("small.toml", "--file", "texts.csv")[1] == expected
-    titles = asked("small.toml", "--file", "texts.csv", "--text", "title")[1].splitlines()
+    expected = "".join(f"{prediction.label}\t{prediction.probability:.3f}\n" for prediction in model.predict(TEXTS[:9]))
+    assert run_predict("small.toml", stdin=os.open("texts.txt", os.O_RDONLY))[1] == expected
+    assert run_predict("small.toml", "--file", "texts.csv")[1] == expected
+    titles = run_predict("small.toml", "--file", "texts.csv", "--text", "title")[1].splitlines()
     assert len(titles) == 9 and len(set(titles)) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("arguments", "message"),
     [
         (["small.toml", "good", "--file", "texts.csv"], "TEXT and --file are both given; leave one out"),
         (["small.toml", "good", "--text", "review"], "--text names a column of --file, which is not given"),
-        (["small.toml", "texts.csv"], "TEXT is the name of a file; --file texts.csv reads it"),
+        (["small.toml", "texts.csv"], "TEXT is the name of a file; to read its texts, use --file texts.csv"),
         (["small.toml", " "], "TEXT is empty or null"),
         (["small.toml", "<br>"], "text 1 is empty after cleaning"),
         (["small.toml", "--file", "none.csv"], "none.csv: no such file (--file)"),
         (["small.toml", "--file", "texts.csv"], "texts.csv: column 'review' (--text) is unknown; known: text"),
-        (["small.toml", "--set", "name=other"], "other/model: no model folder; hpo retrain"),
+        (["small.toml", "--set", "name=other"], "other/model: no such model folder; hpo retrain"),
         (["small.toml"], "standard input: no texts"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(asked: Callable[..., Any], words: list[str], says: str) -> None:
+def test_input_error_is_one_line_with_exit_code_2(
+    run_predict: Callable[..., Any], arguments: list[str], message: str
+) -> None:
     Path("texts.csv").write_text("text\ngood\n")
-    code, out, err = asked(*words)
+    code, out, err = run_predict(*arguments)
     assert (code, out) == (2, "")
-    assert err.startswith("hpo: ") and says in err and err.count("\n") == 1
+    assert err.startswith("hpo: ") and message in err and err.count("\n") == 1
 
 
-def test_on_a_terminal_it_says_that_it_reads_and_an_empty_line_ends_nothing(asked: Callable[..., Any]) -> None:
-    person, program = pty.openpty()
-    os.write(person, b"a fine film\n\na dull film\n\x04")
-    code, out, err = asked("small.toml", stdin=program)
-    os.close(person)
+def test_terminal_input_starts_with_a_hint_and_skips_empty_lines(run_predict: Callable[..., Any]) -> None:
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, b"a fine film\n\na dull film\n\x04")
+    code, out, err = run_predict("small.toml", stdin=terminal)
+    os.close(keyboard)
     assert code == 0 and out.count("\t") == out.count("\n") == 2
-    assert err == "reading texts from the terminal, one a line; Ctrl-D ends\n"
+    assert err == "reading texts from the terminal, one per line; Ctrl-D ends the input\n"

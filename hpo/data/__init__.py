@@ -1,1 +1,1 @@
-"""The data room: text in, token ids out."""
+"""Load texts and labels, split and clean them, and turn them into batches of token ids."""

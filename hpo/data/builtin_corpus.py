@@ -1,4 +1,4 @@
-"""The built-in review corpus: generated, seeded, no download."""
+"""Generate the built-in corpus of film reviews from a seed, without a download."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ KINDS = {  # shares of the negative and of the positive reviews
     "mistaken": (0.11, 0.22),
     "agreed": (0.11, 0.12),
 }
-NOISE = 0.03  # share of labels that are turned round
-OPINION_COUNTS = (1, 2, 3)  # sentences with an opinion in a plain review; the others have one
+NOISE = 0.03  # share of labels that are flipped
+# Numbers of sentences are drawn from these, each entry with the same probability.
+OPINION_COUNTS = (1, 2, 3)  # sentences with an opinion in a plain review; other kinds have one
 NEUTRAL_COUNTS = (0, 0, 1, 1, 2, 3)  # sentences without an opinion in a plain review
-FEW_NEUTRAL_COUNTS = (0, 0, 0, 0, 1, 2)  # and in the others, where the words that matter are few
+FEW_NEUTRAL_COUNTS = (0, 0, 0, 0, 1, 2)  # in a review of another kind, in which few words matter
 
-# A sentence is written with slots: {=good} is filled with the review's own opinion, {!good} with the opposite one,
-# {aspect} and the like with any word. A bag of words cannot tell a review of the other kinds from its opposite: the
-# order decides, or one word turns the others round. Each kind leans to a side, as in life ("not good" is said more than
-# "not bad"): without that a small transformer rarely finds the turning word at all.
+# Sentences have slots: {=good} is filled with the opinion of the review, {!good} with the opposite one, {aspect} and
+# others with any word. A bag of words cannot distinguish a review of a kind other than "plain" from its opposite: the
+# order of words decides, or one word reverses the others. Each kind is more frequent on one side, as in real reviews
+# ("not good" is more frequent than "not bad"): without that, a small transformer rarely learns the reversing word.
 OPINIONS = {
     "good": (
         "bland boring clumsy dreadful dull hollow lifeless messy poor shallow stale tedious weak wooden",
@@ -104,38 +105,39 @@ _WORDS = {name: words.split() for name, words in WORDS.items()}
 
 
 def generate_reviews(rows: int, seed: int) -> tuple[list[str], list[int]]:
-    """So many different reviews and their labels (0 negative, 1 positive).
+    """Return `rows` distinct reviews and their labels (0 negative, 1 positive).
 
-    A larger number begins with the same reviews. Reviews of an even seed never appear under an odd seed, nor the
-    other way round, so that one can be trained on and the other tested on.
+    With the same seed, more rows start with the same reviews. No review of an even seed occurs under an odd seed, so
+    that one can be the train split and the other the test split.
     """
     draw = random.Random(seed)
     texts: dict[str, int] = {}
     while len(texts) < rows:
         label = draw.randrange(2)
-        text = _review(draw, label)
-        noisy = label ^ (draw.random() < NOISE)
+        text = _generate_review(draw, label)
+        noisy_label = label ^ (draw.random() < NOISE)
         if crc32(text.encode()) % 2 == seed % 2:
-            texts.setdefault(text, noisy)
+            texts.setdefault(text, noisy_label)
     return list(texts), list(texts.values())
 
 
-def _review(draw: random.Random, label: int) -> str:
+def _generate_review(draw: random.Random, label: int) -> str:
     (kind,) = draw.choices(list(KINDS), [shares[label] for shares in KINDS.values()])
-    opinions, asides = (OPINION_COUNTS, NEUTRAL_COUNTS) if kind == "plain" else ((1,), FEW_NEUTRAL_COUNTS)
-    patterns = draw.sample(OPINION[kind], draw.choice(opinions)) + draw.sample(NEUTRAL, draw.choice(asides))
+    opinion_counts, neutral_counts = (OPINION_COUNTS, NEUTRAL_COUNTS) if kind == "plain" else ((1,), FEW_NEUTRAL_COUNTS)
+    patterns = draw.sample(OPINION[kind], draw.choice(opinion_counts))
+    patterns += draw.sample(NEUTRAL, draw.choice(neutral_counts))
     draw.shuffle(patterns)
-    return " ".join(_filled(pattern, draw, label) for pattern in patterns)
+    return " ".join(_fill_slots(pattern, draw, label) for pattern in patterns)
 
 
-def _filled(pattern: str, draw: random.Random, label: int) -> str:
+def _fill_slots(pattern: str, draw: random.Random, label: int) -> str:
     used: set[str] = set()
 
-    def word(slot: re.Match[str]) -> str:
+    def choose_word(slot: re.Match[str]) -> str:
         side, name = slot.groups()
         pool = _OPINIONS[name][label ^ (side == "!")] if side else _WORDS[name]
-        chosen = draw.choice([word for word in pool if word not in used])
-        used.add(chosen)
-        return chosen
+        word = draw.choice([candidate for candidate in pool if candidate not in used])
+        used.add(word)
+        return word
 
-    return _SLOT.sub(word, pattern)
+    return _SLOT.sub(choose_word, pattern)

@@ -1,4 +1,8 @@
-"""CLEANERS: strip_html, lowercase, ..."""
+"""Clean texts before they are split and tokenized: CLEANERS has one function per step of `data.clean`.
+
+Installed packages add steps through the entry-point group `hpo.cleaners`: functions from str to str, whose further
+parameters are options.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from html import unescape
 from string import punctuation
-from typing import Any
 from unicodedata import category
 
-from hpo.errors import unknown_name
+from hpo.errors import HpoError, unknown_name
+from hpo.plugins import describe_package, load_entry_points
 from hpo.study.spec import NamedComponent
 
 _MARKUP = re.compile(
     r"""<(?: !--.*?-->                                  # a comment
-           | (script|style)\b[^>]*>.*?</\1\s*>         # what no reader sees
+           | (script|style)\b[^>]*>.*?</\1\s*>         # content that a browser does not show
            | /?[a-z](?:"[^"]*"|'[^']*'|[^<>"'])*+>      # a tag; a quoted attribute may hold a >
            | [!?][a-z][^<>]*>                           # a doctype, an XML declaration
         )""",
@@ -27,53 +31,52 @@ _WORD = re.compile(rf"[\w{_APOSTROPHES}]+\s*")
 _OUTER_APOSTROPHE = re.compile(rf"(?<![^\W_])[{_APOSTROPHES}]|[{_APOSTROPHES}](?![^\W_])")
 
 
-class _Punctuation(dict[int, str]):
-    """A table for str.translate that learns each character when it meets it: Unicode has a million."""
+class _PunctuationTable(dict[int, str]):
+    """A table for str.translate that is filled with characters as they occur: Unicode has a million."""
 
     def __missing__(self, code: int) -> str:
-        sign = chr(code)
-        self[code] = " " if sign in punctuation or category(sign).startswith("P") else sign
+        character = chr(code)
+        self[code] = " " if character in punctuation or category(character).startswith("P") else character
         return self[code]
 
 
-# "don't" becomes "dont", not "don t": that is also how scikit-learn's stop words are spelt.
-_WITHOUT_APOSTROPHES = _Punctuation({ord(sign): "" for sign in _APOSTROPHES})
-_WITH_APOSTROPHES = _Punctuation({ord(sign): sign for sign in _APOSTROPHES})
+# "don't" becomes "dont", not "don t": scikit-learn's stop words are spelled that way too.
+_WITHOUT_APOSTROPHES = _PunctuationTable({ord(apostrophe): "" for apostrophe in _APOSTROPHES})
+_WITH_APOSTROPHES = _PunctuationTable({ord(apostrophe): apostrophe for apostrophe in _APOSTROPHES})
 
 
 def strip_html(text: str) -> str:
-    """The text without tags, comments, scripts and styles, each a space, and with entities as characters.
-
-    A pattern and no parser: html.parser reads an unclosed `<` differently from one Python to the next.
-    """
+    """Replace each tag, comment, script and style by a space, and entities by their characters."""
+    # A regular expression instead of html.parser, which treats an unclosed `<` differently from one Python version to
+    # the next.
     if "<" in text:
         text = _MARKUP.sub(" ", text)
     return unescape(text)
 
 
 def lowercase(text: str) -> str:
-    """The text in small letters."""
+    """Convert a text to lower case."""
     return text.lower()
 
 
 def strip_punctuation(text: str, keep_apostrophes: bool = False) -> str:
-    """The text with a space for each punctuation mark; apostrophes go without one, or stay inside words."""
+    """Replace each punctuation mark by a space. Apostrophes are removed, or kept inside words."""
     if keep_apostrophes:
         return _OUTER_APOSTROPHE.sub(" ", text).translate(_WITH_APOSTROPHES)
     return text.translate(_WITHOUT_APOSTROPHES)
 
 
 def remove_stopwords(text: str) -> str:
-    """The text without scikit-learn's English stop words, in small or capital letters.
+    """Remove scikit-learn's English stop words, in lower or upper case.
 
-    They include "not" and "no": where opinions are classified, this step costs accuracy.
+    They include "not" and "no", so this step costs accuracy if opinions are classified.
     """
-    stop = _stop_words()
-    return _WORD.sub(lambda word: "" if word[0].rstrip().lower() in stop else word[0], text).strip()
+    stop_words = _load_stop_words()
+    return _WORD.sub(lambda word: "" if word[0].rstrip().lower() in stop_words else word[0], text).strip()
 
 
 def collapse_spaces(text: str) -> str:
-    """The text with single spaces between words and none at its ends."""
+    """Replace white space by single spaces, and remove it at both ends."""
     return " ".join(text.split())
 
 
@@ -87,37 +90,53 @@ CLEANERS: dict[str, Callable[..., str]] = {
 
 
 def build_cleaner(steps: Sequence[NamedComponent]) -> Callable[[str], str]:
-    """One function that cleans a text by the steps, in their order.
+    """Return one function that applies the steps to a text, in their order.
 
-    Raises ValueError for a step or an option that does not exist, or an option of the wrong type.
+    Raises ValueError for an unknown step or option and for an option of the wrong type, HpoError for a broken plug-in.
     """
-    return partial(_clean, tuple(_step(step) for step in steps))
+    # partial objects instead of closures: worker processes receive the cleaner pickled.
+    return partial(_apply_steps, tuple(_build_step(step) for step in steps))
 
 
-def _clean(steps: Iterable[Callable[[str], str]], text: str) -> str:
+def _apply_steps(steps: Iterable[Callable[[str], str]], text: str) -> str:
     for step in steps:
         text = step(text)
     return text
 
 
-def _step(step: NamedComponent) -> Callable[[str], str]:
-    if step.name not in CLEANERS:
-        raise ValueError(f"{step.name} {unknown_name(step.name, CLEANERS)}")
-    clean = CLEANERS[step.name]
-    _, *takes = inspect.signature(clean).parameters.values()
-    defaults: dict[str, Any] = {option.name: option.default for option in takes}
+def _build_step(step: NamedComponent) -> Callable[[str], str]:
+    clean = CLEANERS[step.name] if step.name in CLEANERS else _load_plugin(step.name)
+    _, *options = inspect.signature(clean).parameters.values()
+    defaults = {option.name: option.default for option in options}
     for name, value in step.options.items():
         if name not in defaults:
             raise ValueError(
                 f"{step.name}.{name} {unknown_name(name, defaults) if defaults else 'is unknown; it has no options'}"
             )
         if type(value) is not type(defaults[name]):
-            raise ValueError(f"{step.name}.{name} is {value!r}; must be a {type(defaults[name]).__name__}")
+            raise ValueError(f"{step.name}.{name} is {value!r}; must be of type {type(defaults[name]).__name__}")
     return partial(clean, **step.options)
 
 
+def _load_plugin(name: str) -> Callable[..., str]:
+    plugins = load_entry_points("hpo.cleaners")
+    if name not in plugins:
+        raise ValueError(f"{name} {unknown_name(name, [*CLEANERS, *plugins])}")
+    plugin = plugins[name]
+    clean: Callable[..., str] = plugin.load()
+    where = f"{describe_package(plugin)}: hpo.cleaners entry point {name!r} ({plugin.value})"
+    if not callable(clean):
+        raise HpoError(f"{where} is a {type(clean).__name__}; expected a function from str to str")
+    signature = inspect.signature(clean)
+    parameters = list(signature.parameters.values())
+    if not parameters or any(option.default is option.empty for option in parameters[1:]):
+        raise HpoError(f"{where} takes {signature}; expected a text, and options that have defaults")
+    return clean
+
+
 @cache
-def _stop_words() -> frozenset[str]:
+def _load_stop_words() -> frozenset[str]:
+    # Imported here: scikit-learn takes a second to import, and few studies remove stop words.
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     return frozenset(ENGLISH_STOP_WORDS)

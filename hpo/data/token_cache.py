@@ -1,4 +1,4 @@
-"""Tokenised once per (data, tokenizer, length); cached, memory-mapped, shared by all trials."""
+"""Tokenize each split once and keep the token ids in a cache of memory-mapped files, shared by all trials."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LAYOUT_VERSION = 1  # of the files in an entry; part of its key
-TOKENIZER_BATCH = 1000  # texts given to the tokenizer at once
-ABANDONED_SECONDS = 3600  # seconds after which a half-written entry has no writer any more
-_PARALLEL = "TOKENIZERS_PARALLELISM"
+TOKENIZER_BATCH = 1000  # texts per call of the tokenizer
+ABANDONED_SECONDS = 3600  # after this time, an incomplete entry is left over from a process that died
+_PARALLELISM_VARIABLE = "TOKENIZERS_PARALLELISM"
 
 
 class TokenizedSplit:
-    """A data set for torch's DataLoader over the memory-mapped files of one cache entry.
+    """A map-style data set for torch's DataLoader over the memory-mapped files of one cache entry.
 
-    Item i is {"input_ids": int32 array of its own length, "labels": int}: unpadded, the collator pads. It pickles as
-    its folder, so that worker processes share the pages.
+    Items are {"input_ids": int32 array, "labels": int}, unpadded. Pickling keeps only the folder, so that worker
+    processes share the pages of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # As plain arrays over the mapped files: a slice of numpy's memmap costs ten times one of an array.
+        # Plain arrays over the mapped files: slicing numpy's memmap takes ten times as long as slicing an array.
         self._ids, self._offsets, self.labels = (
             np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ("ids", "offsets", "labels")
         )
@@ -46,7 +46,7 @@ class TokenizedSplit:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens in each text, special ones included, after truncation: int64, shape (texts,)."""
+        """The number of tokens of each text after truncation, with special tokens: int64, shape (texts,)."""
         return np.diff(self._offsets)
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class TokenizedSplit:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
-            raise IndexError(index)  # which also ends `for item in tokens`
+            raise IndexError(index)  # this also ends `for item in tokens`
         start, end = self._offsets[index : index + 2]
         return {"input_ids": np.array(self._ids[start:end]), "labels": int(self.labels[index])}
 
@@ -65,28 +65,29 @@ class TokenizedSplit:
 def tokenize_split(
     split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path | None = None
 ) -> TokenizedSplit:
-    """The split's tokens, at most `max_length` a text, from the cache folder where they are there and whole.
+    """Return the split's tokens, at most `max_length` per text, from the cache folder if it has an intact entry.
 
-    The folder is the user's cache, or that of the environment variable HPO_CACHE. Processes that write the same entry
-    at once do no harm. Raises DataError for a text without tokens, or a folder that cannot be written.
+    The default folder is that of the environment variable HPO_CACHE, or else the user's cache. Several processes can
+    write the same entry at once. Raises DataError for a text without tokens and for a folder that cannot be written.
     """
-    root = cache or _default_cache()
+    root = cache or default_cache_folder()
     key = hashlib.sha256(
-        f"{LAYOUT_VERSION} {_of_split(split)} {_of_tokenizer(tokenizer)} {max_length}".encode()
+        f"{LAYOUT_VERSION} {_hash_split(split)} {_hash_tokenizer(tokenizer)} {max_length}".encode()
     ).hexdigest()[:32]
     entry = root / key
-    if not _whole(entry):
+    if not _is_intact(entry):
         try:
             root.mkdir(parents=True, exist_ok=True)
-            _sweep(root, key)
-            _publish(_written(_tokenised(split, tokenizer, max_length), root, key), entry)
+            _remove_abandoned(root, key)
+            arrays, truncated = _tokenize(split, tokenizer, max_length)
+            _publish(_write_entry(arrays, truncated, root, key), entry)
         except OSError as error:
-            raise DataError(f"{root}: tokens cannot be cached: {error}; name another folder in HPO_CACHE") from None
+            raise DataError(f"{root}: tokens cannot be cached: {error}; set HPO_CACHE to another folder") from None
     return TokenizedSplit(entry)
 
 
 def truncation_notice(tokens: TokenizedSplit, max_length: int) -> str | None:
-    """One sentence on the share of texts that were cut, if any were."""
+    """Return a sentence on the share of texts that were truncated, or None if none were."""
     if not tokens.truncated:
         return None
     share = tokens.truncated / len(tokens)
@@ -95,48 +96,52 @@ def truncation_notice(tokens: TokenizedSplit, max_length: int) -> str | None:
     )
 
 
-# --- what an entry is known by ----------------------------------------------------------------------------------------
+# --- key of an entry --------------------------------------------------------------------------------------------------
 
 
-def _default_cache() -> Path:
-    if chosen := os.environ.get("HPO_CACHE"):
-        return Path(chosen).expanduser() / "tokens"
+def default_cache_folder() -> Path:
+    """Return the cache folder of the environment variable HPO_CACHE, or else the user's."""
+    if folder := os.environ.get("HPO_CACHE"):
+        return Path(folder).expanduser() / "tokens"
     from platformdirs import user_cache_path
 
     return user_cache_path("hpo") / "tokens"
 
 
-def _of_split(split: Split) -> str:
+def _hash_split(split: Split) -> str:
     return hashlib.sha256(json.dumps([split.texts, split.labels]).encode()).hexdigest()
 
 
-def _of_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What decides on the tokens; not truncation and padding, which each call sets anew."""
+def _hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash everything that determines the tokens. Truncation and padding are left out: each call sets them."""
     if tokenizer.is_fast:
         state = json.loads(tokenizer.backend_tokenizer.to_str())
         state = {name: part for name, part in state.items() if name not in ("truncation", "padding")}
     else:
         state = {"class": type(tokenizer).__name__, "vocab": tokenizer.get_vocab()}
-    whole = json.dumps([state, tokenizer.truncation_side], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
+    content = json.dumps([state, tokenizer.truncation_side], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-# --- tokenised --------------------------------------------------------------------------------------------------------
+# --- tokenization -----------------------------------------------------------------------------------------------------
 
 
-def _tokenised(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[dict[str, np.ndarray], int]:
-    """The arrays of an entry, and how many texts were cut."""
+def _tokenize(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[dict[str, np.ndarray], int]:
+    """Return the arrays of an entry and the number of truncated texts."""
     rows: list[list[int]] = []
     truncated = 0
-    with _parallel():
+    with _parallel_tokenizer():
         for start in range(0, len(split.texts), TOKENIZER_BATCH):
-            ids, cut = _batch(split.texts[start : start + TOKENIZER_BATCH], tokenizer, max_length)
+            ids, truncated_in_batch = _tokenize_batch(
+                split.texts[start : start + TOKENIZER_BATCH], tokenizer, max_length
+            )
             rows += ids
-            truncated += cut
+            truncated += truncated_in_batch
     lengths = [len(ids) for ids in rows]
     if 0 in lengths:
+        index = lengths.index(0)
         raise DataError(
-            f"the text of row {split.ids[lengths.index(0)] + 1} has no tokens: {split.texts[lengths.index(0)]!r:.60}"
+            f"the text of row {split.ids[index] + 1} has no tokens: {split.texts[index]!r:.60}; remove the row"
         )
     arrays: dict[str, np.ndarray] = {
         "ids": np.fromiter((token for ids in rows for token in ids), np.int32, sum(lengths)),
@@ -146,75 +151,82 @@ def _tokenised(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int
     return arrays, truncated
 
 
-def _batch(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[list[int]], int]:
-    plain = {"return_attention_mask": False, "return_token_type_ids": False}
-    cut = tokenizer(texts, truncation=True, max_length=max_length, **plain)
-    ids: list[list[int]] = cut["input_ids"]
-    if cut.encodings is not None:
-        return ids, sum(bool(encoding.overflowing) for encoding in cut.encodings)
-    full = [text for text, tokens in zip(texts, ids, strict=True) if len(tokens) == max_length]
-    whole = tokenizer(full, truncation=False, verbose=False, **plain)["input_ids"] if full else []
-    return ids, sum(len(tokens) > max_length for tokens in whole)
+def _tokenize_batch(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[list[int]], int]:
+    ids_only = {"return_attention_mask": False, "return_token_type_ids": False}
+    encoded = tokenizer(texts, truncation=True, max_length=max_length, **ids_only)
+    ids: list[list[int]] = encoded["input_ids"]
+    if encoded.encodings is not None:
+        return ids, sum(bool(encoding.overflowing) for encoding in encoded.encodings)
+    # Slow tokenizers do not report overflow. A text of exactly max_length tokens may be complete, so such texts are
+    # tokenized again without truncation.
+    candidates = [text for text, tokens in zip(texts, ids, strict=True) if len(tokens) == max_length]
+    untruncated = tokenizer(candidates, truncation=False, verbose=False, **ids_only)["input_ids"] if candidates else []
+    return ids, sum(len(tokens) > max_length for tokens in untruncated)
 
 
 @contextmanager
-def _parallel() -> Iterator[None]:
-    """Threads for the tokenizer, unless the user decided; off afterwards, as a forked loader would hang or warn."""
-    decided = _PARALLEL in os.environ
-    if not decided:
-        os.environ[_PARALLEL] = "true"
+def _parallel_tokenizer() -> Iterator[None]:
+    """Let the tokenizer use threads, unless the user has set its environment variable.
+
+    Afterwards threads are off: data-loader workers that are forked later would warn, or hang.
+    """
+    is_set_by_user = _PARALLELISM_VARIABLE in os.environ
+    if not is_set_by_user:
+        os.environ[_PARALLELISM_VARIABLE] = "true"
     try:
         yield
     finally:
-        if not decided:
-            os.environ[_PARALLEL] = "false"
+        if not is_set_by_user:
+            os.environ[_PARALLELISM_VARIABLE] = "false"
 
 
-# --- on disk ----------------------------------------------------------------------------------------------------------
+# --- files of an entry ------------------------------------------------------------------------------------------------
 
 
-def _written(made: tuple[dict[str, np.ndarray], int], root: Path, key: str) -> Path:
-    """A folder beside the entry with the arrays, and last of all, their sizes and checksums."""
-    arrays, truncated = made
+def _write_entry(arrays: dict[str, np.ndarray], truncated: int, root: Path, key: str) -> Path:
+    """Write the arrays, then their sizes and checksums, to a temporary folder in the cache, and return it."""
     folder = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=root))
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    files = {f"{name}.npy": _seal(folder / f"{name}.npy") for name in arrays}
+    files = {f"{name}.npy": _checksum(folder / f"{name}.npy") for name in arrays}
     (folder / "meta.json").write_text(json.dumps({"truncated": truncated, "files": files}))
     return folder
 
 
 def _publish(folder: Path, entry: Path) -> None:
-    """Give the folder the entry's name, unless another process was first."""
+    """Rename the temporary folder to the entry, unless another process has finished the same entry first."""
     try:
         folder.rename(entry)
-    except OSError:  # there is one by this name
-        if not _whole(entry):
+    except OSError:  # the entry exists: from another process, or damaged
+        if not _is_intact(entry):
             entry.rename(folder.with_suffix(".damaged"))
             shutil.rmtree(folder.with_suffix(".damaged"), ignore_errors=True)
             folder.rename(entry)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(root: Path, key: str) -> None:
-    for left in root.glob(f"{key}.*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has just finished it
-            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+def _remove_abandoned(root: Path, key: str) -> None:
+    """Remove incomplete entries that killed processes have left."""
+    for leftover in root.glob(f"{key}.*"):
+        with contextlib.suppress(FileNotFoundError):  # another process has finished it in the meantime
+            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _whole(entry: Path) -> bool:
-    """Whether the entry is there, complete and undamaged."""
+def _is_intact(entry: Path) -> bool:
+    """Whether the entry exists, complete and undamaged."""
     try:
         meta = json.loads((entry / "meta.json").read_text())
         return isinstance(meta["truncated"], int) and all(
-            _seal(entry / name) == meta["files"][name] for name in ("ids.npy", "offsets.npy", "labels.npy")
+            _checksum(entry / name) == meta["files"][name] for name in ("ids.npy", "offsets.npy", "labels.npy")
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _seal(file: Path) -> list[int]:
-    """Size in bytes and CRC-32."""
+def _checksum(file: Path) -> list[int]:
+    """Return the size in bytes and the CRC-32 of a file."""
     content = file.read_bytes()
     return [len(content), crc32(content)]

@@ -1,4 +1,4 @@
-"""The texts that `hpo predict` is asked about."""
+"""Choose where `hpo predict` reads its texts: the argument TEXT, --file, or standard input."""
 
 from __future__ import annotations
 
@@ -6,31 +6,40 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 
-from hpo.data.text_stream import STREAM_READERS, LinePipe, check_text, read_lines, read_texts
+from hpo.data.line_input import LinePipe, read_lines
+from hpo.data.readers import READERS, read_texts
+from hpo.data.text_validation import check_text
 from hpo.errors import DataError
 from hpo.training.model_folder import read_model_info
 
 
-def choose_input(
-    folder: Path, text: str | None, file: Path | None, column: str | None
-) -> tuple[Iterable[str], Callable[[], bool]]:
-    """What is to be predicted: the one text, or a file's, or those of standard input; and whether more is there yet."""
+class PredictionInput(NamedTuple):
+    """The texts to predict, and whether the next one can be read without waiting."""
+
+    texts: Iterable[str]
+    is_ready: Callable[[], bool] = lambda: True
+
+
+def choose_input(folder: Path, text: str | None, file: Path | None, column: str | None) -> PredictionInput:
+    """Return the texts to predict with the model of a folder. Raises DataError for options that do not fit together."""
     if text is not None and file is not None:
         raise DataError("TEXT and --file are both given; leave one out")
     if column is not None and file is None:
         raise DataError("--text names a column of --file, which is not given")
-    if text is not None and Path(text).suffix.lower() in STREAM_READERS and os.path.isfile(text):
-        raise DataError(f"TEXT is the name of a file; --file {text} reads it")
-    recipe = read_model_info(folder)
+    if text is not None and Path(text).suffix.lower() in READERS and os.path.isfile(text):
+        raise DataError(f"TEXT is the name of a file; to read its texts, use --file {text}")
+    info = read_model_info(folder)
     if text is not None:
-        return [check_text(text, "TEXT")], lambda: True
+        return PredictionInput([check_text(text, "TEXT")])
     if file is not None:
-        return read_texts(file, column, recipe.text), lambda: True
+        return PredictionInput(read_texts(file, column, info.text))
     pipe = LinePipe(sys.stdin.fileno())
     if not sys.stdin.isatty():
-        return read_lines(pipe, "standard input"), pipe.ready
-    typer.echo("reading texts from the terminal, one a line; Ctrl-D ends", err=True)
-    return read_lines((line for line in pipe if line.strip()), "standard input"), pipe.ready
+        return PredictionInput(read_lines(pipe, "standard input"), pipe.is_ready)
+    typer.echo("reading texts from the terminal, one per line; Ctrl-D ends the input", err=True)
+    # A person who presses Enter twice should not end the program with the error for an empty text.
+    return PredictionInput(read_lines((line for line in pipe if line.strip()), "standard input"), pipe.is_ready)

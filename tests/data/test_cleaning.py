@@ -1,4 +1,4 @@
-"""Cleaning steps, alone and composed."""
+"""Cleaning steps, one at a time and combined."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ def clean(text: str, *steps: str | NamedComponent) -> str:
         ("an unclosed <b and so on", "an unclosed <b and so on"),
     ],
 )
-def test_strip_html(html: str, text: str) -> None:
+def test_strip_html_removes_markup_and_decodes_entities(html: str, text: str) -> None:
     assert clean(html, "strip_html") == text
 
 
-def test_strip_html_takes_no_more_than_linear_time_on_hostile_text() -> None:
+def test_strip_html_takes_linear_time_on_hostile_text() -> None:
     hostile = "<a b='" * 3_000 + "<a " * 3_000
     assert clean(hostile, "strip_html") == hostile
 
 
-def test_strip_punctuation() -> None:
+def test_strip_punctuation_removes_or_keeps_apostrophes() -> None:
     text = "Don't stop, it\u2019s \u201cgood\u201d \u2014 50% 'off'_or not!"
     assert clean(text, "strip_punctuation", "collapse_spaces") == "Dont stop its good 50 off or not"
     keeping = NamedComponent.model_validate({"name": "strip_punctuation", "keep_apostrophes": True})
     assert clean(text, keeping, "collapse_spaces") == "Don't stop it\u2019s good 50 off or not"
 
 
-def test_strip_punctuation_leaves_letters_of_every_script_and_signs_of_feeling() -> None:
+def test_strip_punctuation_keeps_letters_of_every_script_and_emoji() -> None:
     assert (
         clean("\u0939\u093f\u0928\u094d\u0926\u0940 \U0001f600!", "strip_punctuation")
         == "\u0939\u093f\u0928\u094d\u0926\u0940 \U0001f600 "
     )
 
 
-def test_remove_stopwords_in_any_case_and_only_whole_words() -> None:
+def test_remove_stopwords_ignores_case_and_removes_only_whole_words() -> None:
     assert clean("The film, and the thesis: AND now", "remove_stopwords") == "film, thesis:"
     assert clean("don't couldnt", "remove_stopwords") == "don't"
 
 
-def test_steps_run_in_their_order() -> None:
+def test_steps_are_applied_in_order() -> None:
     assert clean("<B>GOOD</B>  film", "strip_html", "lowercase", "collapse_spaces") == "good film"
     assert clean("&LT;B&GT;", "strip_html", "lowercase") == "<b>"
     assert clean("&LT;B&GT;", "lowercase", "strip_html", "strip_html") == " "
     assert clean("as it is", *[]) == "as it is"
 
 
-def test_every_step_is_text_to_text_and_can_be_sent_to_a_worker() -> None:
+def test_every_step_returns_text_and_can_be_pickled_for_a_worker() -> None:
     for name in CLEANERS:
         assert isinstance(clean("A <b>film</b>, it's good.", name), str)
-    whole = build_cleaner([NamedComponent(name=name) for name in CLEANERS])
-    assert pickle.loads(pickle.dumps(whole))("The <b>Film</b>, it's good.") == "film good"
+    cleaner = build_cleaner([NamedComponent(name=name) for name in CLEANERS])
+    assert pickle.loads(pickle.dumps(cleaner))("The <b>Film</b>, it's good.") == "film good"
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_every_step_is_text_to_text_and_can_be_sent_to_a_worker() -> None:
     [
         ({"name": "strip_htm"}, "strip_htm is unknown; did you mean strip_html?"),
         ({"name": "strip_punctuation", "keep_apostrophe": True}, "did you mean keep_apostrophes?"),
-        ({"name": "strip_punctuation", "keep_apostrophes": "yes"}, "is 'yes'; must be a bool"),
+        ({"name": "strip_punctuation", "keep_apostrophes": "yes"}, "is 'yes'; must be of type bool"),
         ({"name": "lowercase", "locale": "tr"}, "lowercase.locale is unknown; it has no options"),
     ],
 )
-def test_unknown_steps_and_options_are_refused(step: dict[str, object], problem: str) -> None:
+def test_unknown_step_or_option_is_an_error(step: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem.replace("?", r"\?")):
         build_cleaner([NamedComponent.model_validate(step)])

@@ -1,4 +1,4 @@
-"""Batches are what the tokenizer's own padding makes, and their lengths are few where that is asked for."""
+"""Batches equal those of the tokenizer's own padding; their lengths can be rounded."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def tokenizer() -> Any:
 
 def items(*lengths: int) -> list[dict[str, Any]]:
     draw = np.random.default_rng(0)
-    return [{"input_ids": draw.integers(5, 90, each).astype(np.int32), "labels": each % 2} for each in lengths]
+    return [{"input_ids": draw.integers(5, 90, length).astype(np.int32), "labels": length % 2} for length in lengths]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_batch_is_what_the_tokenizers_own_padding_makes(tokenizer: Any, side: str) -> None:
+def test_batch_equals_that_of_the_tokenizers_own_padding(tokenizer: Any, side: str) -> None:
     tokenizer.padding_side = side
     theirs = DataCollatorWithPadding(tokenizer)(items(3, 7, 5))
     ours = PaddingCollator(tokenizer)(items(3, 7, 5))
@@ -35,7 +35,7 @@ def test_a_batch_is_what_the_tokenizers_own_padding_makes(tokenizer: Any, side: 
         assert ours[name].dtype == tensor.dtype and torch.equal(ours[name], tensor)
 
 
-def test_items_without_labels_make_a_batch_without_them(tokenizer: Any) -> None:
+def test_items_without_labels_give_a_batch_without_labels(tokenizer: Any) -> None:
     assert PaddingCollator(tokenizer)([{"input_ids": [7, 8]}, {"input_ids": [9]}]).keys() == {
         "input_ids",
         "attention_mask",
@@ -43,7 +43,9 @@ def test_items_without_labels_make_a_batch_without_them(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize(("longest", "width"), [(1, 8), (8, 8), (9, 16), (17, 20), (20, 20)])
-def test_lengths_are_rounded_up_but_not_over_the_most(tokenizer: Any, longest: int, width: int) -> None:
-    batch = PaddingCollator(tokenizer, multiple=8, most=20)(items(1, longest))
+def test_length_is_rounded_up_to_a_multiple_but_not_beyond_the_maximum(
+    tokenizer: Any, longest: int, width: int
+) -> None:
+    batch = PaddingCollator(tokenizer, multiple=8, max_length=20)(items(1, longest))
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, width)
     assert batch["attention_mask"].sum().item() == 1 + longest
