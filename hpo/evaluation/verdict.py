@@ -102,7 +102,8 @@ def _interval(difference: DifferenceResult, comparison: ComparisonResult) -> str
     notes = [f"95 % CI [{low}, {high}]"]
     # The interval is of this baseline alone. The outcome is corrected for all of them, so the two can disagree.
     if (difference.low > 0 or difference.high < 0) != (difference.outcome != "none"):
-        notes.append(f"p = {difference.p_holm:.2f} corrected for {len(comparison.differences)} baselines")
+        count = len(comparison.differences)
+        notes.append(f"p = {difference.p_holm:.2f} corrected for {count} baseline{'s' if count > 1 else ''}")
     if not difference.includes_seeds:
         notes.append("a single seed, so variation between seeds is not included")
     return "; ".join(notes)
