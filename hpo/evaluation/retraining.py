@@ -249,7 +249,7 @@ def _weights_folder(spec: StudySpec, candidate: Candidate) -> Path:
 def _holds_model_of(folder: Path, run: RunRecord) -> bool:
     """Whether a model folder holds the model of this very run."""
     try:
-        made = read_model_info(folder).made
+        origin = read_model_info(folder).made
     except ModelError:
         return False
-    return made.get("run") == run.key and RunProvenance.from_attribute(made.get("provenance")) == run.provenance
+    return origin.get("run") == run.key and RunProvenance.from_attribute(origin.get("provenance")) == run.provenance

@@ -56,18 +56,6 @@ class RecordingListener(RunListener):
         self.reused.append(trial.number)
 
 
-class Heard(RecordingListener):
-    """RecordingListener under its former names, until tests/export uses the new ones."""
-
-    @property
-    def made(self) -> list[tuple[str, int]]:
-        return self.started
-
-    @property
-    def found(self) -> list[int]:
-        return self.reused
-
-
 @pytest.fixture
 def listener() -> RecordingListener:
     """Return a listener that records."""
