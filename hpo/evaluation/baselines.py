@@ -79,9 +79,7 @@ class Baseline:
     def _choose_values(self, name: str, spec: StudySpec, winner: Values | None) -> Values:
         if self.needs_starting_point:
             if not spec.space.known_good:
-                raise spec.error(
-                    "final.baselines", f"has {name}, but the search space has no starting point (known_good)"
-                )
+                raise spec.error("final.baselines", f"has {name}, but the search space names no known_good start")
             return spec.space.known_good[0].values  # what it leaves out stays at [training] or the library's default
         if winner is None:
             raise StudyError(

@@ -17,8 +17,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 import hpo
+from hpo.data.splits import load_splits
 from hpo.errors import StudyError, TrainingError
-from hpo.evaluation import sealed_split
+from hpo.evaluation import scores, sealed_split
 from hpo.evaluation.comparison import compare_study
 from hpo.evaluation.final_runs import open_final_runs
 from hpo.evaluation.predictions import read_predictions
@@ -81,6 +82,7 @@ def test_each_seed_is_a_trial_of_the_companion_study_with_all_scores(searched: P
         )
         assert attributes["provenance"]["spec_hash"] == spec.hash() and attributes["trained_on"] == "train"
         table = read_predictions(trial, companion(spec)._storage, open_artifact_store(storage_url(spec), spec))
+        assert table is not None
         assert list(table["row"]) == list(range(400)) and np.allclose(table.filter(like="probability").sum(axis=1), 1)
         right = (table["label"] == table["predicted"]).mean()
         assert right == attributes["test"]["metrics"]["accuracy"]
@@ -93,8 +95,7 @@ def test_saved_model_predicts_what_its_run_predicted(searched: Path) -> None:
     assert model_info(searched).made["run"]["seed"] == run.user_attrs["seed"]
     assert run.value == max(trial.value or 0 for trial in complete(searched))
     table = read_predictions(run, companion(spec)._storage, open_artifact_store(storage_url(spec), spec))
-    from hpo.data.splits import load_splits
-
+    assert table is not None
     test = load_splits(spec.data, searched.parent).test
     assert test
     predictions = hpo.load(searched.parent / "small" / "model").predict(test.texts)
@@ -236,7 +237,7 @@ def test_models_get_a_test_split_without_labels(searched: Path) -> None:
 def test_ledger_records_each_use_of_the_test_split_before_it_is_scored(
     searched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = sealed_split.score_run
+    score = scores.score_run
 
     def crash(labels: Any, *rest: Any) -> Any:
         if len(labels) == 400:
@@ -280,7 +281,7 @@ def test_missing_search_and_runs_are_errors_that_name_the_command(small: Path, s
     with pytest.raises(StudyError, match="no study 'other' in the store; `hpo search"):
         run_retrain(other)
     spec = load_study(searched)
-    with pytest.raises(StudyError, match="has nothing to compare yet; `hpo retrain"):
+    with pytest.raises(StudyError, match="has nothing to compare yet; run `hpo retrain"):
         compare_study(spec, storage_url(spec))
     run_retrain(searched)
     more = load_study(searched, ("final.seeds=3",))

@@ -18,7 +18,7 @@ from hpo.training.metrics import METRICS, unsuitable_reason
 def draw_run(random: np.random.Generator, references: np.ndarray, classes: int) -> np.ndarray:
     """Draw probabilities with ties, better than chance."""
     weights = random.integers(1, 8, (len(references), classes)) + 6 * np.eye(classes)[references]
-    return weights / weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 # ---- resampled scores
@@ -127,6 +127,7 @@ def test_error_is_the_sum_of_rows_and_seeds() -> None:
     difference = paired_difference(ResampledScores(observed, table), [0, 1, 2], [3, 4, 5])
     rows = (table[:, :3].mean(axis=1) - table[:, 3:].mean(axis=1)).std(ddof=1)
     seeds = np.sqrt(observed[:3].var(ddof=1) / 3 + observed[3:].var(ddof=1) / 3)
+    assert difference.df is not None
     drawn = np.abs(random.normal(0, rows, 1_000_000) + seeds * random.standard_t(difference.df, 1_000_000))
     assert difference.standard_error == pytest.approx(np.hypot(rows, seeds))
     assert difference.p == pytest.approx((drawn >= difference.difference).mean(), rel=0.02)
