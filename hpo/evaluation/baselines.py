@@ -1,158 +1,195 @@
-"""BASELINES: what the winner is tried against, each on the same rows, its runs stored like the winner's."""
+"""BASELINES: the systems that the winner is compared with. Their runs are stored like the winner's.
+
+Add a baseline with a row in BASELINES, or from an installed package with an entry point in the group `hpo.baselines`
+that names a `Baseline`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from hpo.data.splits import Split
 from hpo.errors import StudyError, TrainingError, unknown_name
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, predict_splits
-from hpo.evaluation.retraining import find_winner, predict_split, retraining_runs, select_candidates, train_and_predict
+from hpo.evaluation.pretrained_baseline import fit_pretrained
+from hpo.evaluation.retraining import find_winner, select_candidates, train_and_predict
 from hpo.evaluation.text_baselines import TEXT_BASELINES
+from hpo.plugins import load_entry_points
+from hpo.store.records import run_attributes
 from hpo.study.spec import RERUN, StudySpec
 
-RERUN_SEED_OFFSET = 1_000_003  # added to the final seeds where runs must share none of them
+ENTRY_POINT_GROUP = "hpo.baselines"
+RERUN_SEED_OFFSET = 1_000_003  # added to the final seeds for runs that must share none of them with the winner
+Values = Mapping[str, Any]
 
 
-def _once(name: str, spec: StudySpec, best: Mapping[str, Any] | None) -> list[RunKey]:
-    """One run with the first seed: scikit-learn's own noise is small beside a fine-tuned transformer's."""
-    return [RunKey(name, spec.final.seed_list[0], spec.final.train_on)]
+@dataclass(frozen=True)
+class Baseline:
+    """One system to compare with.
+
+    Attributes:
+        fit: Fits one run and predicts validation and test; called with the shared final runs, the run and the name.
+        fine_tunes: Whose hyperparameters the runs are fine-tuned with: those of the search space's first starting
+            point, or the winner's. None if the baseline has no hyperparameters of a search space.
+        is_stochastic: If true, there is a run per final seed; else one run, with the first seed. The noise of
+            scikit-learn's models is small compared with that of a fine-tuned transformer.
+        seed_offset: Added to the final seeds.
+        is_default: Whether a study file without `final.baselines` has it.
+    """
+
+    fit: Callable[[FinalRuns, RunKey, str], RunOutcome]
+    fine_tunes: Literal["starting point", "winner"] | None = None
+    is_stochastic: bool = False
+    seed_offset: int = 0
+    is_default: bool = True
+
+    @property
+    def needs_starting_point(self) -> bool:
+        """Whether the search space must name a starting point."""
+        return self.fine_tunes == "starting point"
+
+    @property
+    def needs_search(self) -> bool:
+        """Whether the search must have a best trial."""
+        return self.fine_tunes == "winner"
+
+    def plan_runs(self, name: str, spec: StudySpec, winner: Values | None) -> list[RunKey]:
+        """Return the runs of this baseline, in the order of their seeds.
+
+        Args:
+            name: Its name in the table.
+            spec: The study.
+            winner: The winner's hyperparameters, if they are known.
+
+        Raises:
+            SpecError: It needs a starting point, and the search space has none.
+            StudyError: It needs the winner's values, and `winner` is None.
+        """
+        seeds = spec.final.seed_list if self.is_stochastic else spec.final.seed_list[:1]
+        if self.fine_tunes is None:
+            return [RunKey(name, seed, spec.final.train_on) for seed in seeds]
+        values = self._choose_values(name, spec, winner)
+        return [RunKey(FINE_TUNE, (seed + self.seed_offset) % 2**32, spec.final.train_on, values) for seed in seeds]
+
+    def _choose_values(self, name: str, spec: StudySpec, winner: Values | None) -> Values:
+        if self.needs_starting_point:
+            if not spec.space.known_good:
+                raise spec.error("final.baselines", f"has {name}, but the search space names no known_good start")
+            return spec.space.known_good[0].values  # what it leaves out stays at [training] or the library's default
+        if winner is None:
+            raise StudyError(
+                f"baseline {name} needs the best trial of the search; run `{spec.command('search')}` first"
+            )
+        return winner
 
 
-def _recipe(name: str, spec: StudySpec, best: Mapping[str, Any] | None) -> list[RunKey]:
-    """The first known-good start, as published: what it leaves out stays at [training] or the library's default."""
-    if not spec.space.known_good:
-        raise spec.error("final.baselines", "has recipe, but the search space names no known_good start")
-    return retraining_runs(spec, spec.space.known_good[0].values)
+def fit_text_baseline(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
+    """Fit one of TEXT_BASELINES and predict with it."""
+    model = TEXT_BASELINES[name](run.seed)
+
+    def on_progress(share: float, description: str) -> None:
+        final.stop.check()
+        final.listener.step(share, description)
+
+    started = time.monotonic()
+    details = model.fit(final.train.texts, final.train.labels, on_progress)
+    fit_seconds = time.monotonic() - started
+    validation, test, seconds = predict_splits(final, lambda split: model.predict(split.texts))
+    times = {"fit": fit_seconds, "predict": seconds, "wall": fit_seconds + seconds}
+    return RunOutcome(validation, test, times, run_attributes(effective=details))
 
 
-def _rerun(name: str, spec: StudySpec, best: Mapping[str, Any] | None) -> list[RunKey]:
-    """The winner's own values under other seeds: whoever finds a gain over it finds noise (an A/A test)."""
-    if best is None:
-        raise StudyError(f"baseline rerun needs the search's best trial; `{spec.command('search')}` comes first")
-    return [
-        RunKey(FINE_TUNE, (seed + RERUN_SEED_OFFSET) % 2**32, spec.final.train_on, best)
-        for seed in spec.final.seed_list
-    ]
-
-
-# name -> its runs, from its name, the study, and the values of the search's best trial where there is one
-BASELINES: dict[str, Callable[[str, StudySpec, Mapping[str, Any] | None], list[RunKey]]] = {
-    **dict.fromkeys(TEXT_BASELINES, _once),
-    "pretrained": _once,
-    "recipe": _recipe,
-    RERUN: _rerun,
+BASELINES: dict[str, Baseline] = {
+    "majority": Baseline(fit_text_baseline),
+    "tfidf-logreg": Baseline(fit_text_baseline),
+    "tfidf-logreg-tuned": Baseline(fit_text_baseline),
+    "bow-forest": Baseline(fit_text_baseline),
+    "nb-svm": Baseline(fit_text_baseline),
+    # The checkpoint's own head if it has the study's labels, else a linear probe on its frozen embeddings.
+    "pretrained": Baseline(fit_pretrained),
+    # The first starting point as published: what one would have used without a search.
+    "recipe": Baseline(train_and_predict, fine_tunes="starting point", is_stochastic=True),
+    # An A/A check, no competitor: the winner's own values with other seeds. A gain over it is a false positive.
+    RERUN: Baseline(
+        train_and_predict, fine_tunes="winner", is_stochastic=True, seed_offset=RERUN_SEED_OFFSET, is_default=False
+    ),
 }
 
 
-def baseline_names(spec: StudySpec) -> list[str]:
-    """The study's baselines; a recipe that nobody asked for by name is left out where the space names none.
+def find_baseline(name: str) -> Baseline:
+    """Return a baseline by name, of this package or of an installed one.
 
-    Raises SpecError for a name that is unknown.
+    Raises:
+        StudyError: The name is unknown.
     """
+    if name in BASELINES:
+        return BASELINES[name]
+    plugins = load_entry_points(ENTRY_POINT_GROUP)
+    if name not in plugins:
+        raise StudyError(f"baseline {name!r} {unknown_name(name, [*BASELINES, *plugins])}")
+    baseline = plugins[name].load()
+    if not isinstance(baseline, Baseline):
+        raise StudyError(
+            f"baseline {name!r}: {plugins[name].value} is no hpo.evaluation.baselines.Baseline; fix it there"
+        )
+    return baseline
+
+
+def baseline_names(spec: StudySpec) -> list[str]:
+    """Return the names of the study's baselines.
+
+    A baseline that needs a starting point is left out if the search space has none, unless the study file names it.
+
+    Raises:
+        SpecError: A name is unknown.
+    """
+    names = [*BASELINES, *load_entry_points(ENTRY_POINT_GROUP)]
     for name in spec.final.baselines:
-        if name not in BASELINES:
-            raise spec.error("final.baselines", f"has {name!r}; it {unknown_name(name, BASELINES)}")
-    is_default = "baselines" not in spec.final.model_fields_set
-    return [
-        name for name in spec.final.baselines if not (is_default and name == "recipe" and not spec.space.known_good)
-    ]
+        if name not in names:
+            raise spec.error("final.baselines", f"has {name!r}; it {unknown_name(name, names)}")
+    if "baselines" in spec.final.model_fields_set or spec.space.known_good:
+        return list(spec.final.baselines)
+    return [name for name in spec.final.baselines if not BASELINES[name].needs_starting_point]
 
 
 def check_baselines(spec: StudySpec, names: Sequence[str]) -> None:
-    """Raise HpoError for a baseline that is unknown or cannot be made, before anything is."""
+    """Raise HpoError if a baseline is unknown or needs a missing starting point. Nothing is run."""
     for name in names:
-        if name not in BASELINES:
-            raise StudyError(f"baseline {name!r} {unknown_name(name, BASELINES)}")
-        BASELINES[name](name, spec, {})
+        find_baseline(name).plan_runs(name, spec, {})  # the search comes first, so any winner's values will do
 
 
 def run_baselines(final: FinalRuns, names: Sequence[str]) -> dict[str, list[FrozenTrial]]:
-    """Baseline -> its runs, in the order of its seeds: all made where they are not there yet.
+    """Run baselines and return their runs in the order of their seeds; stored runs are not repeated.
 
-    Where one fails the others are made none the less; then TrainingError says which.
+    Raises:
+        TrainingError: Some baselines failed; the others were run all the same.
     """
-    made: dict[str, list[FrozenTrial]] = {}
-    failed: list[str] = []
+    runs: dict[str, list[FrozenTrial]] = {}
+    failures: list[str] = []
     for name in names:
+        baseline = find_baseline(name)
         try:
-            runs = BASELINES[name](name, final.spec, _best(final, name))
-            made[name] = [final.make(run, name, partial(_outcome, final, run, name)) for run in runs]
+            planned = baseline.plan_runs(
+                name, final.spec, _find_winning_values(final) if baseline.needs_search else None
+            )
+            runs[name] = [final.make(run, name, partial(_fit, final, run, name)) for run in planned]
         except TrainingError as error:
-            failed.append(str(error))
-    if failed:
-        raise TrainingError("; ".join(failed))
-    return made
+            failures.append(str(error))
+    if failures:
+        raise TrainingError("; ".join(failures))
+    return runs
 
 
-def _best(final: FinalRuns, name: str) -> Mapping[str, Any] | None:
-    if name != RERUN:
-        return None
-    if final.spec.final.top_k > 1:
+def _fit(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
+    return find_baseline(name).fit(final, run, name)
+
+
+def _find_winning_values(final: FinalRuns) -> Values:
+    if final.spec.final.top_k > 1:  # the retrained candidates decide, so all of their runs must be there
         return find_winner(final.spec, final.search, final.study)[0].values
     return select_candidates(final.search, 1)[0].values
-
-
-def _outcome(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
-    if run.kind == FINE_TUNE:
-        return train_and_predict(final, run, name)
-    return _pretrained(final, run) if run.kind == "pretrained" else _classical(final, run)
-
-
-def _classical(final: FinalRuns, run: RunKey) -> RunOutcome:
-    """Fit one of scikit-learn's and let it predict."""
-    model = TEXT_BASELINES[run.kind](run.seed)
-
-    def tell(share: float, what: str) -> None:
-        final.stop.check()
-        final.listener.step(share, what)
-
-    started = time.monotonic()
-    found = model.fit(final.train.texts, final.train.labels, tell)
-    fitted = time.monotonic() - started
-    validation, test, seconds = predict_splits(final, lambda split: model.predict(split.texts))
-    return RunOutcome(
-        validation, test, {"fit": fitted, "predict": seconds, "wall": fitted + seconds}, {"effective": found}
-    )
-
-
-def _pretrained(final: FinalRuns, run: RunKey) -> RunOutcome:
-    """The checkpoint as it is where its head has the study's labels, else a linear probe on its frozen embeddings."""
-    from transformers import set_seed
-
-    from hpo.training.inference import to_accelerator
-
-    set_seed(run.seed)  # of weights that a checkpoint lacks: all of them for builtin:tiny
-    model = to_accelerator(final.checkpoint.fresh())
-    if final.checkpoint.has_head:
-        validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
-        about = {"effective": {"as": "the checkpoint as it is, with its own head"}}
-        return RunOutcome(validation, test, {"fit": 0.0, "predict": seconds, "wall": seconds}, about)
-
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from hpo.training.inference import mean_embeddings
-
-    def embed(split: Split) -> NDArray[Any]:
-        def pulse(done: int, count: int) -> None:
-            final.stop.check()
-            final.listener.step(done / count, f"embedding {done:,} of {count:,}")
-
-        return mean_embeddings(model, final.checkpoint.tokenizer, final.tokens(split), pulse)
-
-    started = time.monotonic()
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
-    probe.fit(embed(final.train), np.asarray(final.train.labels))
-    fitted = time.monotonic() - started
-    validation, test, seconds = predict_splits(final, lambda split: probe.predict_proba(embed(split)))
-    about = {"effective": {"as": "a linear probe on its frozen, mean-pooled embeddings"}}
-    return RunOutcome(validation, test, {"fit": fitted, "predict": seconds, "wall": fitted + seconds}, about)

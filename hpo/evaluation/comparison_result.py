@@ -60,7 +60,7 @@ class DifferenceResult(FrozenRecord):
     """The winner against one baseline. Positive differences are gains, whatever the metric's direction."""
 
     against: str
-    same_runs: bool = Field(description="The search found the baseline's own values, so both have the same runs")
+    same_runs: bool = Field(description="The search chose the baseline's own values, so both have the same runs")
     difference: float
     low: float = Field(description="Lower end of the 95 % confidence interval")
     high: float
@@ -83,7 +83,7 @@ class GapPerSplit(FrozenRecord):
 
 
 class Generalization(FrozenRecord):
-    """The search's best score beside the scores of retraining with fresh seeds."""
+    """The search's best score, compared with the scores of retraining with fresh seeds."""
 
     search: float = Field(description="Best validation score of the search")
     chosen_among: int = Field(description="Trials that were retrained (final.top_k)")
@@ -154,11 +154,11 @@ class ComparisonResult(FrozenRecord):
 
     def system(self, name: str) -> SystemResult:
         """Return a system by name. Raises KeyError for a system that was not compared."""
-        for each in self.systems:
-            if each.system == name:
-                return each
+        for result in self.systems:
+            if result.system == name:
+                return result
         raise KeyError(name)
 
     def difference_to(self, name: str) -> DifferenceResult | None:
         """Return the winner's difference to a baseline, or None for the winner itself."""
-        return next((each for each in self.differences if each.against == name), None)
+        return next((difference for difference in self.differences if difference.against == name), None)

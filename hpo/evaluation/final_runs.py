@@ -215,14 +215,15 @@ class FinalRuns:
         """Keep scores, costs and predictions; the trial's value is the objective on validation, whatever test says."""
         names = self.data.label_names
         validation = score_run(np.asarray(self.data.validation.labels), outcome.validation, names)
-        value = validation["metrics"].get(self.spec.objective)
+        value = validation.metrics.get(self.spec.objective)
         if value is None:
             raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is no number on validation")
-        known = {**outcome.about, "seconds": outcome.seconds, "validation": validation}
+        known = {**outcome.about, "seconds": outcome.seconds, "validation": validation.to_attribute()}
         known["trained_on"] = self.spec.final.train_on
         predicted = len(self.data.validation)
         if self.held_out and outcome.test is not None:
-            known["test"], table = self.held_out.reveal(outcome.test, command, trial.number)
+            test, table = self.held_out.reveal(outcome.test, command, trial.number)
+            known["test"] = test.to_attribute()
             predicted += len(table)
             write_predictions(trial, table, self.storage, self.artifacts)
         known["predicted_per_second"] = predicted / max(outcome.seconds["predict"], 1e-9)

@@ -1,10 +1,9 @@
-"""The predictions of a final run for the test split: a table among the artifacts of its trial."""
+"""The test predictions of a final run: a CSV table among the artifacts of its trial."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -20,7 +19,7 @@ PREDICTIONS_FILE = "predictions.csv"
 def write_predictions(
     trial: optuna.Trial, table: pandas.DataFrame, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore
 ) -> None:
-    """Put a run's table (see HeldOut.reveal) beside its trial."""
+    """Store a run's table (see `SealedTestSplit.reveal`) as an artifact of its trial."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / PREDICTIONS_FILE
         table.to_csv(file, index=False)
@@ -29,28 +28,32 @@ def write_predictions(
         )
 
 
-def read_predictions(trial: FrozenTrial, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore) -> Any:
-    """The table of a run's test predictions (see HeldOut.reveal), or None where it made none.
+def read_predictions(
+    trial: FrozenTrial, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore
+) -> pandas.DataFrame | None:
+    """Return the table of a run's test predictions (see `SealedTestSplit.reveal`), or None if the run made none.
 
-    Raises StudyError where the file is gone.
+    Raises:
+        StudyError: The file is missing from the artifact folder.
     """
     for meta in get_all_artifact_meta(trial, storage=storage):
-        if meta.filename == PREDICTIONS_FILE:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / PREDICTIONS_FILE
-                try:
-                    download_artifact(artifact_store=files, file_path=str(file), artifact_id=meta.artifact_id)
-                except optuna.artifacts.exceptions.ArtifactNotFound:
-                    raise StudyError(
-                        f"the predictions of run {trial.number} are gone from the folder of artifacts; "
-                        "bring it back beside the store"
-                    ) from None
-                return _table(file)
+        if meta.filename != PREDICTIONS_FILE:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / PREDICTIONS_FILE
+            try:
+                download_artifact(artifact_store=files, file_path=str(file), artifact_id=meta.artifact_id)
+            except optuna.artifacts.exceptions.ArtifactNotFound:
+                raise StudyError(
+                    f"run {trial.number}: its predictions are missing from the artifact folder; "
+                    "restore the folder next to the store"
+                ) from None
+            return _read_table(file)
     return None
 
 
-def _table(file: Path) -> pandas.DataFrame:
-    """A table of numbers, each the very float that was written, which pandas' own reader does not promise."""
+def _read_table(file: Path) -> pandas.DataFrame:
+    """Read a table of numbers. Each is the very float that was written, which pandas' own reader does not promise."""
     with file.open(encoding="utf8") as lines:
         names = next(lines).strip().split(",")
         numbers = np.loadtxt(lines, delimiter=",", ndmin=2)

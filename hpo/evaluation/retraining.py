@@ -1,10 +1,10 @@
-"""Best trial -> fresh runs, one per seed -> model folder."""
+"""Retraining: choose the best trials, train each with fresh seeds, choose the winner, and save its model."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -18,6 +18,7 @@ from hpo.atomic import atomic_folder
 from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, find_run, predict_splits
+from hpo.store.records import RunProvenance, RunRecord, run_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.model_folder import ModelInfo, read_model_info, write_model_folder
@@ -25,109 +26,111 @@ from hpo.training.model_folder import ModelInfo, read_model_info, write_model_fo
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the search's best trials."""
+    """One of the best trials of a search."""
 
     trial: int
     values: Mapping[str, Any]
-    value: float  # that won it its place in the search
+    value: float  # the trial's objective
 
     @property
     def system(self) -> str:
-        """What its runs are called."""
+        """The name of its runs in the store."""
         return f"trial #{self.trial}"
 
 
 def select_candidates(search: optuna.Study, count: int) -> list[Candidate]:
-    """The best complete trials of a search, of different values, the best first.
+    """Return the best complete trials of a search with different values, the best first.
 
-    Raises StudyError where no trial is complete.
+    Raises:
+        StudyError: No trial is complete.
     """
     complete = search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
-        raise StudyError(
-            f"no trial of study {search.study_name!r} is complete, so none is the best; hpo search goes on"
-        )
+        raise StudyError(f"study {search.study_name!r} has no complete trial to choose; continue it with hpo search")
     sign = -1 if search.direction.name == "MAXIMIZE" else 1
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for trial in sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number)):
-        if len(found) == count:
+        if len(candidates) == count:
             break
-        if all(trial.params != other.values for other in found):
-            found.append(Candidate(trial.number, trial.params, float(trial.value or 0.0)))
-    return found
+        if all(trial.params != candidate.values for candidate in candidates):
+            candidates.append(Candidate(trial.number, trial.params, float(trial.value or 0.0)))
+    return candidates
 
 
 def retraining_runs(spec: StudySpec, values: Mapping[str, Any]) -> list[RunKey]:
-    """The runs of these values, one per seed of the study."""
+    """Return the runs that retrain these values, one per final seed of the study."""
     return [RunKey(FINE_TUNE, seed, spec.final.train_on, values) for seed in spec.final.seed_list]
 
 
 def choose_by_validation(validated: Mapping[int, Sequence[float]], direction: str) -> int:
-    """The key whose validation scores are the best on average; the first of equals.
+    """Return the key whose validation scores are best on average, the first of equals.
 
-    This is all that ever chooses between systems, and it is given nothing but scores on validation.
+    Every choice between systems and runs is made here, from validation scores only. Test scores are never an input.
     """
-    better = max if direction == "maximize" else min
-    return better(validated, key=lambda key: mean(validated[key]))
+    choose = max if direction == "maximize" else min
+    return choose(validated, key=lambda key: mean(validated[key]))
 
 
-def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> tuple[Candidate, list[FrozenTrial]]:
-    """The winning candidate with its complete runs.
+def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> tuple[Candidate, list[RunRecord]]:
+    """Return the winning candidate and its complete runs.
 
-    Raises StudyError where a candidate lacks runs, and TrainingError where none of them came to an end.
+    Raises:
+        StudyError: Runs of a candidate are missing.
+        TrainingError: No run of any candidate is complete.
     """
-    runs: dict[int, list[FrozenTrial]] = {}
-    found = select_candidates(search, spec.final.top_k)
-    for candidate in found:
-        wanted = retraining_runs(spec, candidate.values)
-        made = [trial for trial in (find_run(companion, run) for run in wanted) if trial is not None]
-        if len(made) < len(wanted):
-            raise StudyError(
-                f"{len(made)} of {len(wanted)} fresh runs of {candidate.system}, the best, are there; "
-                f"`{spec.command('retrain')}` makes the others"
-            )
-        runs[candidate.trial] = [trial for trial in made if trial.state == TrialState.COMPLETE]
-    # Who lost seeds on the way is not compared by those that survived.
+    candidates = select_candidates(search, spec.final.top_k)
+    runs = {candidate.trial: _complete_runs(spec, companion, candidate) for candidate in candidates}
+    # A candidate with failed seeds is left out: the mean over its surviving seeds would be too favorable.
     most = max(map(len, runs.values()))
-    validated = {trial: _values(made) for trial, made in runs.items() if len(made) == most > 0}
+    validated = {trial: _values(records) for trial, records in runs.items() if len(records) == most > 0}
     if not validated:
-        raise TrainingError(f"no fresh run of {_listed(found)} came to its end; its values are not stable")
+        systems = ", ".join(candidate.system for candidate in candidates)
+        raise TrainingError(f"{systems}: every final run failed, so these values do not train reliably")
     chosen = choose_by_validation(validated, companion.direction.name.lower())
-    return next(each for each in found if each.trial == chosen), runs[chosen]
+    return next(candidate for candidate in candidates if candidate.trial == chosen), runs[chosen]
 
 
 def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, FrozenTrial]:
-    """The winner, and the run whose model lies in the model folder: all made where they are not there yet.
+    """Retrain the best trials and save the winner's model; return the winner and the run whose model was saved.
 
-    Deployed is the run of the named seed, else the best on validation; where validation was trained on, the first.
-    Raises StudyError (no complete trial, a seed that is none of the study's) and TrainingError.
+    Runs that are in the store already are not repeated. The saved model is that of `seed`, or else of the run with the
+    best validation score; if the runs were trained on validation, that of the first seed.
+
+    Raises:
+        StudyError: No trial is complete, or `seed` is none of the study's final seeds.
+        TrainingError: A run failed for a reason that its values do not explain.
     """
     seeds = final.spec.final.seed_list
     if seed is not None and seed not in seeds:
         raise StudyError(f"seed {seed} is none of the final seeds of this study: {', '.join(map(str, seeds))}")
+    trials: dict[int, FrozenTrial] = {}
     for candidate in select_candidates(final.search, final.spec.final.top_k):
-        made: list[FrozenTrial] = []
+        complete: list[RunRecord] = []
         for run in retraining_runs(final.spec, candidate.values):
             is_new = final.find(run) is None
             trial = final.make(run, candidate.system, partial(train_and_predict, final, run, candidate.system))
-            made += [trial] if trial.state == TrialState.COMPLETE else []
-            if is_new and made and choose_deployed_run(final.spec, made, final.direction, seed) is trial:
-                _keep(final, candidate, trial)
-    best, runs = find_winner(final.spec, final.search, final.study)
-    deployed_run = choose_deployed_run(final.spec, runs, final.direction, seed)
-    if deployed_run is None:
-        raise TrainingError(f"the run of seed {seed} did not come to its end; choose another --seed")
-    _deploy(final, best, deployed_run)
-    return best, deployed_run
+            trials[trial.number] = trial
+            record = RunRecord.from_trial(trial)
+            if record.is_complete:
+                complete.append(record)
+            # The model of the best run so far is saved at once: training it again later would cost a whole run.
+            if is_new and complete and choose_deployed_run(final.spec, complete, final.direction, seed) is record:
+                _save_weights(final, candidate, record)
+    winner, runs = find_winner(final.spec, final.search, final.study)
+    deployed = choose_deployed_run(final.spec, runs, final.direction, seed)
+    if deployed is None:
+        raise TrainingError(f"the run of seed {seed} failed; choose another --seed")
+    _deploy_model(final, winner, deployed)
+    return winner, trials[deployed.number]
 
 
 def choose_deployed_run(
-    spec: StudySpec, runs: list[FrozenTrial], direction: str, seed: int | None
-) -> FrozenTrial | None:
-    """Which of a candidate's complete runs gives the model; None where the run of the named seed is not among them."""
+    spec: StudySpec, runs: Sequence[RunRecord], direction: str, seed: int | None
+) -> RunRecord | None:
+    """Return the complete run of a candidate whose model is saved, or None if `seed` is not among them."""
     if seed is not None:
-        return next((run for run in runs if run.user_attrs["seed"] == seed), None)
-    if spec.final.train_on != "train":
+        return next((run for run in runs if run.seed == seed), None)
+    if spec.final.train_on != "train":  # there is no validation score to choose by
         return runs[0]
     chosen = choose_by_validation({run.number: [run.value] for run in runs if run.value is not None}, direction)
     return next(run for run in runs if run.number == chosen)
@@ -136,107 +139,117 @@ def choose_deployed_run(
 def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurements:
     """Train once with the run's values and seed; the model stays in `final.trainer`.
 
-    Trackers follow it where it is a run of some system, such as `recipe` or `trial #3`.
+    Experiment trackers log the run if it belongs to a system, such as `recipe` or `trial #3`.
     """
 
-    def pulse(step: int, steps: int, loss: float | None) -> None:
+    def on_step(step: int, steps: int, loss: float | None) -> None:
         final.stop.check()
         if loss is not None:
             final.listener.step(step / steps, f"step {step}/{steps}  loss {loss:.3f}")
 
-    final.trainer.pulse, final.trainer.notice = pulse, final.listener.notice
+    final.trainer.pulse, final.trainer.notice = on_step, final.listener.notice
     name = f"final-{system.replace(' #', '-')}-seed{run.seed}" if system else ""
     return final.trainer.run(run.values, run.seed, name)
 
 
 def train_and_predict(final: FinalRuns, run: RunKey, system: str) -> RunOutcome:
-    """Train once, then predict."""
-    record = train_run(final, run, system)
+    """Train once and predict validation and test."""
+    measured = train_run(final, run, system)
     model = final.trainer.settled()
     validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
-    about = {
-        "effective": record.effective,
-        "metrics": record.curve,
-        "steps": record.steps,
-        "examples": record.examples,
-        "tokens": record.tokens,
-        "peak_memory": record.peak_memory,
-        "examples_per_second": record.examples / record.seconds["train"],
-        "steps_per_second": record.steps / record.seconds["train"],
-    }
-    if record.split > 1:
-        about["batch_split"] = record.split
-    return RunOutcome(validation, test, {**record.seconds, "fit": record.seconds["wall"], "predict": seconds}, about)
+    attributes = run_attributes(
+        effective=measured.effective,
+        curve=measured.curve,
+        steps=measured.steps,
+        examples=measured.examples,
+        tokens=measured.tokens,
+        peak_memory=measured.peak_memory,
+        examples_per_second=measured.examples / measured.seconds["train"],
+        steps_per_second=measured.steps / measured.seconds["train"],
+    )
+    if measured.split > 1:
+        attributes |= run_attributes(batch_split=measured.split)
+    times = {**measured.seconds, "fit": measured.seconds["wall"], "predict": seconds}
+    return RunOutcome(validation, test, times, attributes)
 
 
 def predict_split(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
-    """The model's class probabilities for a split."""
+    """Return the model's class probabilities (n, k) for a split."""
     from hpo.training.inference import predict_probabilities
 
-    def pulse(done: int, count: int) -> None:
+    def on_batch(done: int, count: int) -> None:
         final.stop.check()
         final.listener.step(done / count, f"predicting {done:,} of {count:,}")
 
-    return predict_probabilities(model, final.checkpoint.tokenizer, final.tokens(split), pulse)
+    return predict_probabilities(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
 
 
-def _keep(final: FinalRuns, candidate: Candidate, trial: FrozenTrial) -> None:
-    """Put the weights of the run that was just made aside, in the place of the candidate's best so far."""
+def _complete_runs(spec: StudySpec, companion: optuna.Study, candidate: Candidate) -> list[RunRecord]:
+    wanted = retraining_runs(spec, candidate.values)
+    stored = [trial for trial in (find_run(companion, run) for run in wanted) if trial is not None]
+    if len(stored) < len(wanted):
+        raise StudyError(
+            f"{candidate.system}, one of the best trials, has {len(stored)} of {len(wanted)} final runs; "
+            f"`{spec.command('retrain')}` makes the others"
+        )
+    return [record for record in map(RunRecord.from_trial, stored) if record.is_complete]
+
+
+def _values(runs: Sequence[RunRecord]) -> list[float]:
+    return [run.value for run in runs if run.value is not None]
+
+
+def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> None:
+    """Save the model of the run that was just trained, in place of the candidate's best so far."""
     spec = final.spec
-    made = {
-        "run": trial.user_attrs["run"],
-        "trial": candidate.trial,
-        "objective": spec.objective,
-        "validation": trial.user_attrs["validation"]["metrics"],
-        "provenance": trial.user_attrs["provenance"],
-    }
-    recipe = ModelInfo(
+    assert run.validation is not None
+    info = ModelInfo(
         study=spec.name,
         text=spec.data.text,
         clean=spec.data.clean,
         max_length=spec.model.max_length,
         labels=list(final.data.label_names),
-        made=made,
+        made={
+            "run": run.key,
+            "trial": candidate.trial,
+            "objective": spec.objective,
+            "validation": run.validation.metrics,
+            "provenance": asdict(run.provenance),
+        },
     )
-    with atomic_folder(_kept(spec, candidate)) as folder:
-        write_model_folder(folder, final.trainer.settled(), final.checkpoint.tokenizer, recipe)
+    with atomic_folder(_weights_folder(spec, candidate)) as folder:
+        write_model_folder(folder, final.trainer.settled(), final.checkpoint.tokenizer, info)
 
 
-def _deploy(final: FinalRuns, candidate: Candidate, trial: FrozenTrial) -> None:
-    """Put the run's model into the study's model folder, and remove the weights that were kept aside for it."""
+def _deploy_model(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
+    """Put the run's model into the study's model folder, and remove the weights saved during retraining."""
     spec = final.spec
-    if not _holds(spec.model_folder, trial):
-        if not _holds(_kept(spec, candidate), trial):
-            seed = trial.user_attrs["seed"]
-            final.listener.notice(
-                f"the weights of {candidate.system}, seed {seed} were not kept: training it once more"
-            )
-            try:
-                train_run(final, RunKey(**trial.user_attrs["run"]), candidate.system)
-            except TrialEnded as error:
-                raise TrainingError(f"{candidate.system}, seed {seed}, trained once more: {error}") from None
-            _keep(final, candidate, trial)
+    if not _holds_model_of(spec.model_folder, run):
+        if not _holds_model_of(_weights_folder(spec, winner), run):
+            _train_again(final, winner, run)
         with atomic_folder(spec.model_folder) as folder:
-            shutil.copytree(_kept(spec, candidate), folder, dirs_exist_ok=True)
-    shutil.rmtree(_kept(spec, candidate).parent, ignore_errors=True)
+            shutil.copytree(_weights_folder(spec, winner), folder, dirs_exist_ok=True)
+    shutil.rmtree(_weights_folder(spec, winner).parent, ignore_errors=True)
 
 
-def _kept(spec: StudySpec, candidate: Candidate) -> Path:
+def _train_again(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
+    """Train a stored run once more because only its scores were kept, and save its weights."""
+    final.listener.notice(f"{winner.system}, seed {run.seed}: its weights were not kept, so it is trained again")
+    try:
+        train_run(final, RunKey(**run.key), winner.system)
+    except TrialEnded as error:
+        raise TrainingError(f"{winner.system}, seed {run.seed}, trained again: {error}") from None
+    _save_weights(final, winner, run)
+
+
+def _weights_folder(spec: StudySpec, candidate: Candidate) -> Path:
     return spec.folder / "retrained" / f"trial-{candidate.trial}"
 
 
-def _holds(folder: Path, trial: FrozenTrial) -> bool:
-    """Whether a model folder holds this very run's model."""
+def _holds_model_of(folder: Path, run: RunRecord) -> bool:
+    """Whether a model folder holds the model of this very run."""
     try:
-        made = read_model_info(folder).made
+        origin = read_model_info(folder).made
     except ModelError:
         return False
-    return all(made.get(name) == trial.user_attrs[name] for name in ("run", "provenance"))
-
-
-def _values(runs: list[FrozenTrial]) -> list[float]:
-    return [run.value for run in runs if run.value is not None]
-
-
-def _listed(found: list[Candidate]) -> str:
-    return ", ".join(candidate.system for candidate in found)
+    return origin.get("run") == run.key and RunProvenance.from_attribute(origin.get("provenance")) == run.provenance

@@ -1,4 +1,4 @@
-"""Who hears what final runs do; light to import, so that the shell starts at once."""
+"""Callbacks of final runs. Nothing heavy is imported here, so that the shell starts quickly."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 class RunListener:
-    """Hears what final runs do; the shell shows it. Every method may be left as it is."""
+    """Receives the progress of final runs; the shell displays it. Override the methods that you need."""
 
     def notice(self, text: str) -> None:
-        """Something the user should know."""
+        """Receive a message for the user."""
 
     def begins(self, system: str, seed: int) -> None:
-        """A run starts."""
+        """Handle the start of a run."""
 
     def step(self, share: float, what: str) -> None:
-        """So much of the present stage of the run is done."""
+        """Handle progress: the finished share of the run's present stage, and a description of that stage."""
 
     def ends(self, trial: FrozenTrial) -> None:
-        """A run ended, one way or another."""
+        """Handle the end of a run, successful or not."""
 
     def finds(self, trial: FrozenTrial) -> None:
-        """A run that is asked for stands in the store already."""
+        """Handle a run that is in the store already and is not repeated."""

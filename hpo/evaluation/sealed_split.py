@@ -1,4 +1,9 @@
-"""The test split under seal: its labels come out as scores only, each time with an entry in the ledger."""
+"""The sealed test split, and the ledger of its uses.
+
+Models predict the test texts without their labels. The labels are only compared with finished predictions, and each
+such use is recorded in the study before any score is computed. So no choice can depend on the test labels, and a reader
+can see how often they were used.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +19,16 @@ import pandas
 from numpy.typing import NDArray
 
 from hpo.data.splits import Split
+from hpo.evaluation.comparison_result import SplitUse
 from hpo.evaluation.scores import score_run
+from hpo.store.records import SplitScores
 from hpo.study.spec import StudySpec
 
-_ENTRY = "ledger:"
+_LEDGER_PREFIX = "ledger:"  # of the study attributes that record a use of the test split
 
 
 class SealedTestSplit:
-    """A test split; whoever predicts for it gets `blind`, which has no labels, so nothing can be chosen by them."""
+    """A test split whose labels are only accessible as scores. Models predict for `blind`, which has no labels."""
 
     def __init__(self, split: Split, label_names: tuple[str, ...], study: optuna.Study, spec: StudySpec) -> None:
         self.blind = Split(split.texts, [0] * len(split), split.ids)
@@ -31,42 +38,53 @@ class SealedTestSplit:
         self._study = study
         self._spec = spec
 
-    def reveal(self, probabilities: NDArray[Any], command: str, run: int) -> tuple[dict[str, Any], pandas.DataFrame]:
-        """All scores of a run, and the table of its predictions; the ledger has the entry before anything is seen.
+    def reveal(self, probabilities: NDArray[Any], command: str, run: int) -> tuple[SplitScores, pandas.DataFrame]:
+        """Return all scores of a run and the table of its predictions, after recording the use in the ledger.
 
-        The table has a row per text: its row number in the split as given, its label, the label predicted, and a
-        column of probabilities per class.
+        Args:
+            probabilities: Class probabilities (n, k) for the texts of `blind`.
+            command: What the scores are for, as the ledger records it.
+            run: Number of the run in the companion study.
+
+        Returns:
+            The scores, and a table with a row per text: its row number in the split as loaded, its label, the predicted
+            label, and a column of probabilities per class.
         """
+        # Recorded first: a crash while scoring must not hide that the labels were used.
         record_use(self._study, self._spec, command, self.fingerprint, run)
         table = pandas.DataFrame({"row": self.blind.ids, "label": self._labels})
         table["predicted"] = probabilities.argmax(axis=1)
-        for place in range(len(self._names)):
-            table[f"probability_{place}"] = probabilities[:, place]
+        for label in range(len(self._names)):
+            table[f"probability_{label}"] = probabilities[:, label]
         return score_run(self._labels, probabilities, self._names), table
 
 
 def record_use(study: optuna.Study, spec: StudySpec, command: str, fingerprint: str, run: int | None = None) -> None:
-    """Write into a study that the test split of this fingerprint is used now, by which command, of which study."""
+    """Record in a study's ledger that a command uses the test split with this fingerprint now."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    entry = {"when": now, "command": command, "spec_hash": spec.hash(), "test": fingerprint, "run": run}
-    study.set_user_attr(f"{_ENTRY}{now}:{uuid.uuid4().hex[:8]}", entry)
+    use = SplitUse(when=now, command=command, spec_hash=spec.hash(), test=fingerprint, run=run)
+    # One attribute per use, with a random suffix: processes that write at the same time do not overwrite each other.
+    study.set_user_attr(f"{_LEDGER_PREFIX}{now}:{uuid.uuid4().hex[:8]}", use.model_dump())
 
 
-def list_uses(study: optuna.Study) -> list[dict[str, Any]]:
-    """Every use of the test split that a study knows of, the first one first."""
-    attributes = study.user_attrs
-    return [attributes[key] for key in sorted(attributes) if key.startswith(_ENTRY)]
+def list_uses(study: optuna.Study) -> list[SplitUse]:
+    """Return every recorded use of the test split in a study, the oldest first."""
+    return _read_ledger(study.user_attrs)
 
 
 def count_uses_elsewhere(study: optuna.Study, fingerprint: str) -> dict[str, int]:
-    """Other studies of the same store that used the same test rows -> how often."""
-    found = {}
+    """Count uses of the same test rows by other studies of the store: study name -> number of uses."""
+    counts = {}
     for other in study._storage.get_all_studies():  # Optuna's public summaries would read every trial of the store
-        uses = [value for key, value in other.user_attrs.items() if key.startswith(_ENTRY)]
-        count = sum(entry["test"] == fingerprint for entry in uses)
+        count = sum(use.test == fingerprint for use in _read_ledger(other.user_attrs))
         if count and other.study_name != study.study_name:
-            found[other.study_name] = count
-    return found
+            counts[other.study_name] = count
+    return counts
+
+
+def _read_ledger(attributes: dict[str, Any]) -> list[SplitUse]:
+    keys = sorted(key for key in attributes if key.startswith(_LEDGER_PREFIX))  # keys start with the time of the use
+    return [SplitUse.model_validate(attributes[key]) for key in keys]
 
 
 def _fingerprint(split: Split, label_names: tuple[str, ...]) -> str:

@@ -1,14 +1,20 @@
-"""A comparison in rows of text: the shell, the report and the model card show these, so they agree to the digit."""
+"""Text of results: the tables and sentences of a comparison, and number formats.
+
+The shell, the report, the dashboard and the model card all use these, so their figures agree to the last digit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.evaluation.verdict import difference_unit, format_amount, format_difference
 
-METRIC_HEADINGS = {
+if TYPE_CHECKING:
+    from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SeedSummary, SystemResult
+
+METRIC_HEADINGS = {  # the metrics that tables show, in this order
     "accuracy": "acc",
     "precision_macro": "prec",
     "recall_macro": "recall",
@@ -19,139 +25,162 @@ METRIC_HEADINGS = {
     "brier": "Brier",
     "ece": "ECE",
 }
+MAX_THROUGHPUT = 1_000_000  # texts per second; a faster model differs by noise only
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text: column heads, rows, and how many columns from the left are words, not numbers."""
+    """A table of text: column headings, rows, and how many columns from the left hold words instead of numbers."""
 
     heads: list[str]
     rows: list[list[str]]
     words: int = 1
 
 
-def gains_table(found: Mapping[str, Any]) -> TextTable:
-    """Score, spread over seeds, the winner's gain with its interval and p, and cost, a row per system."""
+def gains_table(comparison: ComparisonResult) -> TextTable:
+    """Return a row per system: score, spread over seeds, the winner's gain with its interval and p-value, and cost."""
     heads = ["", "score", "sd", "gain", "95 % interval", "p", "cost", "texts/s"]
-    return TextTable(heads, [_gain(system, found) for system in found["systems"]])
+    return TextTable(heads, [_gains_row(system, comparison) for system in comparison.systems])
 
 
 def explain_gains_table(objective: str) -> str:
-    """How the columns of `gains` are meant."""
+    """Explain the columns of `gains_table`."""
     unit = difference_unit(objective)
-    gain = "gain: the winner's" + (f", in{unit}" if unit else "")
+    gain = "gain: of the winner over this system" + (f", in{unit}" if unit else "")
     return (
-        f"score and sd: over seeds; {gain}; p: Holm-corrected; "
-        "cost: device time to come by it, for the winner with the search"
+        f"score and sd: mean and standard deviation over seeds; {gain}; p: Holm-corrected; "
+        "cost: device time of one fit, for the winner with its search"
     )
 
 
-def scores_table(found: Mapping[str, Any]) -> TextTable:
-    """Every metric that people know, on the test split, a row per system."""
+def scores_table(comparison: ComparisonResult) -> TextTable:
+    """Return a row per system with the common metrics on the test split, means over seeds."""
     rows = [
         [
-            system["system"],
-            *(f"{system['test'][name]['mean']:.3f}" if name in system["test"] else "" for name in METRIC_HEADINGS),
+            system.system,
+            *(f"{system.test[name].mean:.3f}" if name in system.test else "" for name in METRIC_HEADINGS),
         ]
-        for system in found["systems"]
+        for system in comparison.systems
     ]
-    return TextTable(["", *METRIC_HEADINGS.values()], rows)
+    return TextTable(["", *map(metric_heading, METRIC_HEADINGS)], rows)
 
 
-def classes_table(found: Mapping[str, Any]) -> TextTable:
-    """Precision, recall, F1 and confusion of each class, a row per system and class."""
-    labels, rows = found["labels"], []
-    for system in found["systems"]:
-        for place, (label, counts) in enumerate(zip(labels, system["confusion"], strict=True)):
-            of_class = system["per_class"][label]
-            measured = [f"{of_class[name]['mean']:.3f}" for name in ("precision", "recall", "f1")]
-            rows.append([system["system"] if place == 0 else "", label, *measured, *(f"{n:,.0f}" for n in counts)])
-    return TextTable(["", "class", "prec", "recall", "F1", *(f"as {label}" for label in labels)], rows, words=2)
+def metric_heading(name: str) -> str:
+    """Return the short heading of a metric's column."""
+    from hpo.training.metrics import METRICS  # imports scikit-learn, which `hpo show` does without
+
+    return str(getattr(METRICS.get(name), "heading", METRIC_HEADINGS.get(name, name)))
 
 
-def generalization_sentences(found: Mapping[str, Any]) -> list[str]:
-    """What the search promised, and what fresh seeds keep of it, in sentences."""
-    kept, objective = found["optimism"], found["objective"]
-    parts = []
-    for split in ("validation", "test"):
-        if held := kept[split]:
-            gap = format_amount(kept["optimism"][split], objective)
-            parts.append(f"{format_mean_sd(held)} on {split} (optimism {gap})")
-    count = len(found["systems"][0]["runs"])
-    seeds = "1 fresh seed gives" if count == 1 else f"{count} fresh seeds give"
-    told = [f"the search promised {kept['search']:.4f}; {seeds} {' and '.join(parts)}"]
-    if kept["chosen_among"] > 1:
-        among = kept["chosen_among"]
-        told.append(f"validation also chose among the {among} best trials, so its mean is a little too high")
-    if kept["validation"] is None:
-        told.append("validation rows were trained on, so nothing is said of them")
-    return told
+def classes_table(comparison: ComparisonResult) -> TextTable:
+    """Return a row per system and class: precision, recall, F1, and how often each label was predicted."""
+    rows = []
+    for system in comparison.systems:
+        for index, (label, counts) in enumerate(zip(comparison.labels, system.confusion, strict=True)):
+            scores = [f"{system.per_class[label][name].mean:.3f}" for name in ("precision", "recall", "f1")]
+            rows.append([system.system if index == 0 else "", label, *scores, *(f"{count:,.0f}" for count in counts)])
+    predicted = [f"predicted {label}" for label in comparison.labels]
+    return TextTable(["", "class", "prec", "recall", "F1", *predicted], rows, words=2)
 
 
-def comparison_remarks(found: Mapping[str, Any]) -> list[str]:
-    """What a reader should know before believing the table: what is unfinished, missing or failed, and test uses."""
-    told = []
-    if found["search"]["finished"] < found["search"]["wanted"]:
-        told.append("the search is not finished: {finished} of {wanted} trials".format(**found["search"]))
-    told += [f"not yet made: {name}; {found['make']} {name}" for name in found["missing"]]
-    told += [f"{name}: all its runs failed: {reason}" for name, reason in found["failed"].items()]
-    told += [f"{system['system']}: {system['as']}" for system in found["systems"] if system["as"]]
-    uses = found["test_uses"]
-    told.append(f"the test split was used {uses['count']} times since {uses['first'][:16].replace('T', ' ')} UTC")
-    told += [f"the test split was used {count} times by study {study}" for study, count in uses["elsewhere"].items()]
-    return told
+def generalization_sentences(comparison: ComparisonResult) -> list[str]:
+    """Compare the search's best score with the scores of retraining with fresh seeds, in sentences."""
+    result = comparison.generalization
+    scores = [
+        f"{format_mean_sd(summary)} on {split} ({_describe_gap(gap, comparison.objective)})"
+        for split, summary, gap in (
+            ("validation", result.validation, result.gap.validation),
+            ("test", result.test, result.gap.test),
+        )
+        if summary is not None and gap is not None
+    ]
+    count = len(comparison.winner_system.runs)
+    seeds = "1 fresh seed" if count == 1 else f"{count} fresh seeds"
+    sentences = [
+        f"best validation score of the search: {result.search:.4f}; retrained with {seeds}: {' and '.join(scores)}"
+    ]
+    if result.chosen_among > 1:
+        sentences.append(
+            f"the winner was chosen among the {result.chosen_among} best trials by these validation scores, "
+            "so their mean is slightly too high"
+        )
+    if result.validation is None:
+        sentences.append("the final runs were trained on the validation rows too, so there is no validation score")
+    return sentences
+
+
+def comparison_remarks(comparison: ComparisonResult) -> list[str]:
+    """List what limits a comparison: an unfinished search, missing or failed baselines, and uses of the test split."""
+    remarks = []
+    if comparison.search.finished < comparison.search.wanted:
+        remarks.append(f"the search is not finished: {comparison.search.finished} of {comparison.search.wanted} trials")
+    remarks += [
+        f"baseline {name} has not been run; `{comparison.baseline_command} {name}` runs it"
+        for name in comparison.missing
+    ]
+    remarks += [f"baseline {name}: every run failed: {reason}" for name, reason in comparison.failed.items()]
+    remarks += [f"{system.system}: {system.description}" for system in comparison.systems if system.description]
+    uses = comparison.test_uses
+    remarks.append(f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC")
+    remarks += [f"study {study} also used the test split {count} times" for study, count in uses.elsewhere.items()]
+    return remarks
 
 
 def format_outcomes(counts: Mapping[str, int]) -> str:
-    """`15 pruned, 10 complete`, or that there is none yet."""
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none yet"
+    """Return `15 pruned, 10 complete`, or `none yet`."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none yet"
 
 
-def format_mean_sd(held: Mapping[str, Any]) -> str:
-    """`0.9105 +/- 0.0250`, or the mean alone of one seed."""
-    return f"{held['mean']:.4f}" + ("" if held["sd"] is None else f" +/- {held['sd']:.4f}")
+def format_mean_sd(summary: SeedSummary) -> str:
+    """Return `0.9105 +/- 0.0250`, or the mean alone for a single seed."""
+    return f"{summary.mean:.4f}" + ("" if summary.sd is None else f" +/- {summary.sd:.4f}")
 
 
-def format_interval(row: Mapping[str, Any], objective: str) -> str:
-    """`[14.4, 22.9]`."""
-    low, high = (format_difference(row[end], objective) for end in ("low", "high"))
-    return f"[{low}, {high}]"
+def format_interval(difference: DifferenceResult, objective: str) -> str:
+    """Return the 95 % interval of a difference: `[14.4, 22.9]`."""
+    return f"[{format_difference(difference.low, objective)}, {format_difference(difference.high, objective)}]"
 
 
 def format_value(value: Any) -> str:
-    """A value with as many digits as a person reads."""
+    """Return a hyperparameter's value, floats with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def format_values(values: Mapping[str, Any]) -> str:
-    """`name=value`, one after the other."""
+    """Return `name=value` pairs separated by spaces."""
     return " ".join(f"{name}={format_value(value)}" for name, value in values.items())
 
 
 def format_duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`."""
+    """Return `45 s`, `12 min` or `3.4 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def format_cost(seconds: float) -> str:
-    """Device time; of a fit that takes no time to speak of, the tenths too."""
+    """Return a device time, with tenths of a second below 10 s."""
     return f"{seconds:.1f} s" if seconds < 10 else format_duration(seconds)
 
 
-def format_throughput(texts: float) -> str:
-    """Texts a second, up to what anybody could tell apart."""
-    return f"{texts:,.0f}" if texts < 1_000_000 else ">999,999"
+def format_throughput(texts_per_second: float) -> str:
+    """Return texts per second, up to a limit above which differences mean nothing."""
+    return f"{texts_per_second:,.0f}" if texts_per_second < MAX_THROUGHPUT else f">{MAX_THROUGHPUT - 1:,}"
 
 
-def _gain(system: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    score = system["test"][found["objective"]]
-    row = next((each for each in found["differences"] if each["against"] == system["system"]), None)
+def _describe_gap(gap: float, objective: str) -> str:
+    amount = format_amount(gap, objective)
+    note = ": the fresh seeds score better than the search" if amount.startswith("-") else ""
+    return f"generalization gap {amount}{note}"
+
+
+def _gains_row(system: SystemResult, comparison: ComparisonResult) -> list[str]:
+    objective = comparison.objective
+    score = system.test[objective]
     gain = ["", "", ""]
-    if row:
-        p = f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "<.001"
-        gain = [format_difference(row["difference"], found["objective"]), format_interval(row, found["objective"]), p]
-    spread = "" if score["sd"] is None else f"{score['sd']:.4f}"
-    costs = [format_cost(system["cost_seconds"]), format_throughput(system["texts_per_second"])]
-    return [system["system"], f"{score['mean']:.4f}", spread, *gain, *costs]
+    if difference := comparison.difference_to(system.system):
+        p = f"{difference.p_holm:.3f}" if difference.p_holm >= 0.001 else "<.001"
+        gain = [format_difference(difference.difference, objective), format_interval(difference, objective), p]
+    spread = "" if score.sd is None else f"{score.sd:.4f}"
+    cost = [format_cost(system.cost_seconds), format_throughput(system.texts_per_second)]
+    return [system.system, f"{score.mean:.4f}", spread, *gain, *cost]

@@ -1,10 +1,10 @@
-"""The verdict as tables that fit 80 columns."""
+"""A comparison in the terminal: tables that fit 80 columns, remarks and the verdict."""
 
 from __future__ import annotations
 
 from textwrap import fill
-from typing import Any
 
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.results.formatting import (
     TextTable,
     classes_table,
@@ -17,36 +17,38 @@ from hpo.results.formatting import (
 from hpo.terminal.console import out, print_line
 from hpo.terminal.table_layout import DEFAULT_WIDTH, Column, print_columns
 
-MAX_CLASSES = 6  # with more, classes are for --json
+MAX_CLASSES = 6  # with more classes, `hpo compare --json` has the table
 
 
-def print_comparison(found: dict[str, Any]) -> None:
-    """The verdict as tables that fit 80 columns: gains and costs, scores, classes, and what the search promised."""
-    rows = found["rows"]
+def print_comparison(comparison: ComparisonResult) -> None:
+    """Print a comparison: gains and costs, scores, classes, the generalization gap, remarks and verdicts."""
+    rows = comparison.rows
     print_line(
-        f"{found['study']}: {found['objective']} on {rows['test']:,} test rows; trained on "
-        f"{found['trained_on']} ({rows['train']:,} train and {rows['validation']:,} validation rows)"
+        f"{comparison.study}: {comparison.objective} on {rows['test']:,} test rows; trained on "
+        f"{comparison.trained_on} ({rows['train']:,} train and {rows['validation']:,} validation rows)"
     )
-    _print_table(gains_table(found))
-    print_line(fill(explain_gains_table(found["objective"]), DEFAULT_WIDTH) + "\n")
-    _print_table(scores_table(found))
-    if len(found["labels"]) > MAX_CLASSES:
-        print_line(f"{len(found['labels'])} classes: scores of each and the confusion are in hpo compare --json\n")
+    _print_table(gains_table(comparison))
+    print_line(fill(explain_gains_table(comparison.objective), DEFAULT_WIDTH) + "\n")
+    _print_table(scores_table(comparison))
+    if len(comparison.labels) > MAX_CLASSES:
+        print_line(
+            f"{len(comparison.labels)} classes: `hpo compare --json` has their scores and the confusion matrix\n"
+        )
     else:
-        _print_table(classes_table(found))
-    for line in [*generalization_sentences(found), *comparison_remarks(found)]:
+        _print_table(classes_table(comparison))
+    for line in [*generalization_sentences(comparison), *comparison_remarks(comparison)]:
         print_line(line)
-    for row in found["differences"]:
-        print_line(f"- {row['verdict']}")
-    print_line(f"verdict: {found['verdict']}", style="bold")
+    for difference in comparison.differences:
+        print_line(f"- {difference.verdict}")
+    print_line(f"verdict: {comparison.verdict}", style="bold")
 
 
-def _print_table(shown: TextTable) -> None:
-    cells = zip(*shown.rows, strict=True)
+def _print_table(table: TextTable) -> None:
+    columns = zip(*table.rows, strict=True)
     print_columns(
         [
-            Column(head, column, words=place < shown.words, kept=place < shown.words)
-            for place, (head, column) in enumerate(zip(shown.heads, cells, strict=True))
+            Column(heading, cells, words=index < table.words, kept=index < table.words)
+            for index, (heading, cells) in enumerate(zip(table.heads, columns, strict=True))
         ]
     )
     out.print()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -77,6 +78,14 @@ def unsuitable_reason(objective: str, classes: int) -> str | None:
     if METRICS[objective].two_classes_only and classes != 2:
         return f"is {objective!r}, which is for two classes; these are {classes}: {objective}_macro or _weighted"
     return None
+
+
+@cache
+def evaluate_module(name: str) -> EvaluateMetric:
+    """Return a metric of METRICS as a module of the library `evaluate`."""
+    from hpo.training.evaluate_metrics import EvaluateMetric  # slow to import, and not needed by readers
+
+    return EvaluateMetric(name, METRICS[name])
 
 
 def evaluate_modules(classes: int) -> dict[str, EvaluateMetric]:

@@ -1,4 +1,4 @@
-"""A small study that was searched once; each test gets a copy of its own, store and weights included."""
+"""A small study that was searched once; each test gets its own copy of the folder, with store and weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from hpo.evaluation.run_listener import RunListener
 from hpo.search.engines import run_search
@@ -32,30 +33,30 @@ def _searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def searched(_searched: Path, tmp_path: Path) -> Path:
-    """The study file of a search with three complete trials, in a folder of its own."""
+    """Return the study file of a search with three complete trials, in a new folder."""
     shutil.copytree(_searched, tmp_path, dirs_exist_ok=True)
     return tmp_path / "small.toml"
 
 
-class Heard(RunListener):
-    """Remembers what was made, and what was found."""
+class RecordingListener(RunListener):
+    """Records which runs were started, which were read from the store, and all notices."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[str, int]] = []
-        self.found: list[int] = []
+        self.started: list[tuple[str, int]] = []
+        self.reused: list[int] = []
         self.notices: list[str] = []
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
     def begins(self, system: str, seed: int) -> None:
-        self.made.append((system, seed))
+        self.started.append((system, seed))
 
-    def finds(self, trial: object) -> None:
-        self.found.append(trial.number)  # type: ignore[attr-defined]
+    def finds(self, trial: FrozenTrial) -> None:
+        self.reused.append(trial.number)
 
 
 @pytest.fixture
-def heard() -> Heard:
-    """A listener that remembers."""
-    return Heard()
+def listener() -> RecordingListener:
+    """Return a listener that records."""
+    return RecordingListener()

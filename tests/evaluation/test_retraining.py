@@ -1,4 +1,4 @@
-"""The best trial trained anew: every run stored whole, none made twice, and nothing chosen on test."""
+"""Retraining: each run is stored with all its scores, none is repeated, and no choice depends on the test split."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 import hpo
+from hpo.data.splits import load_splits
 from hpo.errors import StudyError, TrainingError
-from hpo.evaluation import sealed_split
+from hpo.evaluation import scores, sealed_split
 from hpo.evaluation.comparison import compare_study
 from hpo.evaluation.final_runs import open_final_runs
 from hpo.evaluation.predictions import read_predictions
@@ -30,11 +31,12 @@ from hpo.study.spec import StudySpec, load_study
 from hpo.training import checkpoint
 from hpo.training.model_folder import ModelInfo, read_model_info
 from hpo.training.trainer import RungTrainer
+from tests.evaluation.conftest import FINAL, RecordingListener
 
 BOTH = 'final.train_on="train+validation"'
 
 
-def made(
+def run_retrain(
     file: Path, *overrides: str, seed: int | None = None, listener: RunListener | None = None
 ) -> tuple[Candidate, FrozenTrial]:
     spec = load_study(file, overrides)
@@ -43,66 +45,77 @@ def made(
 
 
 def companion(spec: StudySpec) -> optuna.Study:
-    found = find_study(open_storage(storage_url(spec)), "small/final")
-    assert found
-    return found
+    study = find_study(open_storage(storage_url(spec)), "small/final")
+    assert study
+    return study
 
 
 def complete(file: Path) -> list[FrozenTrial]:
     return companion(load_study(file)).get_trials(states=(TrialState.COMPLETE,))
 
 
-def recipe(file: Path) -> ModelInfo:
+def model_info(file: Path) -> ModelInfo:
     return read_model_info(file.parent / "small" / "model")
 
 
-def test_each_seed_is_a_trial_of_the_companion_study_with_all_that_it_was(searched: Path) -> None:
-    made(searched)
+def test_each_seed_is_a_trial_of_the_companion_study_with_all_scores(searched: Path) -> None:
+    run_retrain(searched)
     spec = load_study(searched)
     best = optuna.load_study(study_name="small", storage=storage_url(spec)).best_trial
-    found = complete(searched)
-    assert [trial.user_attrs["seed"] for trial in found] == [0, 1]
-    for trial in found:
-        known = trial.user_attrs
-        assert trial.params == best.params and trial.value == known["validation"]["metrics"]["accuracy"]
-        assert known["effective"]["learning_rate"] == best.params["learning_rate"] and known["metrics"]["1000"]
-        assert known["test"]["metrics"]["f1_macro"] >= 0 and known["test"]["per_class"]["positive"]["support"] > 150
-        assert {"wall", "train", "evaluation", "fit", "predict"} <= known["seconds"].keys()
-        assert known["examples_per_second"] > 0 and known["steps_per_second"] > 0 and known["peak_memory"] > 1e7
-        assert known["provenance"]["spec_hash"] == spec.hash() and known["trained_on"] == "train"
+    trials = complete(searched)
+    assert [trial.user_attrs["seed"] for trial in trials] == [0, 1]
+    for trial in trials:
+        attributes = trial.user_attrs
+        assert trial.params == best.params and trial.value == attributes["validation"]["metrics"]["accuracy"]
+        assert (
+            attributes["effective"]["learning_rate"] == best.params["learning_rate"] and attributes["metrics"]["1000"]
+        )
+        assert (
+            attributes["test"]["metrics"]["f1_macro"] >= 0
+            and attributes["test"]["per_class"]["positive"]["support"] > 150
+        )
+        assert {"wall", "train", "evaluation", "fit", "predict"} <= attributes["seconds"].keys()
+        assert (
+            attributes["examples_per_second"] > 0
+            and attributes["steps_per_second"] > 0
+            and attributes["peak_memory"] > 1e7
+        )
+        assert attributes["provenance"]["spec_hash"] == spec.hash() and attributes["trained_on"] == "train"
         table = read_predictions(trial, companion(spec)._storage, open_artifact_store(storage_url(spec), spec))
+        assert table is not None
         assert list(table["row"]) == list(range(400)) and np.allclose(table.filter(like="probability").sum(axis=1), 1)
         right = (table["label"] == table["predicted"]).mean()
-        assert right == known["test"]["metrics"]["accuracy"]
-    assert found[0].user_attrs["metrics"] != found[1].user_attrs["metrics"], "two seeds, one run"
+        assert right == attributes["test"]["metrics"]["accuracy"]
+    assert trials[0].user_attrs["metrics"] != trials[1].user_attrs["metrics"], "both seeds gave the same run"
 
 
-def test_the_model_folder_predicts_what_its_run_predicted(searched: Path) -> None:
-    _, run = made(searched)
+def test_saved_model_predicts_what_its_run_predicted(searched: Path) -> None:
+    _, run = run_retrain(searched)
     spec = load_study(searched)
-    assert recipe(searched).made["run"]["seed"] == run.user_attrs["seed"]
+    assert model_info(searched).made["run"]["seed"] == run.user_attrs["seed"]
     assert run.value == max(trial.value or 0 for trial in complete(searched))
     table = read_predictions(run, companion(spec)._storage, open_artifact_store(storage_url(spec), spec))
-    from hpo.data.splits import load_splits
-
+    assert table is not None
     test = load_splits(spec.data, searched.parent).test
     assert test
-    answers = hpo.load(searched.parent / "small" / "model").predict(test.texts)
-    assert np.allclose([each.probabilities["positive"] for each in answers], table["probability_1"], atol=1e-6)
+    predictions = hpo.load(searched.parent / "small" / "model").predict(test.texts)
+    assert np.allclose([each.probabilities["positive"] for each in predictions], table["probability_1"], atol=1e-6)
     assert not list((searched.parent / "small").glob("retrained*"))
 
 
-def test_nothing_is_trained_twice(searched: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(searched)
+def test_stored_runs_are_not_trained_again(
+    searched: Path, listener: RecordingListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_retrain(searched)
     monkeypatch.setattr(RungTrainer, "run", lambda *_: pytest.fail("trained again"))
     before = (searched.parent / "small/model/model.safetensors").stat().st_mtime_ns
-    made(searched, listener=heard)
-    assert heard.found == [0, 1] and not heard.made
+    run_retrain(searched, listener=listener)
+    assert listener.reused == [0, 1] and not listener.started
     assert (searched.parent / "small/model/model.safetensors").stat().st_mtime_ns == before
 
 
-def test_an_interrupted_retrain_goes_on_with_what_is_missing(
-    searched: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_retrain_continues_with_the_missing_runs(
+    searched: Path, listener: RecordingListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = RungTrainer.run
 
@@ -113,19 +126,19 @@ def test_an_interrupted_retrain_goes_on_with_what_is_missing(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RungTrainer, "run", stopped)
-        made(searched)
+        run_retrain(searched)
     assert not (searched.parent / "small" / "model").exists()
-    best, _ = made(searched, listener=heard)
-    assert heard.made == [(best.system, 1)] and heard.found == [0]
-    endings = [trial.state.name for trial in companion(load_study(searched)).get_trials()]
-    assert endings == ["COMPLETE", "FAIL", "COMPLETE"]
+    best, _ = run_retrain(searched, listener=listener)
+    assert listener.started == [(best.system, 1)] and listener.reused == [0]
+    states = [trial.state.name for trial in companion(load_study(searched)).get_trials()]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
-def test_a_killed_retrain_goes_on_with_what_is_missing(searched: Path, heard: Any) -> None:
+def test_killed_retrain_continues_with_the_missing_runs(searched: Path, listener: RecordingListener) -> None:
     """A real process, killed while it trains its second seed of three."""
     overrides = ("final.seeds=3", "final.top_k=1")
-    words = [word for each in overrides for word in ("--set", each)]
-    with subprocess.Popen([sys.executable, "-m", "hpo", "retrain", str(searched), *words]) as process:
+    arguments = [word for override in overrides for word in ("--set", override)]
+    with subprocess.Popen([sys.executable, "-m", "hpo", "retrain", str(searched), *arguments]) as process:
         storage = open_storage(storage_url(load_study(searched)))
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -134,23 +147,25 @@ def test_a_killed_retrain_goes_on_with_what_is_missing(searched: Path, heard: An
                 break
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
-    kept = len(complete(searched))
-    made(searched, *overrides, listener=heard)
-    assert len(heard.found) == kept and len(heard.made) == 3 - kept
+    survivors = len(complete(searched))
+    run_retrain(searched, *overrides, listener=listener)
+    assert len(listener.reused) == survivors and len(listener.started) == 3 - survivors
     assert (searched.parent / "small" / "model" / "recipe.json").exists()
 
 
-def test_a_named_seed_is_deployed_and_trained_once_more_where_its_weights_are_gone(searched: Path, heard: Any) -> None:
-    _, best = made(searched)
+def test_named_seed_is_deployed_and_trained_again_if_its_weights_were_not_kept(
+    searched: Path, listener: RecordingListener
+) -> None:
+    _, best = run_retrain(searched)
     other = 1 - best.user_attrs["seed"]
-    _, run = made(searched, seed=other, listener=heard)
-    assert run.user_attrs["seed"] == other == recipe(searched).made["run"]["seed"]
-    assert f"seed {other} were not kept" in heard.notices[-1] and len(complete(searched)) == 2
+    _, run = run_retrain(searched, seed=other, listener=listener)
+    assert run.user_attrs["seed"] == other == model_info(searched).made["run"]["seed"]
+    assert f"seed {other}: its weights were not kept" in listener.notices[-1] and len(complete(searched)) == 2
     with pytest.raises(StudyError, match="seed 7 is none of the final seeds of this study: 0, 1"):
-        made(searched, seed=7)
+        run_retrain(searched, seed=7)
 
 
-def test_half_a_model_is_never_there(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_leaves_no_partial_model(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = checkpoint.save_model
 
     def broken(*args: Any) -> None:
@@ -159,59 +174,59 @@ def test_half_a_model_is_never_there(searched: Path, monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
         patch.setattr("hpo.training.model_folder.save_model", broken)
-        made(searched)
+        run_retrain(searched)
     assert not [
-        each
-        for each in (searched.parent / "small").rglob("*")
-        if each.is_file() and "best" not in str(each) and not each.name.startswith(".")
+        file
+        for file in (searched.parent / "small").rglob("*")
+        if file.is_file() and "best" not in str(file) and not file.name.startswith(".")
     ]
-    made(searched)
-    assert recipe(searched).labels == ["negative", "positive"]
+    run_retrain(searched)
+    assert model_info(searched).labels == ["negative", "positive"]
 
 
-def test_the_k_best_are_retrained_and_validation_alone_decides(searched: Path) -> None:
-    best, _ = made(searched, "final.top_k=2")
-    found = complete(searched)
+def test_the_k_best_are_retrained_and_validation_decides(searched: Path) -> None:
+    best, _ = run_retrain(searched, "final.top_k=2")
+    trials = complete(searched)
     first_two = select_candidates(optuna.load_study(study_name="small", storage=storage_url(load_study(searched))), 2)
-    assert {trial.user_attrs["system"] for trial in found} == {each.system for each in first_two} and len(found) == 4
+    assert {trial.user_attrs["system"] for trial in trials} == {each.system for each in first_two} and len(trials) == 4
     means = {
-        each.trial: np.mean([trial.value for trial in found if trial.user_attrs["system"] == each.system])
+        each.trial: np.mean([trial.value for trial in trials if trial.user_attrs["system"] == each.system])
         for each in first_two
     }
     assert best.trial == max(means, key=lambda trial: means[trial])
 
 
-def test_choosing_knows_validation_only() -> None:
+def test_choice_depends_on_validation_only() -> None:
     assert choose_by_validation({3: [0.8, 0.9], 5: [0.9, 0.9]}, "maximize") == 5
     assert choose_by_validation({3: [0.8, 0.9], 5: [0.9, 0.9]}, "minimize") == 3
     assert choose_by_validation({3: [0.5], 5: [0.5]}, "maximize") == 3
 
 
-def test_test_labels_change_nothing_that_is_chosen(
+def test_test_labels_do_not_change_what_is_chosen(
     searched: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With every test label turned round, the same trial wins and the same seed is deployed, bit for bit."""
+    """With every test label inverted, the same trial wins and the same seed is deployed, bit for bit."""
     import shutil
 
-    turned = tmp_path_factory.mktemp("turned") / "study"
-    shutil.copytree(searched.parent, turned)
-    plain, run = made(searched, "final.top_k=2")
+    inverted_copy = tmp_path_factory.mktemp("inverted") / "study"
+    shutil.copytree(searched.parent, inverted_copy)
+    plain, run = run_retrain(searched, "final.top_k=2")
     seal = SealedTestSplit.__init__
 
-    def inverted(self: SealedTestSplit, split: Any, *rest: Any) -> None:
+    def invert(self: SealedTestSplit, split: Any, *rest: Any) -> None:
         seal(self, split, *rest)
         self._labels = 1 - self._labels
 
-    monkeypatch.setattr(SealedTestSplit, "__init__", inverted)
-    other, other_run = made(turned / "small.toml", "final.top_k=2")
+    monkeypatch.setattr(SealedTestSplit, "__init__", invert)
+    other, other_run = run_retrain(inverted_copy / "small.toml", "final.top_k=2")
     scored = [each.user_attrs["test"]["metrics"]["accuracy"] for each in (run, other_run)]
-    assert sum(scored) == pytest.approx(1), "the labels were not turned round"
+    assert sum(scored) == pytest.approx(1), "the labels were not inverted"
     assert (other.trial, other_run.number, other_run.value) == (plain.trial, run.number, run.value)
-    weights = [file / "small/model/model.safetensors" for file in (searched.parent, turned)]
+    weights = [file / "small/model/model.safetensors" for file in (searched.parent, inverted_copy)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_models_are_given_a_test_split_without_labels(searched: Path) -> None:
+def test_models_get_a_test_split_without_labels(searched: Path) -> None:
     spec = load_study(searched)
     with open_final_runs(spec, storage_url(spec), RunListener()) as final:
         assert final.held_out and set(final.held_out.blind.labels) == {0}
@@ -219,10 +234,10 @@ def test_models_are_given_a_test_split_without_labels(searched: Path) -> None:
         assert len(final.held_out.blind) == 400
 
 
-def test_the_ledger_has_each_use_of_the_test_split_before_anything_is_seen(
+def test_ledger_records_each_use_of_the_test_split_before_it_is_scored(
     searched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = sealed_split.score_run
+    score = scores.score_run
 
     def crash(labels: Any, *rest: Any) -> Any:
         if len(labels) == 400:
@@ -231,50 +246,50 @@ def test_the_ledger_has_each_use_of_the_test_split_before_anything_is_seen(
 
     with monkeypatch.context() as patch, pytest.raises(TrainingError, match="seed 0: RuntimeError: crash"):
         patch.setattr("hpo.evaluation.sealed_split.score_run", crash)
-        made(searched)
+        run_retrain(searched)
     spec = load_study(searched)
     (entry,) = sealed_split.list_uses(companion(spec))
-    assert entry["spec_hash"] == spec.hash() and "seed 0" in entry["command"] and entry["run"] == 0
-    made(searched)
+    assert entry.spec_hash == spec.hash() and "seed 0" in entry.command and entry.run == 0
+    run_retrain(searched)
     compare_study(spec, storage_url(spec))
     entries = sealed_split.list_uses(companion(spec))
-    assert [each["run"] for each in entries] == [0, 1, 2, None] and entries[-1]["command"].startswith("compare")
-    assert [each["when"] for each in entries] == sorted(each["when"] for each in entries)
-    assert sealed_split.count_uses_elsewhere(companion(spec), entries[0]["test"]) == {}
+    assert [entry.run for entry in entries] == [0, 1, 2, None] and entries[-1].command.startswith("compare")
+    assert [entry.when for entry in entries] == sorted(entry.when for entry in entries)
+    assert sealed_split.count_uses_elsewhere(companion(spec), entries[0].test) == {}
 
 
-def test_train_and_validation_together_are_said_everywhere(searched: Path) -> None:
-    _, run = made(searched, BOTH)
+def test_training_on_validation_is_recorded_everywhere(searched: Path) -> None:
+    _, run = run_retrain(searched, BOTH)
     assert run.user_attrs["trained_on"] == "train+validation" and run.user_attrs["seed"] == 0
-    assert run.user_attrs["examples"] == 128 and recipe(searched).made["run"]["train_on"] == "train+validation"
+    assert run.user_attrs["examples"] == 128 and model_info(searched).made["run"]["train_on"] == "train+validation"
     spec = load_study(searched, (BOTH,))
-    found = compare_study(spec, storage_url(spec))
-    assert found["trained_on"] == "train+validation"
-    assert found["optimism"]["validation"] is None and found["optimism"]["test"]
+    result = compare_study(spec, storage_url(spec))
+    assert result.trained_on == "train+validation" and result.systems[0].validation is None
+    assert result.generalization.validation is None and result.generalization.test.values
 
 
-def test_another_train_on_makes_other_runs(searched: Path) -> None:
-    made(searched)
-    made(searched, BOTH)
+def test_another_train_on_needs_other_runs(searched: Path) -> None:
+    run_retrain(searched)
+    run_retrain(searched, BOTH)
     assert len(complete(searched)) == 4
     assert {trial.user_attrs["examples"] for trial in complete(searched)} == {96, 128}
 
 
-def test_what_is_missing_is_told(small: Path, searched: Path) -> None:
+def test_missing_search_and_runs_are_errors_that_name_the_command(small: Path, searched: Path) -> None:
     other = searched.with_name("other.toml")
     other.write_text(searched.read_text().replace('"small"', '"other"'))
     with pytest.raises(StudyError, match="no study 'other' in the store; `hpo search"):
-        made(other)
+        run_retrain(other)
     spec = load_study(searched)
-    with pytest.raises(StudyError, match="has nothing to compare yet; `hpo retrain"):
+    with pytest.raises(StudyError, match="has nothing to compare yet; run `hpo retrain"):
         compare_study(spec, storage_url(spec))
-    made(searched)
+    run_retrain(searched)
     more = load_study(searched, ("final.seeds=3",))
-    with pytest.raises(StudyError, match="2 of 3 fresh runs of trial #"):
+    with pytest.raises(StudyError, match="one of the best trials, has 2 of 3 final runs"):
         compare_study(more, storage_url(more))
 
 
-def test_one_process_at_a_time(searched: Path) -> None:
+def test_only_one_process_makes_final_runs(searched: Path) -> None:
     spec = load_study(searched)
     with open_final_runs(spec, storage_url(spec), RunListener()):
         code = "from hpo.evaluation import final_runs\nfrom hpo.study.spec import load_study\n"
@@ -284,12 +299,10 @@ def test_one_process_at_a_time(searched: Path) -> None:
     assert done.returncode and "another process makes final runs of study 'small'" in done.stderr
 
 
-def test_without_a_test_split_there_are_runs_but_no_verdict(tmp_path: Path, heard: Any) -> None:
+def test_without_a_test_split_there_are_runs_but_no_comparison(tmp_path: Path, listener: RecordingListener) -> None:
     rows = "".join(f"{text},{label}\n" for text, label in [("a good film", 1), ("a bad film", 0)] * 40)
     (tmp_path / "rows.csv").write_text(f"text,label\n{rows}")
     file = tmp_path / "small.toml"
-    from tests.evaluation.conftest import FINAL
-
     text = FINAL.replace('source = "builtin:reviews"', 'train = "rows.csv"')
     file.write_text(
         text.replace("rows = { train = 96, validation = 32, test = 400 }\n", "").replace("trials = 3", "trials = 1")
@@ -299,8 +312,8 @@ def test_without_a_test_split_there_are_runs_but_no_verdict(tmp_path: Path, hear
     from hpo.search.search_listener import SearchListener
 
     run_search(spec, storage_url(spec), SearchListener())
-    made(file, listener=heard)
-    assert any("no test split" in each for each in heard.notices)
-    assert all("test" not in trial.user_attrs for trial in complete(file)) and json.dumps(recipe(file).made)
-    with pytest.raises(StudyError, match="without a test split there is no verdict"):
+    run_retrain(file, listener=listener)
+    assert any("no test split" in each for each in listener.notices)
+    assert all("test" not in trial.user_attrs for trial in complete(file)) and json.dumps(model_info(file).made)
+    with pytest.raises(StudyError, match="a comparison needs a test split"):
         compare_study(spec, storage_url(spec))

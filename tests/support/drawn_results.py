@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pandas
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.evaluation.comparison import Comparison, SystemRuns, no_progress
+from hpo.evaluation.comparison import Comparison, no_progress
 from hpo.evaluation.retraining import select_candidates
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import record_use
+from hpo.evaluation.system_runs import SystemRuns
 from hpo.results.study_results import StudyResults
+from hpo.store.records import RunRecord
 from hpo.store.storage import companion_name
 from hpo.study.spec import StudySpec, load_study
 
@@ -108,12 +111,14 @@ def compared(spec: StudySpec, systems: dict[str, list[Any]], labels: Any, names:
     direction = "minimize" if spec.objective == "log_loss" else "maximize"
     record = searched(spec, [trial(0.9, {1000: 0.9}, drawn_values(np.random.default_rng(0)))], directions=(direction,))
     companion = optuna.create_study(study_name=companion_name(spec.name), storage=record.storage, direction=direction)
-    companion.set_user_attr("data", {"labels": names, "rows": {"train": 100, "validation": 50, "test": len(labels)}})
+    companion.set_user_attr(
+        "data", {"fingerprint": "", "labels": names, "rows": {"train": 100, "validation": 50, "test": len(labels)}}
+    )
     made = []
     for name, each in systems.items():
         tables = [_table(shares, labels) for shares in each]
         runs = [_run(companion, name, seed, shares, labels, names) for seed, shares in enumerate(each)]
-        made.append(SystemRuns(name, runs, [], tables))
+        made.append(SystemRuns(name, [RunRecord.from_trial(run) for run in runs], [], tables))
     record_use(companion, spec, "compare", "0123456789abcdef")
     best = select_candidates(record.search, 1)[0]
     comparison = Comparison(spec, record.search, companion, best, made, [], {}, no_progress)
@@ -131,14 +136,14 @@ def _run(companion: optuna.Study, name: str, seed: int, shares: Any, labels: Any
     found = score_run(np.asarray(labels), shares, names)
     objective = "log_loss" if companion.direction.name == "MINIMIZE" else "accuracy"
     # The winner's fourth seed is the best on validation, and so the one that is deployed.
-    validation = {**found["metrics"], "accuracy": 0.9 - abs(seed - 3) / 100}
+    validation = {**found.metrics, "accuracy": 0.9 - abs(seed - 3) / 100}
     attributes = {
         "run": {"kind": name, "seed": seed, "train_on": "train", "values": {}},
         "system": name,
         "seed": seed,
         "seconds": {"fit": 10.0, "wall": 11.0, "predict": 1.0},
-        "validation": {"metrics": validation},
-        "test": found,
+        "validation": replace(found, metrics=validation).to_attribute(),
+        "test": found.to_attribute(),
         "trained_on": "train",
         "predicted_per_second": 100.0,
     }

@@ -233,7 +233,7 @@ def _add_runs(spec: StudySpec, data: TextData, simulation: Simulation) -> None:
         best = select_candidates(search, 1)[0]
         accuracy = search.get_trials(deepcopy=False)[best.trial].user_attrs["metrics"]["1000"]["accuracy"]
         ours = {best.system: retraining_runs(spec, best.values)}
-        others = {name: BASELINES[name](name, spec, best.values) for name in spec.final.baselines}
+        others = {name: BASELINES[name].plan_runs(name, spec, best.values) for name in spec.final.baselines}
         for place, (system, wanted) in enumerate({**ours, **others}.items(), 1):
             for run in wanted:
                 skill = SKILL.get(system, accuracy - LOST.get(system, OPTIMISM))

@@ -1,4 +1,4 @@
-"""Made-up studies to be shown, each made once."""
+"""Synthetic studies to display; each is made once per session."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Made = Callable[..., StudySpec]
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """`made(trials, **sort)`: a made-up study, shared by all tests that ask for the same."""
-    known: dict[str, StudySpec] = {}
+    """Return `made(trials, **options)`: a synthetic study, shared by all tests that need the same one."""
+    studies: dict[str, StudySpec] = {}
 
-    def make(trials: int, **sort: Any) -> StudySpec:
-        key = f"{trials} {sort}"
-        if key not in known:
-            known[key] = synthetic.make(tmp_path_factory.mktemp("made"), trials, **sort)
-        return known[key]
+    def make(trials: int, **options: Any) -> StudySpec:
+        key = f"{trials} {options}"
+        if key not in studies:
+            studies[key] = synthetic.make(tmp_path_factory.mktemp("made"), trials, **options)
+        return studies[key]
 
     return make
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets how many columns a line may take."""
+    """Return a function that sets the width of the terminal in columns."""
     return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
 
 
 @pytest.fixture(autouse=True)
-def _piped(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_width_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)

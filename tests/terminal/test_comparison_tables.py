@@ -1,52 +1,57 @@
-"""The verdict's tables: whole at 80 columns, and narrower ones say what they left out."""
+"""The tables of a comparison: complete at 80 columns; narrower ones name the columns that they leave out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from hpo.evaluation.comparison import compare_study
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.results.formatting import classes_table, gains_table, scores_table
 from hpo.store.storage import storage_url
 from hpo.terminal.comparison_tables import print_comparison
 from tests.terminal.conftest import Made
-from tests.terminal.test_tables import Narrow
 
 
-def found(made: Made, **sort: Any) -> dict[str, Any]:
-    spec = made(12, seeds=2, **sort)
+def compare(made: Made, **options: Any) -> ComparisonResult:
+    spec = made(12, seeds=2, **options)
     return compare_study(spec, storage_url(spec))
 
 
-def test_at_80_columns_nothing_is_left_out(made: Made, capsys: pytest.CaptureFixture[str], narrow: Narrow) -> None:
-    weighed = found(made)
+def test_80_columns_hold_all_tables(
+    made: Made, capsys: pytest.CaptureFixture[str], narrow: Callable[[int], None]
+) -> None:
+    comparison = compare(made)
     narrow(80)
-    print_comparison(weighed)
+    print_comparison(comparison)
     lines = capsys.readouterr().out.splitlines()
-    for table in (gains_table(weighed), scores_table(weighed), classes_table(weighed)):
+    for table in (gains_table(comparison), scores_table(comparison), classes_table(comparison)):
         for row in table.rows:
             cells = [cell for cell in row if cell]
             assert any(all(cell in line for cell in cells) and len(line.rstrip()) <= 80 for line in lines), row
     assert not any(line.startswith("no room") for line in lines)
-    assert lines[-1] == f"verdict: {weighed['verdict']}"
+    assert lines[-1] == f"verdict: {comparison.verdict}"
 
 
-def test_narrower_the_missing_columns_are_named(made: Made, capsys: pytest.CaptureFixture[str], narrow: Narrow) -> None:
-    weighed = found(made, classes=3)
+def test_columns_left_out_of_narrow_tables_are_named(
+    made: Made, capsys: pytest.CaptureFixture[str], narrow: Callable[[int], None]
+) -> None:
+    comparison = compare(made, classes=3)
     narrow(60)
-    print_comparison(weighed)
+    print_comparison(comparison)
     lines = capsys.readouterr().out.splitlines()
     tables = [line for line in lines if line.startswith(("winner", "majority", "tfidf", "recipe", "  "))]
     assert max(len(line.rstrip()) for line in tables) <= 60
-    lost = [line.split(";")[0] for line in lines if line.startswith("no room for ")]
-    assert lost == [
+    missing = [line.split(";")[0] for line in lines if line.startswith("no room for ")]
+    assert missing == [
         "no room for cost, texts/s",
         "no room for log loss, Brier, ECE",
-        "no room for as positive, as undecided",
+        "no room for predicted positive, predicted undecided",
     ]
 
 
-def test_of_many_classes_the_way_to_see_them_is_told(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    print_comparison(found(made, classes=20))
-    assert "20 classes: scores of each and the confusion are in hpo compare --json" in capsys.readouterr().out
+def test_many_classes_are_left_to_json(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    print_comparison(compare(made, classes=20))
+    assert "20 classes: `hpo compare --json` has their scores and the confusion" in capsys.readouterr().out

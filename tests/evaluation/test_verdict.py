@@ -1,0 +1,222 @@
+"""Sentences about a comparison: each says what it is about, in which unit, and relative to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hpo.evaluation.comparison_result import (
+    ComparisonResult,
+    DifferenceResult,
+    GapPerSplit,
+    Generalization,
+    McNemarResult,
+    SearchProgressResult,
+    SeedSummary,
+    SplitUses,
+    SystemResult,
+    WinnerResult,
+)
+from hpo.evaluation.verdict import describe_comparison, describe_difference, format_amount, format_difference
+from hpo.results.formatting import comparison_remarks, generalization_sentences
+
+OUTCOMES = {"better": 0.02, "none": 0.019, "worse": -0.03}
+
+
+def summary(mean: float) -> SeedSummary:
+    return SeedSummary(mean=mean, sd=0.01, values=[mean - 0.01, mean + 0.01])
+
+
+def system(name: str, cost: float, failed: int = 0) -> SystemResult:
+    return SystemResult(
+        system=name,
+        description="a linear probe" if name == "pretrained" else None,
+        values={},
+        runs=[0, 1],
+        seeds=[0, 1],
+        failed=["killed"] * failed,
+        validation=None,
+        test={"accuracy": summary(0.9)},
+        per_class={},
+        confusion=[],
+        cost_seconds=cost,
+        texts_per_second=100.0,
+    )
+
+
+def difference(name: str, outcome: str = "none", **changes: Any) -> DifferenceResult:
+    size = OUTCOMES[outcome]
+    ends = {"low": -0.022, "high": 0.06} if outcome == "none" else {"low": size - 0.01, "high": size + 0.01}
+    fields: dict[str, Any] = {
+        "same_runs": False,
+        "difference": size,
+        **ends,
+        "standard_error": 0.01,
+        "df": 4.0,
+        "p": 0.2 if outcome == "none" else 0.001,
+        "p_holm": 0.4 if outcome == "none" else 0.002,
+        "test": "paired bootstrap over rows and seeds",
+        "includes_seeds": True,
+        "mcnemar": McNemarResult(only_ours=1, only_theirs=1, p=1.0),
+    }
+    return DifferenceResult(against=name, outcome=outcome, **fields | changes)
+
+
+def compare(*differences: DifferenceResult, objective: str = "accuracy", **changes: Any) -> ComparisonResult:
+    """Return a comparison with these differences and their sentences; a fit costs 1 s, the winner's search 8 more."""
+    failed = changes.pop("failed_runs", {})
+    costs = changes.pop("costs", {})
+    systems = [system("winner", 9.0), *(system(each.against, costs.get(each.against, 1.0)) for each in differences)]
+    fields: dict[str, Any] = {
+        "study": "small",
+        "objective": objective,
+        "direction": "maximize",
+        "labels": ["negative", "positive"],
+        "rows": {"train": 10, "validation": 10, "test": 10},
+        "trained_on": "train",
+        "winner": WinnerResult(trial=3, values={}),
+        "search": SearchProgressResult(finished=20, wanted=20),
+        "systems": [each.model_copy(update={"failed": failed.get(each.system, [])}) for each in systems],
+        "differences": list(differences),
+        "missing": [],
+        "failed": {},
+        "baseline_command": "hpo baseline small.toml",
+        "generalization": Generalization(
+            search=0.91,
+            chosen_among=1,
+            validation=summary(0.888),
+            test=summary(0.932),
+            gap=GapPerSplit(validation=0.022, test=-0.022),
+        ),
+        "test_uses": SplitUses(count=3, first="2026-11-27T17:14:51.459+00:00", studies=[], elsewhere={}, entries=[]),
+    }
+    result = ComparisonResult(**fields | changes)
+    described = [each.model_copy(update={"verdict": describe_difference(each, result)}) for each in result.differences]
+    return result.model_copy(update={"differences": described})
+
+
+def test_sentence_about_one_baseline_names_interval_and_cost() -> None:
+    result = compare(difference("recipe"), difference("majority", "better"), difference("nb-svm", "worse"))
+    assert [each.verdict for each in result.differences] == [
+        "no significant gain over recipe (+1.9 points, 95 % CI [-2.2, 6.0]), "
+        "which costs 1/9 of the winner's device time",
+        "better than majority by 2.0 points (95 % CI [1.0, 3.0])",
+        "worse than nb-svm by 3.0 points (95 % CI [2.0, 4.0])",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"includes_seeds": False}, "95 % CI [-2.2, 6.0]; a single seed, so variation between seeds is not included)"),
+        ({"low": 0.001}, "95 % CI [0.1, 6.0]; p = 0.40 corrected for 1 baseline)"),
+        ({"same_runs": True}, "the search chose the values of recipe itself, so both have the same runs"),
+    ],
+)
+def test_sentence_explains_what_the_interval_leaves_out(changes: dict[str, Any], sentence: str) -> None:
+    assert sentence in compare(difference("recipe", **changes)).differences[0].verdict
+
+
+@pytest.mark.parametrize(
+    ("cost", "end"), [(0.0, ", which needs no training"), (7.0, ")"), (0.01, "1/900 of the winner's device time")]
+)
+def test_cost_is_mentioned_if_the_baseline_is_cheaper(cost: float, end: str) -> None:
+    assert compare(difference("recipe"), costs={"recipe": cost}).differences[0].verdict.endswith(end)
+
+
+def test_verdict_names_the_hardest_baseline_first_and_counts_the_beaten_ones() -> None:
+    beaten = [difference(name, "better") for name in ("majority", "bow-forest", "tfidf-logreg")]
+    result = compare(*beaten, difference("recipe"), difference("nb-svm", difference=0.03))
+    assert describe_comparison(result) == (
+        "no significant gain over recipe (+1.9 points, 95 % CI [-2.2, 6.0]), which costs 1/9 of the winner's device "
+        "time; no significant gain over nb-svm either; better than the 3 other baselines"
+    )
+
+
+def test_verdict_names_a_single_beaten_baseline() -> None:
+    result = compare(difference("recipe"), difference("majority", "better"))
+    assert describe_comparison(result).endswith("device time; better than majority")
+
+
+def test_verdict_joins_several_better_baselines_by_name() -> None:
+    result = compare(*(difference(name, "worse") for name in ("recipe", "nb-svm", "pretrained")))
+    assert describe_comparison(result).endswith("; also worse than nb-svm and pretrained")
+
+
+@pytest.mark.parametrize(
+    ("names", "start"),
+    [
+        (["majority"], "better than majority by 2.0 points"),
+        (["majority", "recipe"], "better than both baselines; the smallest gain: better than majority by 2.0 points"),
+        (["majority", "recipe", "nb-svm"], "better than all 3 baselines; the smallest gain: better than majority by"),
+    ],
+)
+def test_verdict_of_a_winner_that_beats_all(names: list[str], start: str) -> None:
+    result = compare(*(difference(name, "better") for name in names))
+    assert describe_comparison(result).startswith(start)
+
+
+def test_verdict_reports_the_aa_check_and_failed_runs_last() -> None:
+    result = compare(
+        difference("recipe", "better"), difference("rerun"), failed_runs={"recipe": ["diverged", "diverged"]}
+    )
+    assert describe_comparison(result) == (
+        "better than recipe by 2.0 points (95 % CI [1.0, 3.0]); A/A check: no significant gain over rerun "
+        "(+1.9 points, 95 % CI [-2.2, 6.0]), which costs 1/9 of the winner's device time; "
+        "2 of 4 runs of recipe failed, left out here"
+    )
+
+
+def test_verdict_without_baselines_says_so() -> None:
+    assert describe_comparison(compare()).startswith("no baseline was run")
+
+
+@pytest.mark.parametrize(
+    ("value", "objective", "text"),
+    [(0.0084, "accuracy", "0.8"), (-0.0001, "accuracy", "0.0"), (-0.0123, "log_loss", "-0.0123")],
+)
+def test_differences_are_formatted_in_the_metrics_unit(value: float, objective: str, text: str) -> None:
+    assert format_difference(value, objective) == text
+
+
+def test_amounts_have_a_unit_unless_the_metric_is_a_loss() -> None:
+    assert format_amount(0.0084, "accuracy") == "0.8 points" and format_amount(0.0123, "log_loss") == "0.0123"
+
+
+def test_generalization_gap_says_on_which_side_the_search_is() -> None:
+    (sentence,) = generalization_sentences(compare())
+    assert sentence == (
+        "best validation score of the search: 0.9100; retrained with 2 fresh seeds: 0.8880 +/- 0.0100 on validation "
+        "(generalization gap 2.2 points) and 0.9320 +/- 0.0100 on test "
+        "(generalization gap -2.2 points: the fresh seeds score better than the search)"
+    )
+
+
+def test_generalization_sentences_warn_of_chosen_and_trained_on_validation() -> None:
+    result = compare()
+    changes = {"validation": None, "gap": GapPerSplit(validation=None, test=0.01), "chosen_among": 3}
+    changed = result.model_copy(update={"generalization": result.generalization.model_copy(update=changes)})
+    _, chosen, trained = generalization_sentences(changed)
+    assert chosen.startswith("the winner was chosen among the 3 best trials by these validation scores")
+    assert trained == "the final runs were trained on the validation rows too, so there is no validation score"
+
+
+def test_remarks_list_what_limits_the_comparison() -> None:
+    result = compare(
+        difference("pretrained"),
+        search=SearchProgressResult(finished=7, wanted=20),
+        missing=["recipe"],
+        failed={"nb-svm": "error: MemoryError"},
+        test_uses=SplitUses(
+            count=3, first="2026-11-27T17:14:51.459+00:00", studies=[], elsewhere={"other": 2}, entries=[]
+        ),
+    )
+    assert comparison_remarks(result) == [
+        "the search is not finished: 7 of 20 trials",
+        "baseline recipe has not been run; `hpo baseline small.toml recipe` runs it",
+        "baseline nb-svm: every run failed: error: MemoryError",
+        "pretrained: a linear probe",
+        "the test split was used 3 times since 2026-11-27 17:14 UTC",
+        "study other also used the test split 2 times",
+    ]
