@@ -10,16 +10,60 @@ import optuna
 import pandas
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from hpo.data.splits import TextData
 from hpo.errors import HpoError
 from hpo.evaluation.comparison import Comparison, ComparisonProgress, build_comparison, no_progress
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.results.study_status import study_status
 from hpo.results.trials_table import build_trials_table
 from hpo.search.preflight import load_study_data
+from hpo.store.records import RunRecord, StudyRecord, TrialRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study, load_stored_study, open_artifact_store
 from hpo.study.spec import StudySpec
+
+
+# Temporary adapters: typed records that older readers may still use as Optuna's trials and as dictionaries.
+class _AdaptedTrial(TrialRecord):
+    @classmethod
+    def adapt(cls, trial: FrozenTrial) -> _AdaptedTrial:
+        record = cls.from_trial(trial)
+        object.__setattr__(record, "_stored", trial)
+        return record
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_stored"), name)
+
+
+class _AdaptedRun(RunRecord):
+    @classmethod
+    def adapt(cls, trial: FrozenTrial) -> _AdaptedRun:
+        record = cls.from_trial(trial)
+        object.__setattr__(record, "_stored", trial)
+        return record
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_stored"), name)
+
+
+class _AdaptedComparison(ComparisonResult):
+    def __getitem__(self, name: str) -> Any:
+        return self.__dict__["_stored"][name]
+
+
+def _adapt_comparison(found: dict[str, Any]) -> ComparisonResult:
+    gap = found["optimism"]
+    adapted = {
+        **found,
+        "systems": [{**system, "description": system["as"]} for system in found["systems"]],
+        "differences": [{**row, "includes_seeds": row["seeds_are_in_it"]} for row in found["differences"]],
+        "baseline_command": found["make"],
+        "generalization": {**gap, "gap": gap["optimism"]},
+    }
+    result = _AdaptedComparison.model_validate(adapted)
+    result.__dict__["_stored"] = found
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +79,29 @@ class StudyResults:
     use: str = "report"  # for which the test split is looked at, as its ledger has it
 
     @property
-    def comparison(self) -> Comparison | None:
+    def comparison_runs(self) -> Comparison | None:
         """The winner and its baselines, where there can be a comparison; the test split counts as used from here on."""
         return self._weighed[0]
+
+    @cached_property
+    def comparison(self) -> ComparisonResult | None:
+        """The comparison as typed records."""
+        return _adapt_comparison(self.found) if self.found else None
+
+    @cached_property
+    def study(self) -> StudyRecord:
+        """The study's own attributes."""
+        return StudyRecord.from_attributes(self.search.user_attrs)
+
+    @property
+    def missing_reason(self) -> str:
+        """Why there is no comparison."""
+        return self.missing
+
+    @property
+    def accelerations(self) -> dict[str, Any]:
+        """Fields that training.speed chose."""
+        return self.levers
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -69,7 +133,7 @@ class StudyResults:
     @cached_property
     def found(self) -> dict[str, Any] | None:
         """What `hpo compare --json` prints, where the winner and at least one of its runs are there."""
-        return self.comparison.about() if self.comparison else None
+        return self.comparison_runs.about() if self.comparison_runs else None
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -77,24 +141,29 @@ class StudyResults:
         return study_status(self.search)
 
     @cached_property
-    def trials(self) -> list[FrozenTrial]:
+    def frozen_trials(self) -> list[FrozenTrial]:
         """All trials of the search, by number."""
         return list(self.search.get_trials(deepcopy=False))
 
     @cached_property
-    def complete(self) -> list[FrozenTrial]:
-        """The trials that came to their end."""
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+    def trials(self) -> list[TrialRecord]:
+        """All trials of the search, by number."""
+        return [_AdaptedTrial.adapt(trial) for trial in self.frozen_trials]
 
     @cached_property
-    def runs(self) -> list[FrozenTrial]:
+    def complete(self) -> list[TrialRecord]:
+        """The trials that came to their end."""
+        return [trial for trial in self.trials if trial.outcome == "complete"]
+
+    @cached_property
+    def runs(self) -> list[RunRecord]:
         """All final runs, by number."""
-        return list(self.companion.get_trials(deepcopy=False)) if self.companion else []
+        return [_AdaptedRun.adapt(run) for run in self.companion.get_trials(deepcopy=False)] if self.companion else []
 
     @cached_property
     def frame(self) -> pandas.DataFrame:
         """The trials as a table; see `frame`."""
-        return build_trials_table(self.trials, self.objectives)
+        return build_trials_table(self.frozen_trials, self.objectives)
 
     @cached_property
     def is_ours(self) -> bool:
@@ -115,14 +184,14 @@ class StudyResults:
         return list(named) if named else [f"objective {place}" for place in range(len(self.directions))]
 
     @cached_property
-    def best(self) -> FrozenTrial | None:
+    def best(self) -> TrialRecord | None:
         """The best complete trial, the first of equals; None without one, or where there are several objectives."""
         if not self.complete or len(self.directions) > 1:
             return None
         return self.ranked[0]
 
     @cached_property
-    def ranked(self) -> list[FrozenTrial]:
+    def ranked(self) -> list[TrialRecord]:
         """The complete trials of a study with one objective, the best first; of equals the earlier."""
         sign = -1 if self.directions[0] == "maximize" else 1
         return sorted(self.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
