@@ -66,7 +66,16 @@ def _adapt_comparison(found: dict[str, Any]) -> ComparisonResult:
     return result
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class LoadedComparison:
+    """The comparison of a study, or the reason why there is none."""
+
+    runs: Comparison | None = None
+    result: Any = None
+    missing_reason: str = "the comparison was not loaded"
+
+
+@dataclass(eq=False)
 class StudyResults:
     """One study as its store has it, with its comparison where there can be one."""
 
@@ -77,16 +86,28 @@ class StudyResults:
     companion: optuna.Study | None  # of the final runs
     tell: ComparisonProgress = no_progress
     use: str = "report"  # for which the test split is looked at, as its ledger has it
+    loaded: LoadedComparison | None = None
+
+    def compare(self) -> ComparisonResult | None:
+        """Load the comparison."""
+        if self.loaded is None:
+            runs, reason = self._weighed
+            self.loaded = LoadedComparison(runs, runs.about() if runs else None, reason)
+        return self.comparison
 
     @property
     def comparison_runs(self) -> Comparison | None:
-        """The winner and its baselines, where there can be a comparison; the test split counts as used from here on."""
-        return self._weighed[0]
+        """The live comparison."""
+        return self.loaded.runs if self.loaded else None
 
     @cached_property
+    def _adapted(self) -> ComparisonResult | None:
+        return _adapt_comparison(self.loaded.result) if self.loaded and self.loaded.result else None
+
+    @property
     def comparison(self) -> ComparisonResult | None:
         """The comparison as typed records."""
-        return _adapt_comparison(self.found) if self.found else None
+        return self._adapted if self.loaded else None
 
     @cached_property
     def study(self) -> StudyRecord:
@@ -116,7 +137,8 @@ class StudyResults:
     @property
     def missing(self) -> str:
         """Why there is no comparison, and what to type; empty where there is one."""
-        return self._weighed[1]
+        self.compare()
+        return self.loaded.missing_reason if self.loaded else ""
 
     @cached_property
     def _weighed(self) -> tuple[Comparison | None, str]:
@@ -133,7 +155,8 @@ class StudyResults:
     @cached_property
     def found(self) -> dict[str, Any] | None:
         """What `hpo compare --json` prints, where the winner and at least one of its runs are there."""
-        return self.comparison_runs.about() if self.comparison_runs else None
+        self.compare()
+        return self.loaded.result if self.loaded else None
 
     @cached_property
     def status(self) -> dict[str, Any]:

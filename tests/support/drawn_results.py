@@ -17,7 +17,7 @@ from hpo.evaluation.comparison import Comparison, SystemRuns, no_progress
 from hpo.evaluation.retraining import select_candidates
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import record_use
-from hpo.results.study_results import StudyResults
+from hpo.results.study_results import LoadedComparison, StudyResults
 from hpo.store.records import TrialRecord
 from hpo.store.storage import companion_name
 from hpo.study.spec import StudySpec, load_study
@@ -142,7 +142,7 @@ def make_compared_results(
     candidate = select_candidates(search, 1)[0]
     comparison = Comparison(spec, search, companion, candidate, system_runs, [], {}, no_progress)
     results = results_of_study(spec, search, companion)
-    vars(results)["_weighed"] = comparison, ""  # instead of a comparison read from the store
+    results.loaded = LoadedComparison(comparison, comparison.about(), "")  # instead of one read from the store
     return results
 
 
