@@ -42,7 +42,7 @@ from hpo.store import storage
 from hpo.store.records import StudyRecord, TrialRecord
 from hpo.study.spec import StudySpec, load_study
 from tests.store.test_storage import postgresql  # noqa: F401
-from tests.support.browser import browser, complaints, shown, wait_for  # noqa: F401
+from tests.support.browser import browser, console_errors, wait_for  # noqa: F401
 from tests.support.evaluated_study import evaluate_once, study_file  # noqa: F401
 
 HPO = [sys.executable, "-m", "hpo"]
@@ -152,7 +152,7 @@ def test_study_pages_show_names_objective_and_plots(page: tuple[str, Path], brow
     seen = wait_for(browser, "Gain over each baseline", "Generalization gap", "Best so far over device time")
     assert "accuracy" in seen and "Calibration of the winner" in seen and "model-card.md" in seen
     assert "builtin:tiny" in seen and "{" not in seen.partition("Study User Attributes")[2].partition("Rows per")[0]
-    assert not complaints(browser)
+    assert not console_errors(browser)
 
 
 def test_note_shows_the_verdict_of_the_comparison(page: tuple[str, Path], browser: Chrome) -> None:  # noqa: F811
@@ -168,7 +168,7 @@ def test_note_shows_the_verdict_of_the_comparison(page: tuple[str, Path], browse
     assert "[//]" not in seen and "<" not in seen and "**" not in seen
     browser.find_element(By.LINK_TEXT, "search and final runs side by side").click()
     wait_for(browser, "accuracy of small/final", "Best Value of small")
-    assert "ids=1,2" in browser.current_url and not complaints(browser)
+    assert "ids=1,2" in browser.current_url and not console_errors(browser)
 
 
 def test_trial_page_shows_note_and_flat_attributes(page: tuple[str, Path], browser: Chrome) -> None:  # noqa: F811
@@ -176,7 +176,7 @@ def test_trial_page_shows_note_and_flat_attributes(page: tuple[str, Path], brows
     browser.get(f"{url}/trials?numbers=0")
     seen = wait_for(browser, "Complete: accuracy", "known-good start: paper", "effective in the run", "optimizer steps")
     assert "effective_learning_rate 0.001" in seen and "seconds_train" in seen and '{"' not in seen
-    assert not complaints(browser)
+    assert not console_errors(browser)
 
 
 def test_final_run_page_shows_its_files(page: tuple[str, Path], browser: Chrome) -> None:  # noqa: F811
@@ -189,7 +189,7 @@ def test_final_run_page_shows_its_files(page: tuple[str, Path], browser: Chrome)
     link = browser.find_element(By.CSS_SELECTOR, "a[download='predictions.csv']").get_attribute("href")
     status, content = request(str(link))
     assert status == 200 and content.startswith(b"row,label,predicted,probability_0,probability_1\n")
-    assert not complaints(browser)
+    assert not console_errors(browser)
 
 
 # Start and stop
