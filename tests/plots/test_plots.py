@@ -125,9 +125,7 @@ def test_history_shows_every_trial_and_the_best_so_far(results: StudyResults) ->
     line = traces["best so far"]
     assert all(before < after for before, after in pairwise(line.y[:-1]))
     assert line.x[-1] == 65 and line.y[-1] == np.float32(results.best.value)
-    assert traces["pruned"].y[0] == np.float32(
-        next(iter(results.trials[traces["pruned"].x[0]].intermediate_values.values()))
-    )
+    assert traces["pruned"].y[0] == np.float32(next(iter(results.trials[traces["pruned"].x[0]].rungs.values())))
     lowest = min(min(traces[name].y) for name in ("complete", "pruned", "running"))
     assert traces["diverged"].y[0] == traces["killed"].y[0] < lowest
     first = results.complete[0].value
