@@ -1,11 +1,10 @@
-"""Notes, plots and files in a store, where optuna-dashboard looks for them; what a person wrote is never touched."""
+"""Write notes, plots and files for the dashboard into a store, without overwriting those of a person."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import io
-import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -14,114 +13,110 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from hpo.dashboard.dashboard_internals import (
+    DELETED_FILE,
+    Note,
+    file_description,
+    file_key,
+    read_note,
+    read_plots,
+    write_note,
+)
+
 if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.trial import FrozenTrial
 
-# The last line of a note of ours is a link definition, which Markdown does not show: whose note it is, of which kind,
-# and a hash of the text above. Once a person has changed anything, the hash is wrong, and the note is theirs.
-_SIGNED = re.compile(r"(?P<text>.*)\n\n\[//\]: # \(hpo (?P<kind>[a-z]+) (?P<hash>[0-9a-f]{12})\)\s*", re.DOTALL)
+# The last line of our notes is a link definition, which Markdown does not render: author, kind, and a hash of the text
+# above. Once a person edits the note the hash is wrong, and the note is treated as theirs.
+_SIGNATURE = re.compile(r"(?P<text>.*)\n\n\[//\]: # \(hpo (?P<kind>[a-z]+) (?P<hash>[0-9a-f]{12})\)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class StudyBoard:
-    """One study, to which things are pinned for the dashboard."""
+    """The notes, plots and files of one study and its trials. Writers return whether they changed anything."""
 
     study: optuna.Study
-    files: FileSystemArtifactStore | None
+    artifacts: FileSystemArtifactStore | None
 
     def attributes(self) -> dict[str, Any]:
-        """The study's system attributes, where the dashboard keeps everything."""
+        """Return the study's system attributes, in which the dashboard keeps everything."""
         return dict(self.study._storage.get_study_system_attrs(self.study._study_id))
 
-    def kind(self) -> str | None:
-        """Of which kind the study's note of ours is; an empty text where there is no note, None for a person's."""
-        return _kind(_note(self.attributes(), None))
+    def note_kind(self) -> str | None:
+        """Return the kind of our note of the study; an empty text without a note, None for a person's note."""
+        return _kind_of(read_note(self.attributes(), None))
 
-    def note(
-        self, text: str, kind: str, trial: FrozenTrial | None = None, known: Mapping[str, Any] | None = None
+    def write_note(
+        self, text: str, kind: str, trial: FrozenTrial | None = None, cached_attributes: Mapping[str, Any] | None = None
     ) -> bool:
-        """Write the note of the study, or of one of its trials; whether there was anything to write.
+        """Write the note of the study, or of a trial in any state, unless a person wrote, edited or emptied it.
 
-        A note that a person wrote, changed or emptied is left alone. A trial's notes are attributes of its study, so
-        a finished trial can get one. `known` are attributes that were read a while ago: where they have the note
-        already, none are read again.
+        `cached_attributes` may be older than the store: if they have the same note already, the store is not read.
         """
-        number, body = trial._trial_id if trial else None, _signed(text, kind)
-        if known is not None and _version(known, number, body) is None:
+        trial_id, body = trial._trial_id if trial else None, _sign(text, kind)
+        if cached_attributes is not None and not _is_due(read_note(cached_attributes, trial_id), body):
             return False
-        version = _version(self.attributes(), number, body)
-        if version is None:
+        stored = read_note(self.attributes(), trial_id)
+        if not _is_due(stored, body):
             return False
-        # The public save_note takes a running trial only; what it calls itself takes any.
-        from optuna_dashboard._note import save_note_with_version
-
-        save_note_with_version(self.study._storage, self.study._study_id, number, version, body)
+        write_note(self.study, trial_id, Note(stored.version + 1, body))
         return True
 
-    def plot(self, name: str, figure: go.Figure) -> bool:
-        """Pin a figure under a name of ours, in the place of an earlier one; whether there was anything to write."""
+    def write_plot(self, name: str, figure: go.Figure) -> bool:
+        """Write a plot, replacing an earlier one of the same name."""
         from optuna_dashboard import save_plotly_graph_object
-        from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
-        if get_plotly_graph_objects(self.attributes()).get(name) == figure.to_json():
+        if read_plots(self.attributes()).get(name) == figure.to_json():
             return False
         save_plotly_graph_object(self.study, figure, graph_object_id=name)
         return True
 
-    def file(self, name: str, mimetype: str, content: str, trial: FrozenTrial | None = None) -> bool:
-        """Pin a file to the study, or to one of its trials; whether there was anything to write.
+    def write_file(self, name: str, mimetype: str, content: str, trial: FrozenTrial | None = None) -> bool:
+        """Attach a file to the study, or to a trial in any state, unless a person deleted it.
 
-        A finished trial takes no attribute of its own any more, so Optuna's upload_artifact fails on it; the dashboard
-        also reads a trial's files from attributes of its study, and there they can be written at any time. The file's
-        id follows from what it is of, so there is one; where a person has deleted it, it stays deleted.
+        Optuna's `upload_artifact` fails for finished trials. The file's id follows from its name and owner, so a new
+        version replaces the old one, and a deleted file is recognized.
         """
-        if self.files is None:
+        if self.artifacts is None:
             return False
-        number = "" if trial is None else f"{trial.number} "
-        identity = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hpo {self.study.study_name} {number}{name}"))
-        key = f"artifacts:{identity}" if trial is None else f"dashboard:artifacts:{trial._trial_id}:{identity}"
-        known, data = self.attributes().get(key), content.encode()
-        if known == "null" or (known is not None and self._holds(identity, data)):
+        owner = "" if trial is None else f"{trial.number} "
+        file_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hpo {self.study.study_name} {owner}{name}"))
+        key = file_key(file_id, trial._trial_id if trial else None)
+        stored, data = self.attributes().get(key), content.encode()
+        if stored == DELETED_FILE or (stored is not None and self._has_content(file_id, data)):
             return False
-        self.files.write(identity, io.BytesIO(data))
-        about = {"artifact_id": identity, "filename": name, "mimetype": mimetype, "encoding": None}
-        self.study._storage.set_study_system_attr(self.study._study_id, key, json.dumps(about))
+        self.artifacts.write(file_id, io.BytesIO(data))
+        description = file_description(file_id, name, mimetype)
+        self.study._storage.set_study_system_attr(self.study._study_id, key, description)
         return True
 
-    def _holds(self, identity: str, data: bytes) -> bool:
-        assert self.files
-        with contextlib.suppress(ArtifactNotFound), self.files.open_reader(identity) as there:
-            return there.read() == data
+    def _has_content(self, file_id: str, data: bytes) -> bool:
+        assert self.artifacts
+        with contextlib.suppress(ArtifactNotFound), self.artifacts.open_reader(file_id) as file:
+            return file.read() == data
         return False
 
 
-def _note(attributes: Mapping[str, Any], trial: int | None) -> Any:
-    """Version and body of a note; version 0 and an empty body where there is none."""
-    from optuna_dashboard._note import get_note_from_system_attrs
-
-    return get_note_from_system_attrs(dict(attributes), trial)
+def _is_due(stored: Note, body: str) -> bool:
+    """Whether a note of ours should be written over what is stored."""
+    return _kind_of(stored) is not None and stored.body != body
 
 
-def _version(attributes: Mapping[str, Any], trial: int | None, body: str) -> int | None:
-    """The version that a note of ours would have; None where it is there already, or a person's is."""
-    found = _note(attributes, trial)
-    return None if _kind(found) is None or found["body"] == body else found["version"] + 1
-
-
-def _signed(text: str, kind: str) -> str:
+def _sign(text: str, kind: str) -> str:
     text = text.strip()
-    return f"{text}\n\n[//]: # (hpo {kind} {_hash(text)})\n"
+    return f"{text}\n\n[//]: # (hpo {kind} {_hash_text(text)})\n"
 
 
-def _hash(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _kind(found: Any) -> str | None:
-    if found["version"] == 0 and not found["body"]:
+def _kind_of(note: Note) -> str | None:
+    """Return the kind of a note of ours, an empty text if there is no note, None for a person's note."""
+    if note.version == 0 and not note.body:
         return ""
-    match = _SIGNED.fullmatch(found["body"])
-    return match["kind"] if match and _hash(match["text"]) == match["hash"] else None
+    match = _SIGNATURE.fullmatch(note.body)
+    return match["kind"] if match and _hash_text(match["text"]) == match["hash"] else None

@@ -1,4 +1,4 @@
-"""The store as the dashboard shows it: nested attributes side by side, each short; what is stored stays as it is."""
+"""A view of the store in which attributes are flat and short; what is stored does not change."""
 
 from __future__ import annotations
 
@@ -13,81 +13,65 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.results.formatting import METRIC_HEADINGS
 from hpo.store.provenance import format_commit
-
-# What a person wants of a trial comes first, under its own name. Left out is what only hpo reads.
-PLAIN_ATTRIBUTES = (
-    "reason",
-    "source",
-    "retry_of",
-    "system",
-    "seed",
-    "trained_on",
-    "best",
-    "best_rung",
-    "tokens",
-    "examples",
-    "steps",
-    "peak_memory",
-    "batch_split",
-    "predicted_per_second",
-)
+from hpo.store.records import RunRecord, Seconds, StudyRecord, TrialRecord
 
 
 class FlatStorage(_CachedStorage):
-    """A storage whose trials and studies, where hpo made them, carry attributes that fit into a cell.
+    """A storage that shows flat attributes for the trials and studies that hpo made.
 
-    The dashboard shows a nested attribute as one line of JSON, cut off at 1,024 characters, which makes its pages
-    several screens wide and its tables unreadable. Only what is read through this class differs.
+    The dashboard shows a nested attribute as one line of JSON, cut off at 1,024 characters: pages become several
+    screens wide and tables unreadable.
     """
 
     def __init__(self, backend: RDBStorage) -> None:
         super().__init__(backend)
-        self._flat: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # trial id -> as stored, as shown
+        self._flattened: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # trial id -> (stored trial, flat copy)
 
     def stored_trials(self, study_id: int) -> list[FrozenTrial]:
-        """A study's trials as they are stored."""
+        """Return a study's trials with their stored attributes."""
         return super().get_all_trials(study_id, deepcopy=False)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        found = [self._shown(trial) for trial in super().get_all_trials(study_id, False, states)]
-        return copy.deepcopy(found) if deepcopy else found
+        trials = [self._flatten_trial(trial) for trial in super().get_all_trials(study_id, False, states)]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return self._shown(super().get_best_trial(study_id))
+        return self._flatten_trial(super().get_best_trial(study_id))
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        found = sorted(super().get_all_studies(), key=lambda study: int(study._study_id))
-        return [_shown_study(study) for study in found]
+        studies = sorted(super().get_all_studies(), key=lambda study: int(study._study_id))
+        return [_flatten_study(study) for study in studies]
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        # The dashboard renames a study by copying what it was shown; the copy is to hold what is stored.
-        if template_trial is not None and template_trial._trial_id in self._flat:
+        # The dashboard renames a study by copying the trials that it reads here; the copy needs the stored attributes.
+        if template_trial is not None and template_trial._trial_id in self._flattened:
             template_trial = copy.copy(template_trial)
-            template_trial.user_attrs = self._flat[template_trial._trial_id][0].user_attrs
+            template_trial.user_attrs = self._flattened[template_trial._trial_id][0].user_attrs
         return super().create_new_trial(study_id, template_trial)
 
-    def _shown(self, trial: FrozenTrial) -> FrozenTrial:
-        known = self._flat.get(trial._trial_id)
-        if known is not None and known[0] is trial:
-            return known[1]
+    def _flatten_trial(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a flat copy; it is cached until the stored trial is another object."""
+        cached = self._flattened.get(trial._trial_id)
+        if cached is not None and cached[0] is trial:
+            return cached[1]
         flat = copy.copy(trial)
         flat.user_attrs = flatten_attributes(trial)
-        self._flat[trial._trial_id] = (trial, flat)
+        self._flattened[trial._trial_id] = (trial, flat)
         return flat
 
 
 class UnflattenedStudy(optuna.Study):
-    """A study of a shown storage, with its trials as they are stored."""
+    """A study of a FlatStorage whose trials have their stored attributes."""
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        found = cast(FlatStorage, self._storage).stored_trials(self._study_id)
-        return [trial for trial in found if states is None or trial.state in states]
+        trials = cast(FlatStorage, self._storage).stored_trials(self._study_id)
+        return [trial for trial in trials if states is None or trial.state in states]
 
 
 def load_unflattened_study(storage: BaseStorage, name: str) -> optuna.Study:
-    """A stored study, its trials with all their attributes."""
+    """Return a study whose trials have their stored attributes."""
     return (
         UnflattenedStudy(name, storage)
         if isinstance(storage, FlatStorage)
@@ -96,60 +80,78 @@ def load_unflattened_study(storage: BaseStorage, name: str) -> optuna.Study:
 
 
 def flatten_attributes(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's attributes, none nested: `seconds_train`, `effective_learning_rate`, `metric_f1_macro`.
+    """Return a trial's attributes without nesting: `seconds_train`, `effective_learning_rate`, `metric_f1_macro`.
 
-    Metrics are those of the last rung. A trial that hpo did not make keeps what it has.
+    What readers look for comes first, metrics are those of the last rung, and what only hpo reads is left out.
+    A trial that hpo did not make keeps its attributes.
     """
-    known = trial.user_attrs
-    if "provenance" not in known:
-        return known
-    rung = str(max(trial.intermediate_values, default=""))
-    tables = {
-        "seconds": known.get("seconds"),
-        "effective": known.get("effective"),
-        "metric": (known.get("metrics") or {}).get(rung),
-        "validation": (known.get("validation") or {}).get("metrics"),
-        "test": (known.get("test") or {}).get("metrics"),
+    if not TrialRecord.is_hpo_trial(trial):
+        return dict(trial.user_attrs)
+    record = TrialRecord.from_trial(trial)
+    run = RunRecord.from_trial(trial)
+    flat: dict[str, Any] = {
+        "reason": record.reason,
+        "source": record.source,
+        "retry_of": record.retry_of,
+        "system": run.system or None,
+        "seed": record.seed,
+        "trained_on": run.trained_on if run.validation else None,
+        "best": record.best,
+        "best_rung": record.best_rung,
+        "tokens": record.tokens,
+        "examples": record.examples,
+        "steps": record.steps,
+        "peak_memory": record.peak_memory,
+        "batch_split": record.batch_split,
+        "predicted_per_second": run.predicted_per_second,
     }
-    shown = {name: known[name] for name in PLAIN_ATTRIBUTES if name in known}
-    for prefix, table in tables.items():
-        wanted = table or {}
-        if prefix not in {"seconds", "effective"}:
-            wanted = {name: value for name, value in wanted.items() if name in METRIC_HEADINGS}
-        shown |= {f"{prefix}_{name}": value for name, value in wanted.items()}
-    shown |= {"device": known["provenance"].get("device"), "host": (known.get("worker") or {}).get("host")}
-    return {name: _short(value) for name, value in shown.items() if value is not None}
+    flat |= _with_prefix("seconds", {} if record.seconds == Seconds() else record.seconds.measured())
+    flat |= _with_prefix("effective", record.effective)
+    flat |= _with_prefix("metric", _common_metrics(record.last_scores))
+    for split, scores in (("validation", run.validation), ("test", run.test)):
+        flat |= _with_prefix(split, _common_metrics(scores.metrics if scores else {}))
+    flat |= {"device": record.provenance.device or None, "host": record.worker.host if record.worker else None}
+    return {name: _shorten(value) for name, value in flat.items() if value is not None}
 
 
-def _shown_study(study: FrozenStudy) -> FrozenStudy:
-    """The same study, with what its file says and where it comes from in place of whole tables."""
-    known = study.user_attrs
-    if "spec" not in known:
+def _with_prefix(prefix: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}_{name}": value for name, value in table.items()}
+
+
+def _common_metrics(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores that tables show; all others would only make the page longer."""
+    return {name: value for name, value in scores.items() if name in METRIC_HEADINGS}
+
+
+def _flatten_study(study: FrozenStudy) -> FrozenStudy:
+    """Return a copy of a study with a summary of its file, data and origin instead of nested tables."""
+    record = StudyRecord.from_attributes(study.user_attrs)
+    if record.spec is None:
         return study
+    spec, data = record.spec, record.data
     flat = copy.copy(study)
-    spec, data = known["spec"], known.get("data") or {}
-    shown = {
-        "objective": spec["objective"],
+    summary = {
+        "objective": record.objective,
         "checkpoint": spec["model"]["checkpoint"],
         "source": spec["data"]["source"],
-        "rows": _listed(data.get("rows") or {}),
-        "fingerprint": data.get("fingerprint"),
+        "rows": _join_items(data.rows) if data else None,
+        "fingerprint": data.fingerprint if data else None,
         "sampler": spec["search"]["sampler"]["name"],
         "pruner": spec["search"]["pruner"]["name"],
         "trials": spec["search"]["trials"],
-        "seed": known.get("seed"),
-        "device": known.get("device"),
-        "commit": format_commit(known.get("git")),
-        "versions": _listed(known.get("versions") or {}),
+        "seed": record.seed,
+        "device": record.device,
+        "commit": format_commit(record.git),
+        "versions": _join_items(record.versions),
     }
-    flat.user_attrs = {name: value for name, value in shown.items() if value not in (None, "")}
+    flat.user_attrs = {name: value for name, value in summary.items() if value not in (None, "")}
     return flat
 
 
-def _listed(table: Mapping[str, Any]) -> str:
+def _join_items(table: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in table.items())
 
 
-def _short(value: Any) -> Any:
-    """A number with as many digits as fit a cell."""
+def _shorten(value: Any) -> Any:
+    """Return a number with as many digits as fit a table cell."""
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,4 +1,7 @@
-"""What the dashboard says of a study, a trial and a final run, as Markdown; never a text or a label of the data."""
+"""The dashboard's notes about studies, trials and final runs as Markdown, without texts or labels of the data.
+
+Data may be confidential, and the dashboard may be served to others.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from hpo.errors import HpoError
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
@@ -25,190 +27,212 @@ from hpo.results.formatting import (
     gains_table,
 )
 from hpo.results.study_results import StudyResults
-from hpo.results.study_status import study_status
-from hpo.store.trial_state import INTERRUPTED, KILLED, OUT_OF_TIME, PRUNED, SURPLUS, outcome
+from hpo.search.budget import count_finished, spent_seconds
+from hpo.store.records import RunRecord, Seconds, StudyRecord, TrialRecord
+from hpo.store.trial_state import INTERRUPTED, KILLED, OUT_OF_TIME, PRUNED, SURPLUS, count_outcomes
 from hpo.study.search_space import Parameter
 from hpo.training.arguments import ALIASES
 
-GAP = "\u2003"  # the one space that a browser does not take away
-LONGEST = 300  # characters of a reason
-SECONDS = {"wall": "time in all", "train": "training", "evaluation": "evaluation", "predict": "predicting"}
-# Why a trial has no result though its values did nothing wrong.
+CELL_GAP = "\u2003"  # an em space: browsers collapse all other spaces
+MAX_REASON = 300  # characters
+SECONDS_LABELS = {"wall": "total time", "train": "training", "evaluation": "evaluation", "predict": "prediction"}
+# Outcomes that say nothing about a trial's hyperparameters.
 UNFINISHED = {
-    KILLED: "Its process was killed, or lost its machine; another trial runs its values again.",
-    INTERRUPTED: "It was interrupted; another trial runs its values again.",
-    OUT_OF_TIME: "The study's time was up before its end.",
-    SURPLUS: "It was one too many: at the same moment another worker filled the budget, or ran the same values.",
+    KILLED: "Its process was killed, or its machine failed; another trial repeats its hyperparameters.",
+    INTERRUPTED: "It was interrupted; another trial repeats its hyperparameters.",
+    OUT_OF_TIME: "The study reached its timeout before the trial ended.",
+    SURPLUS: "It was not needed: another worker used up the budget, or ran the same hyperparameters, at the same time.",
 }
 
 
-def trial_note(trial: FrozenTrial, spec: Mapping[str, Any]) -> str:
-    """How a finished trial of a search ended, what it really ran with, its scores and its cost.
-
-    `spec` is the study as the store has it.
-    """
-    known = trial.user_attrs
-    told_of = [Paragraph(_ended(trial, spec))]
-    if "source" in known:
-        told_of.append(Paragraph(f"It is a known-good start: {known['source']}."))
-    if "retry_of" in known:
-        told_of.append(Paragraph(f"It runs the values of trial #{known['retry_of']} again, which had no result."))
-    rungs = [max(trial.intermediate_values)] if trial.intermediate_values else []
-    rungs += [known["best_rung"]] if known.get("best_rung") not in [None, *rungs] else []
-    metrics = known.get("metrics") or {}
-    columns = {f"at rung {rung}": metrics[str(rung)] for rung in rungs if str(rung) in metrics}
-    return _joined([*told_of, *_scores(columns, "Scores on validation"), *_values(trial), *_cost(trial)])
+def trial_note(trial: TrialRecord, study: StudyRecord) -> str:
+    """Return the note of a search's finished trial: its outcome, scores, hyperparameters and cost."""
+    paragraphs = [Paragraph(_describe_trial(trial, study))]
+    if trial.source is not None:
+        paragraphs.append(Paragraph(f"It is a known-good start: {trial.source}."))
+    if trial.retry_of is not None:
+        paragraphs.append(Paragraph(f"It repeats trial #{trial.retry_of}, which ended without a result."))
+    rungs = dict.fromkeys(rung for rung in (trial.last_rung, trial.best_rung) if rung is not None)
+    columns = {f"at rung {rung}": trial.curve[rung] for rung in rungs if rung in trial.curve}
+    scores = _scores_table("Scores on validation", columns)
+    return _join_markdown([*paragraphs, *scores, *_values_table(trial, trial.params), *_cost_table(trial)])
 
 
-def run_note(run: FrozenTrial, spec: Mapping[str, Any]) -> str:
-    """What a final run is of, its scores on validation and test, what it ran with, and its cost."""
-    known, objective = run.user_attrs, spec["objective"]
-    name, seed = known.get("system", "not known"), known.get("seed")
-    system = f"a fresh training of {name}" if name.startswith("trial #") else f"the baseline {name}"
-    scores: dict[str, Any] = {split: known[split]["metrics"] for split in ("validation", "test") if split in known}
-    head = f"A final run: {system}, seed {seed}, trained on {known.get('trained_on')}."
-    if outcome(run) != "complete":
-        head = f"A final run: {system}, seed {seed}. {_ended(run, spec)}"
-    own = {split: table[objective] for split, table in scores.items() if objective in table}
-    said = ", ".join(f"{objective} {value:.4f} on {split}" for split, value in own.items())
-    told_of = [Paragraph(head), *([Paragraph(f"{said[0].upper()}{said[1:]}.")] if said else [])]
-    return _joined([*told_of, *_scores(scores, "Scores"), *_values(run), *_cost(run)])
+def run_note(run: RunRecord, study: StudyRecord) -> str:
+    """Return the note of a final run: its system, scores on validation and test, hyperparameters and cost."""
+    name = run.system or "an unknown system"
+    system = f"{name}, retrained" if name.startswith("trial #") else f"the baseline {name}"
+    head = f"A final run: {system}, seed {run.seed}"
+    if run.is_complete:
+        paragraphs = [Paragraph(f"{head}, trained on {run.trained_on}.")]
+    else:
+        paragraphs = [Paragraph(f"{head}. {_describe_unfinished(run.outcome, run.reason)}")]
+    scores = {
+        split: split_scores.metrics
+        for split in ("validation", "test")
+        if (split_scores := run.scores_on(split)) is not None
+    }
+    objective = str(study.objective)
+    reached = [f"{table[objective]:.4f} on {split}" for split, table in scores.items() if objective in table]
+    if reached:
+        paragraphs.append(Paragraph(f"Its {objective}: {', '.join(reached)}."))
+    values = _values_table(run, run.key.get("values") or {})
+    return _join_markdown([*paragraphs, *_scores_table("Scores", scores), *values, *_cost_table(run)])
 
 
 def study_note(study: optuna.Study) -> str:
-    """What a search looks for and where it stands, from the store alone."""
-    spec, found = study.user_attrs["spec"], study_status(study)
-    source = spec["data"]["source"] or "files"
-    endings = format_outcomes(found["endings"])
+    """Return the note of a search before it has a verdict: its aim, progress, best trial and search space."""
+    record, trials = StudyRecord.from_attributes(study.user_attrs), study.get_trials(deepcopy=False)
+    assert record.spec
+    spec = record.spec
     lines = [
-        f"It searches hyperparameters of {spec['model']['checkpoint']} for the best {spec['objective']} on {source}.",
-        f"{found['finished']} of {found['wanted']} trials are finished ({endings}), "
-        f"in {format_duration(found['seconds'])}.",
+        f"It searches hyperparameters of {spec['model']['checkpoint']} for the best {record.objective} "
+        f"on {spec['data']['source'] or 'files'}.",
+        f"{count_finished(trials)} of {spec['search']['trials']} trials are finished "
+        f"({format_outcomes(count_outcomes(trials))}), in {format_duration(spent_seconds(trials))}.",
     ]
     blocks: list[Block] = [BulletList(lines)]
-    if row := found["best"]:
+    sign = -1 if study.direction.name == "MAXIMIZE" else 1
+    complete = [trial for trial in map(TrialRecord.from_trial, trials) if trial.outcome == "complete"]
+    if complete:
+        best = min(complete, key=lambda trial: sign * trial.values[0])
         blocks.append(
-            Paragraph(f"Best so far: trial #{row['trial']}, {spec['objective']} {row['value']:.4f} on validation.")
+            Paragraph(f"Best so far: trial #{best.number}, {record.objective} {best.values[0]:.4f} on validation.")
         )
     axes = [[name, Parameter.model_validate(axis).shown] for name, axis in spec["space"]["parameters"].items()]
     blocks += [
         Table("The search space", TextTable(["hyperparameter", "range"], axes, words=2)),
         Paragraph(
-            "Whether the winner truly won is not known here; hpo dashboard with the study's file tells, after hpo run."
+            "There is no verdict here yet. `hpo run STUDY` retrains the best trial and runs baselines; then "
+            "`hpo dashboard STUDY` shows how the winner compares with them."
         ),
     ]
-    return _joined([Section("study", study.study_name, blocks)])
+    return _join_markdown([Section("study", study.study_name, blocks)])
 
 
 def companion_note(companion: optuna.Study, search: optuna.Study | None) -> str:
-    """What the trials of a companion study are, a row per system; baselines may be there before there is a search."""
-    systems: dict[str, list[FrozenTrial]] = {}
-    for run in companion.get_trials(deepcopy=False):
-        systems.setdefault(str(run.user_attrs.get("system", "being made")), []).append(run)
-    rows = [[name, *_runs(runs)] for name, runs in systems.items()]
-    spec = companion.user_attrs["spec"]
-    heads = ["system", "trials here", "seeds", f"mean {spec['objective']} on validation"]
+    """Return the note of a companion study: its runs, a row per system. Baselines may exist before the search does."""
+    record = StudyRecord.from_attributes(companion.user_attrs)
+    assert record.spec
+    systems: dict[str, list[RunRecord]] = {}
+    for run in map(RunRecord.from_trial, companion.get_trials(deepcopy=False)):
+        systems.setdefault(run.system or "not started", []).append(run)
+    rows = [[name, *_summarize_runs(runs)] for name, runs in systems.items()]
+    heads = ["system", "trials here", "seeds", f"mean {record.objective} on validation"]
     blocks: list[Block] = [
         Paragraph(
-            "Each trial here is one finished training outside of the search: the winner afresh, once per seed, or a "
+            "Each trial here is one training run outside the search: the winner retrained, once per seed, or a "
             "baseline. Its value is on validation; its scores on test, its confusion matrix and its predictions "
             "are on its own page."
         ),
-        Table("What was made", TextTable(heads, rows, words=3)),
+        Table("Runs by system", TextTable(heads, rows, words=3)),
     ]
-    links = [f"[The search, with the verdict]({_page(search)}/note)"] if search else []
-    return _joined([Section("runs", f"Final runs of {spec['name']}", blocks)], *links)
+    links = [f"[The search and its verdict]({_page_path(search)}/note)"] if search else []
+    return _join_markdown([Section("runs", f"Final runs of {record.spec['name']}", blocks)], *links)
 
 
-def results_note(record: StudyResults) -> str:
-    """The verdict with what it rests on and the best configuration; or what is missing for one."""
-    sections = [verdict_section(record)]
-    if found := record.found:
+def results_note(results: StudyResults) -> str:
+    """Return the note of a search with its verdict, comparison and best configuration, or with what is missing."""
+    sections = [verdict_section(results)]
+    if comparison := results.comparison:
         against: list[Block] = [
-            Table(f"{found['objective']} on {found['rows']['test']:,} test rows", gains_table(found)),
-            Paragraph(explain_gains_table(found["objective"])),
-            BulletList(comparison_remarks(found)),
+            Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
+            Paragraph(explain_gains_table(comparison.objective)),
+            BulletList(comparison_remarks(comparison)),
         ]
         sections.append(Section("baselines", "Winner against baselines", against))
     try:
-        code = Code("Tables for a study file", best_config_toml(record), "toml")
+        code = Code("Tables for a study file", best_config_toml(results), "toml")
         sections.append(Section("configuration", "The best configuration", [code]))
     except HpoError:
-        pass  # no trial is complete, which the verdict says
-    links = [f"[best trial]({_page(record.search)}/trials?numbers={record.best.number})"] if record.best else []
-    if companion := record.companion:
-        both = f"/dashboard/compare-studies?ids={record.search._study_id},{companion._study_id}"
-        links += [f"[final runs]({_page(companion)}/trials)", f"[search and final runs side by side]({both})"]
-    return _joined(sections, *([" · ".join(links)] if links else []))
+        pass  # no trial is complete, which the verdict section says
+    links = [f"[best trial]({_page_path(results.search)}/trials?numbers={results.best.number})"] if results.best else []
+    if companion := results.companion:
+        both = f"/dashboard/compare-studies?ids={results.search._study_id},{companion._study_id}"
+        links += [f"[final runs]({_page_path(companion)}/trials)", f"[search and final runs side by side]({both})"]
+    return _join_markdown(sections, *([" · ".join(links)] if links else []))
 
 
-def _page(study: optuna.Study) -> str:
+def _page_path(study: optuna.Study) -> str:
     return f"/dashboard/studies/{study._study_id}"
 
 
-def _joined(blocks: Sequence[Block | Section], *more: str) -> str:
-    """Blocks and lines of Markdown below each other; cells of tables, which the dashboard sets close, held apart."""
-    text = "\n\n".join([*(block.markdown() for block in blocks), *more])
-    lines = [line.replace(" | ", f"{GAP} | ") if line.startswith("| ") else line for line in text.splitlines()]
-    return "\n".join(line.replace(GAP, "") if line.startswith("| ---") else line for line in lines)
+def _join_markdown(blocks: Sequence[Block | Section], *lines: str) -> str:
+    """Return blocks and lines of Markdown below each other.
+
+    The dashboard sets the cells of tables without any space between them, so each gets a gap at its end.
+    """
+    text = "\n\n".join([*(block.markdown() for block in blocks), *lines])
+    spaced = [line.replace(" | ", f"{CELL_GAP} | ") if line.startswith("| ") else line for line in text.splitlines()]
+    return "\n".join(line.replace(CELL_GAP, "") if line.startswith("| ---") else line for line in spaced)
 
 
-def _ended(trial: FrozenTrial, spec: Mapping[str, Any]) -> str:
-    """In a sentence or two, how a trial ended."""
-    objective, how, known = spec["objective"], outcome(trial), trial.user_attrs
-    last = max(trial.intermediate_values, default=None)
-    if how == "complete":
-        better = known.get("best_rung") not in (None, last)
-        more = f" Its best was {known['best']:.4f}, at {_rung(known['best_rung'], spec)}." if better else ""
-        return f"Complete: {objective} {trial.value:.4f} on validation.{more}"
-    if how == PRUNED and last is not None:
-        value = f"{objective} {trial.intermediate_values[last]:.4f}"
-        return f"Pruned at {_rung(last, spec)}: {value} on validation was too little to go on."
-    return UNFINISHED.get(how) or f"Failed: {str(known.get('reason', how))[:LONGEST]}"
+def _describe_trial(trial: TrialRecord, study: StudyRecord) -> str:
+    """Return how a finished trial ended, in a sentence or two."""
+    if trial.outcome == "complete":
+        text = f"Complete: {study.objective} {trial.values[0]:.4f} on validation."
+        if trial.best is not None and trial.best_rung not in (None, trial.last_rung):
+            text += f" Its best was {trial.best:.4f}, at {_describe_rung(trial.best_rung, study)}."
+        return text
+    if trial.outcome == PRUNED and trial.last_rung is not None:
+        value = trial.rungs[trial.last_rung]
+        return f"Pruned at {_describe_rung(trial.last_rung, study)}: {study.objective} {value:.4f} on validation."
+    return _describe_unfinished(trial.outcome, trial.reason)
 
 
-def _rung(rung: int, spec: Mapping[str, Any]) -> str:
-    """A rung in words: shares are kept as thousandths of a trial's own schedule."""
-    if isinstance(spec["search"]["rungs"], dict):
+def _describe_unfinished(outcome: str, reason: str | None) -> str:
+    return UNFINISHED.get(outcome) or f"Failed: {(reason or outcome)[:MAX_REASON]}"
+
+
+def _describe_rung(rung: int | None, study: StudyRecord) -> str:
+    """Return `rung 250 (25.0% of its schedule)`; shares are stored in thousandths of the trial's own schedule."""
+    assert study.spec and rung is not None
+    if isinstance(study.spec["search"]["rungs"], dict):  # { every_examples = 500 }
         return f"rung {rung} ({rung:,} examples seen)"
     return f"rung {rung} ({rung / 1000:.1%} of its schedule)"
 
 
-def _scores(columns: Mapping[str, Mapping[str, float]], caption: str) -> list[Block]:
-    names = [name for name in METRIC_HEADINGS if any(name in table for table in columns.values())]
-    rows = [[name, *(f"{table[name]:.4f}" if name in table else "" for table in columns.values())] for name in names]
+def _scores_table(caption: str, columns: Mapping[str, Mapping[str, float]]) -> list[Block]:
+    """Return a table of the common metrics, a column per rung or split."""
+    names = [name for name in METRIC_HEADINGS if any(name in scores for scores in columns.values())]
+    rows = [[name, *(f"{scores[name]:.4f}" if name in scores else "" for scores in columns.values())] for name in names]
     return [Table(caption, TextTable(["metric", *columns], rows))] if rows else []
 
 
-def _values(trial: FrozenTrial) -> list[Block]:
-    """What was sampled, beside what was read back from the live run."""
-    effective = dict(trial.user_attrs.get("effective") or {})
+def _values_table(record: TrialRecord | RunRecord, sampled: Mapping[str, Any]) -> list[Block]:
+    """Return a table of the sampled hyperparameters and of the values read back from the live run."""
+    effective = dict(record.effective)
     rows = []
-    for name, value in trial.params.items():
-        there = ALIASES.get(name, name)
-        used = format_value(effective.pop(there)) if there in effective else ""
-        rows.append([name, format_value(value), f"{there} {used}" if there != name and used else used])
+    for name, value in sampled.items():
+        field = ALIASES.get(name, name)  # warmup_ratio is read back as warmup_steps
+        live = format_value(effective.pop(field)) if field in effective else ""
+        rows.append([name, format_value(value), f"{field} {live}" if field != name and live else live])
     rows += [[name, "", format_value(value)] for name, value in effective.items()]
-    return [Table("Values", TextTable(["", "sampled", "in the live run"], rows, words=3))] if rows else []
+    heads = ["", "sampled", "effective in the run"]
+    return [Table("Hyperparameters", TextTable(heads, rows, words=3))] if rows else []
 
 
-def _cost(trial: FrozenTrial) -> list[Block]:
-    known = trial.user_attrs
-    seconds, planned = known.get("seconds") or {}, (known.get("effective") or {}).get("max_steps")
-    rows = [[name, format_cost(seconds[key])] for key, name in SECONDS.items() if key in seconds]
-    if "steps" in known:
-        rows.append(["optimizer steps", f"{known['steps']:,}" + (f" of {planned:,}" if planned else "")])
-    rows += [[name, f"{known[name]:,}"] for name in ("examples", "tokens") if name in known]
-    if known.get("peak_memory"):
-        rows.append(["peak memory", f"{known['peak_memory'] / 1e6:,.0f} MB"])
-    if "predicted_per_second" in known:
-        rows.append(["texts predicted per second", f"{known['predicted_per_second']:,.0f}"])
-    rows += [[name, str(known[name])] for name in ("batch_split", "seed") if name in known]
+def _cost_table(record: TrialRecord | RunRecord) -> list[Block]:
+    """Return a table of times, steps, examples, memory and throughput, as far as they were measured."""
+    seconds = {} if record.seconds == Seconds() else record.seconds.measured()
+    planned = record.effective.get("max_steps")
+    rows = [[label, format_cost(seconds[name])] for name, label in SECONDS_LABELS.items() if name in seconds]
+    if record.steps is not None:
+        rows.append(["optimizer steps", f"{record.steps:,}" + (f" of {planned:,}" if planned else "")])
+    counts = {"examples": record.examples, "tokens": record.tokens}
+    rows += [[name, f"{count:,}"] for name, count in counts.items() if count is not None]
+    if record.peak_memory:
+        rows.append(["peak memory", f"{record.peak_memory / 1e6:,.0f} MB"])
+    if isinstance(record, RunRecord) and record.predicted_per_second is not None:
+        rows.append(["texts predicted per second", f"{record.predicted_per_second:,.0f}"])
+    settings = {"parts per batch": record.batch_split, "seed": record.seed}
+    rows += [[name, str(value)] for name, value in settings.items() if value is not None]
     return [Table("Cost", TextTable(["", ""], rows))] if rows else []
 
 
-def _runs(runs: Sequence[FrozenTrial]) -> list[str]:
+def _summarize_runs(runs: Sequence[RunRecord]) -> list[str]:
+    """Return trial numbers, seeds and the mean value of one system's runs, as table cells."""
     values = [run.value for run in runs if run.value is not None]
     numbers = ", ".join(str(run.number) for run in runs)
-    seeds = ", ".join(str(run.user_attrs.get("seed", "")) for run in runs)
+    seeds = ", ".join(str(run.seed) for run in runs if run.system)
     return [numbers, seeds, f"{mean(values):.4f}" if values else ""]

@@ -1,4 +1,4 @@
-"""Keeps what hpo pins to the studies of a store up to date while the dashboard runs."""
+"""A thread that keeps notes, plots and files in the store up to date while the dashboard is served."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from hpo.dashboard.board import StudyBoard
 from hpo.dashboard.confusion_svg import draw_confusion_svg
 from hpo.dashboard.flat_storage import load_unflattened_study
 from hpo.errors import HpoError
+from hpo.store.records import RunRecord, StudyRecord, TrialRecord
 from hpo.store.storage import companion_name
 from hpo.store.trial_state import is_alive_here, outcome
 from hpo.study.spec import StudySpec
@@ -30,35 +31,37 @@ if TYPE_CHECKING:
 
     from hpo.results.study_results import StudyResults
 
-REFRESH_SECONDS = 15.0  # seconds between two looks
-VERDICT_SECONDS = 60.0  # seconds that lie at least between two verdicts, more where one takes long
-# The dashboard searches a study's attributes for every trial's note, so what it costs to open a study's page grows with
-# trials times notes. Of studies with more trials than the first, only so many of the best and of the failed have notes.
+REFRESH_SECONDS = 15.0
+MIN_VERDICT_SECONDS = 60.0  # between two verdicts
+VERDICT_PAUSE_FACTOR = 20  # pause after a verdict, in multiples of the time that it took
+# The dashboard scans all attributes of a study for each trial's note, so opening a study's page costs trials times
+# notes. In studies with more trials than the first number, only so many of the best and of the failed get notes.
 ALL_NOTES_LIMIT, NOTES_PER_GROUP = 500, 100
-STATE_ATTRIBUTE = "hpo:dashboard"  # the system attribute that tells for which trials and runs the verdict was written
-PLOTS = {  # of FIGURES: what the dashboard does not draw by itself; short, as its buttons stand beside the title
-    "intervals": "The winner's gain",
-    "optimism": "Promised by the search, and kept",
+STATE_ATTRIBUTE = "hpo:dashboard"  # system attribute of the study: hash of what its verdict was computed from
+# Name in FIGURES -> title, for figures that the dashboard does not draw itself. Short: buttons are beside the title.
+PLOT_TITLES = {
+    "intervals": "Gain over each baseline",
+    "optimism": "Generalization gap",
     "history_by_time": "Best so far over device time",
     "calibration": "Calibration of the winner",
 }
-INK = "#7b8086"  # reads on the dashboard's light and dark pages alike
-CLEAR = "rgba(0,0,0,0)"
+TEXT_COLOR = "#7b8086"  # readable on the dashboard's light and dark pages
+TRANSPARENT_COLOR = "rgba(0,0,0,0)"
 log = logging.getLogger(__name__)
 
 
 class DashboardPublisher(threading.Thread):
-    """Writes notes, plots and files beside a running dashboard; nothing that goes wrong here reaches it."""
+    """Writes notes, plots and files while a dashboard runs; its errors are logged and never reach the dashboard."""
 
     def __init__(
-        self, storage: BaseStorage, url: str, files: FileSystemArtifactStore | None, spec: StudySpec | None
+        self, storage: BaseStorage, url: str, artifacts: FileSystemArtifactStore | None, spec: StudySpec | None
     ) -> None:
         super().__init__(name="hpo-dashboard-notes", daemon=True)
-        self.storage, self.url, self.files, self.spec = storage, url, files, spec
+        self.storage, self.url, self.artifacts, self.spec = storage, url, artifacts, spec
         self._stopping = threading.Event()
-        self._done: set[tuple[int, object]] = set()  # ids of trials that have what they are to have, with their ends
-        self._read: tuple[str, StudyResults] | None = None  # the study of `spec`, and when it was as it is there
-        self._not_before = 0.0
+        self._published: set[tuple[int, object]] = set()  # (trial id, end) of trials whose note and files are written
+        self._unpublished: tuple[str, StudyResults] | None = None  # state and results that could not be written yet
+        self._next_verdict = 0.0  # time.monotonic()
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -66,125 +69,142 @@ class DashboardPublisher(threading.Thread):
             self._stopping.wait(REFRESH_SECONDS)
 
     def stop(self) -> None:
-        """Come to an end soon, with no note half written."""
+        """Stop the thread; it finishes a write that it has started."""
         self._stopping.set()
         self.join(timeout=10)
 
     def refresh(self) -> None:
-        """Bring everything up to date once; what cannot be done now is tried again the next time."""
+        """Update everything once; what fails is tried again by the next refresh."""
         names = self._attempt(optuna.get_all_study_names, self.storage) or []
         for name in names:
-            self._attempt(self._tell_of, name, names)
+            self._attempt(self._publish_notes, name, names)
         if self.spec and self.spec.name in names:
-            self._attempt(self._judge, self.spec, names)
+            self._attempt(self._publish_verdict, self.spec, names)
 
-    def _attempt(self, work: Callable[..., Any], *what: Any) -> Any:
-        """What work gives, or None: a database may be busy, a study deleted meanwhile, an old trial lack something."""
+    def _attempt(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the function's result, or None after an error.
+
+        The database may be locked, a study deleted meanwhile, or a trial of an earlier version lack something.
+        """
         try:
-            return None if self._stopping.is_set() else work(*what)
+            return None if self._stopping.is_set() else function(*arguments)
         except _Stopped:
             return None
         except Exception:
             log.warning("the dashboard's notes are not up to date", exc_info=True)
             return None
 
-    def _tell_of(self, name: str, names: Sequence[str]) -> None:
-        """What the store alone tells of one study and its trials."""
-        from hpo.dashboard.notes import (  # much comes with it, for which the first page does not wait
-            companion_note,
-            study_note,
-        )
+    def _publish_notes(self, name: str, names: Sequence[str]) -> None:
+        """Write what is known from the store alone: the notes of a study and of its trials."""
+        # Imported late: it takes seconds, and the dashboard's first page should not wait for it.
+        from hpo.dashboard.notes import companion_note, study_note
 
         study = load_unflattened_study(self.storage, name)
-        attributes, board = study.user_attrs, StudyBoard(study, self.files)
-        if "spec" not in attributes:
-            return  # hpo did not make it
-        known = board.attributes()
-        owner = attributes["spec"]["name"]
-        for trial in _worthy(study):
-            if (trial._trial_id, trial.datetime_complete) not in self._done:
-                self._attempt(self._tell_of_trial, board, trial, attributes, known)
-        if board.kind() in {"", "study"}:
-            search = load_unflattened_study(self.storage, owner) if owner in names else None
-            is_companion = name == companion_name(owner)
-            board.note(companion_note(study, search) if is_companion else study_note(study), "study")
+        record, board = StudyRecord.from_attributes(study.user_attrs), StudyBoard(study, self.artifacts)
+        if record.spec is None:
+            return  # hpo did not create it
+        attributes = board.attributes()
+        search_name = record.spec["name"]
+        is_companion = name == companion_name(search_name)
+        publish_trial = self._publish_run if is_companion else self._publish_trial
+        for trial in _select_for_notes(study):
+            if (trial._trial_id, trial.datetime_complete) not in self._published:
+                self._attempt(publish_trial, board, trial, record, attributes)
+        if board.note_kind() in {"", "study"}:
+            search = load_unflattened_study(self.storage, search_name) if search_name in names else None
+            board.write_note(companion_note(study, search) if is_companion else study_note(study), "study")
 
-    def _tell_of_trial(
-        self, board: StudyBoard, trial: FrozenTrial, attributes: Mapping[str, Any], known: Mapping[str, Any]
+    def _publish_trial(
+        self, board: StudyBoard, trial: FrozenTrial, study: StudyRecord, attributes: Mapping[str, Any]
     ) -> None:
-        """A trial's note, and of a final run the confusion matrix beside its predictions."""
-        from hpo.dashboard.notes import run_note, trial_note
+        """Write the note of a search's trial."""
+        from hpo.dashboard.notes import trial_note
 
-        spec, own = attributes["spec"], trial.user_attrs
-        board.note(run_note(trial, spec) if "run" in own else trial_note(trial, spec), "trial", trial, known)
-        if "test" in own:
-            title = f"{own['system']}, seed {own['seed']}, on test"
-            picture = draw_confusion_svg(own["test"]["confusion"], attributes["data"]["labels"], title)
-            if picture:
-                board.file("confusion.svg", "image/svg+xml", picture, trial)
-        self._done.add((trial._trial_id, trial.datetime_complete))
+        board.write_note(trial_note(TrialRecord.from_trial(trial), study), "trial", trial, attributes)
+        self._published.add((trial._trial_id, trial.datetime_complete))
 
-    def _judge(self, spec: StudySpec, names: Sequence[str]) -> None:
-        """The verdict with its plots and the model card, where trials or runs have changed since the last one.
+    def _publish_run(
+        self, board: StudyBoard, trial: FrozenTrial, study: StudyRecord, attributes: Mapping[str, Any]
+    ) -> None:
+        """Write the note of a final run, and attach its confusion matrix."""
+        from hpo.dashboard.notes import run_note
 
-        A comparison is a use of the test split, with an entry in the ledger, so there is none while something runs.
+        run = RunRecord.from_trial(trial)
+        board.write_note(run_note(run, study), "trial", trial, attributes)
+        if run.test and study.data:
+            title = f"{run.system}, seed {run.seed}, on test"
+            svg = draw_confusion_svg(run.test.confusion, study.data.labels, title)
+            if svg:
+                board.write_file("confusion.svg", "image/svg+xml", svg, trial)
+        self._published.add((trial._trial_id, trial.datetime_complete))
+
+    def _publish_verdict(self, spec: StudySpec, names: Sequence[str]) -> None:
+        """Write the verdict with its plots and the model card, if trials or runs have changed since the last one.
+
+        A comparison uses the test split, and each use is recorded in the ledger. So there is none while a trial or a
+        run is in progress, which would make another comparison necessary.
         """
         from hpo.results.study_results import read_results
 
-        search, final = load_unflattened_study(self.storage, spec.name), companion_name(spec.name)
-        if "spec" not in search.user_attrs:
+        search, companion_study = load_unflattened_study(self.storage, spec.name), companion_name(spec.name)
+        if not StudyRecord.from_attributes(search.user_attrs).is_ours:
             return
-        companion = load_unflattened_study(self.storage, final) if final in names else None
-        found = [search.get_trials(deepcopy=False), companion.get_trials(deepcopy=False) if companion else []]
-        state, board = _state(spec, found), StudyBoard(search, self.files)
-        if board.attributes().get(STATE_ATTRIBUTE) == state or time.monotonic() < self._not_before:
+        companion = load_unflattened_study(self.storage, companion_study) if companion_study in names else None
+        trials = search.get_trials(deepcopy=False)
+        runs = companion.get_trials(deepcopy=False) if companion else []
+        state, board = _hash_state(spec, trials, runs), StudyBoard(search, self.artifacts)
+        if board.attributes().get(STATE_ATTRIBUTE) == state or time.monotonic() < self._next_verdict:
             return
-        if companion and any(is_alive_here(t) for each in found for t in each if t.state == TrialState.RUNNING):
+        if companion and any(is_alive_here(trial) for trial in [*trials, *runs] if trial.state == TrialState.RUNNING):
             return
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            if self._read is None or self._read[0] != state:  # what could not be written is not judged again for that
-                self._read = state, read_results(spec, self.url, self._tell, use="dashboard")
-            self._pin(board, self._read[1])
+            # If only the writing failed, the next refresh writes the same results: no second use of the test split.
+            if self._unpublished is None or self._unpublished[0] != state:
+                results = read_results(spec, self.url, self._check_stop, use="dashboard")
+                results.compare()
+                self._unpublished = state, results
+            self._publish_results(board, self._unpublished[1])
             search._storage.set_study_system_attr(search._study_id, STATE_ATTRIBUTE, state)
-            self._read = None
+            self._unpublished = None
         finally:
             now = time.monotonic()
-            self._not_before = now + max(VERDICT_SECONDS, 20 * (now - begun))
+            self._next_verdict = now + max(MIN_VERDICT_SECONDS, VERDICT_PAUSE_FACTOR * (now - started))
 
-    def _pin(self, board: StudyBoard, record: StudyResults) -> None:
-        """Note, plots and model card of a study that has been read."""
+    def _publish_results(self, board: StudyBoard, results: StudyResults) -> None:
+        """Write note, plots and model card of a study."""
         from hpo.dashboard.notes import results_note
         from hpo.export.model_card import model_card
         from hpo.plots import FIGURES
 
-        board.note(results_note(record), "verdict")
-        for name, title in PLOTS.items():
-            self._tell(0.0, name)
-            figure = self._attempt(FIGURES[name], record)
-            if figure is not None:
-                board.plot(f"hpo-{name}", _fitted(figure, title))
+        board.write_note(results_note(results), "verdict")
+        for name, title in PLOT_TITLES.items():
+            self._check_stop(0.0, name)
+            drawing = self._attempt(FIGURES[name], results)
+            if drawing is not None:
+                board.write_plot(f"hpo-{name}", _fit_to_card(drawing.figure, title))
         with contextlib.suppress(HpoError):  # there may be no model yet
-            board.file("model-card.md", "text/markdown", model_card(record))
+            board.write_file("model-card.md", "text/markdown", model_card(results))
 
-    def _tell(self, share: float, what: str) -> None:
+    def _check_stop(self, share: float, step: str) -> None:
+        """Progress callback of a comparison: abort it if the dashboard is closed."""
         if self._stopping.is_set():
             raise _Stopped
 
 
-def _fitted(figure: go.Figure, title: str) -> go.Figure:
-    """A figure of the report under a title, as high as the dashboard's cards, its buttons beside the title."""
+def _fit_to_card(figure: go.Figure, title: str) -> go.Figure:
+    """Give a figure of the report a title, and the size and colors of the dashboard's cards."""
     heading = {"text": title, "x": 0.01, "xanchor": "left"}
-    buttons = {"bgcolor": CLEAR, "color": INK, "activecolor": INK}
-    return figure.update_layout(title=heading, height=440, font_color=INK, margin_t=56, modebar=buttons)
+    buttons = {"bgcolor": TRANSPARENT_COLOR, "color": TEXT_COLOR, "activecolor": TEXT_COLOR}
+    return figure.update_layout(title=heading, height=440, font_color=TEXT_COLOR, margin_t=56, modebar=buttons)
 
 
 class _Stopped(Exception):
-    """The dashboard ends while a comparison is being made."""
+    """The dashboard was closed during a comparison."""
 
 
-def _worthy(study: optuna.Study) -> list[FrozenTrial]:
-    """The finished trials that are to have a note."""
+def _select_for_notes(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the finished trials that get a note."""
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if len(finished) <= ALL_NOTES_LIMIT:
         return finished
@@ -194,10 +214,10 @@ def _worthy(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: sign * (trial.value or 0.0))[:NOTES_PER_GROUP] + failed[-NOTES_PER_GROUP:]
 
 
-def _state(spec: StudySpec, found: Sequence[Sequence[FrozenTrial]]) -> str:
-    """A hash of all that a verdict hangs on: the study's final room, and which trials and runs have ended how."""
-    ends: list[Any] = [
-        [(trial.number, outcome(trial)) for trial in each if trial.state.is_finished()] for each in found
+def _hash_state(spec: StudySpec, trials: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> str:
+    """Return a hash of everything a verdict depends on: the study file, and which trials and runs ended how."""
+    outcomes: list[Any] = [
+        [(trial.number, outcome(trial)) for trial in group if trial.state.is_finished()] for group in (trials, runs)
     ]
-    said = json.dumps([__version__, spec.hash(), spec.final.model_dump(mode="json"), ends])
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    state = json.dumps([__version__, spec.hash(), spec.final.model_dump(mode="json"), outcomes])
+    return hashlib.sha256(state.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A consistent copy of a store for others to look at, so that nothing that they do reaches the store itself."""
+"""A consistent copy of a store, so that visitors of a read-only dashboard cannot change the store itself."""
 
 from __future__ import annotations
 
@@ -14,61 +14,68 @@ from hpo.errors import StoreError
 from hpo.store.storage import artifact_folder, open_storage, sqlite_file, store_exists
 from hpo.study.spec import StudySpec
 
-COPY_ROWS = 1000  # that are copied at once
-_KEPT = {"alembic_version", "version_info"}  # what a new store says of itself already
+ROWS_PER_BATCH = 1000
+_VERSION_TABLES = {"alembic_version", "version_info"}  # a new store has filled them already
 
 
 def copy_store(url: str, spec: StudySpec | None, folder: Path) -> str:
-    """The URL of a copy of a store as of now, its files beside it, in an empty folder; the store is only read.
+    """Copy a store and its artifacts, as of now, into an empty folder, and return the URL of the copy.
 
-    Raises StoreError: no store there, or one that is no database.
+    Raises StoreError if there is no store, or if it is no database.
     """
     file, copy = sqlite_file(url), folder / "store.db"
     if not store_exists(url):
-        raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
+        raise StoreError(f"no store at {file}; `hpo search STUDY` creates it")
     if file:
-        _copy_file(file, copy)
+        _copy_sqlite(file, copy)
     else:
         _copy_tables(url, f"sqlite:///{copy}")
-    files = served_artifact_folder(url, spec)
-    if files and files.is_dir():
-        shutil.copytree(files, copy.with_suffix(".artifacts"))
+    artifacts = served_artifact_folder(url, spec)
+    if artifacts and artifacts.is_dir():
+        shutil.copytree(artifacts, copy.with_suffix(".artifacts"))
     return f"sqlite:///{copy}"
 
 
 def served_artifact_folder(url: str, spec: StudySpec | None) -> Path | None:
-    """Where a store's artifacts lie; None for a server without a study file."""
+    """Return the folder of a store's artifacts; None for a database server without a study file, which names it."""
     if spec is None and sqlite_file(url) is None:
         return None
     return artifact_folder(url, spec.file.parent if spec else Path())
 
 
-def _copy_file(file: Path, copy: Path) -> None:
-    """An SQLite database as of one moment, whoever writes to it meanwhile."""
+def _copy_sqlite(file: Path, copy: Path) -> None:
+    """Copy an SQLite database as of one moment, even if other processes write to it."""
     try:
         with (
-            closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as there,
-            closing(sqlite3.connect(copy)) as here,
+            closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(copy)) as target,
         ):
-            there.backup(here)
+            source.backup(target)
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{file}: {error}") from None
 
 
-def _copy_tables(url: str, copy: str) -> None:
-    """Every row of a server's store, as of one moment, with the ids that notes and files go by."""
-    there, here = open_storage(url, create=False), open_storage(copy)
-    if not isinstance(there, RDBStorage) or not isinstance(here, RDBStorage):
-        raise StoreError("--read-only copies SQLite, PostgreSQL and MySQL; another kind of store it cannot")
-    level = "REPEATABLE READ"  # one snapshot for all tables
-    with there.engine.connect().execution_options(isolation_level=level) as reader, here.engine.begin() as writer:
-        source, target = sqlalchemy.MetaData(), sqlalchemy.MetaData()
-        target.reflect(writer)
-        source.reflect(reader, only=lambda name, _: name in target.tables)
-        for table in target.sorted_tables:
-            if table.name in _KEPT:
+def _copy_tables(source_url: str, target_url: str) -> None:
+    """Copy every row of a database server's store as of one moment.
+
+    Ids stay the same, because notes and files refer to trials by id; `optuna.copy_study` would assign new ones.
+    """
+    source, target = open_storage(source_url, create=False), open_storage(target_url)
+    if not isinstance(source, RDBStorage) or not isinstance(target, RDBStorage):
+        raise StoreError("--read-only cannot copy this kind of store; it copies SQLite, PostgreSQL and MySQL")
+    isolation = "REPEATABLE READ"  # one snapshot for all tables
+    with (
+        source.engine.connect().execution_options(isolation_level=isolation) as reader,
+        target.engine.begin() as writer,
+    ):
+        source_tables, target_tables = sqlalchemy.MetaData(), sqlalchemy.MetaData()
+        target_tables.reflect(writer)
+        source_tables.reflect(reader, only=lambda name, _: name in target_tables.tables)
+        for table in target_tables.sorted_tables:
+            if table.name in _VERSION_TABLES:
                 continue
-            for rows in reader.execute(source.tables[table.name].select()).mappings().partitions(COPY_ROWS):
-                writer.execute(table.insert(), [dict(row) for row in rows])
-    there.engine.dispose()
-    here.engine.dispose()
+            rows = reader.execute(source_tables.tables[table.name].select()).mappings()
+            for batch in rows.partitions(ROWS_PER_BATCH):
+                writer.execute(table.insert(), [dict(row) for row in batch])
+    source.engine.dispose()
+    target.engine.dispose()

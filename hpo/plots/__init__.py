@@ -1,39 +1,41 @@
-"""Every figure that the report and the dashboard show: Record -> plotly's Figure, and a sentence of what it shows."""
+"""Figures of the report and the dashboard: StudyResults -> a plotly figure with alt text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import plotly.graph_objects as go
-
-from hpo.plots.alt_texts import ALT_TEXTS, sampling_note
-from hpo.plots.evaluation_figures import calibration, confusion, generalization, intervals, roc
-from hpo.plots.parameter_figures import contour, parallel, slices
-from hpo.plots.parameter_importance import importance, importance_warning, importances
-from hpo.plots.search_figures import curves, history, history_by_time, pareto, timeline
+from hpo.plots.calibration_figure import draw_calibration
+from hpo.plots.confusion_figure import draw_confusion_matrix
+from hpo.plots.contour_figure import draw_contour
+from hpo.plots.drawing import Drawing
+from hpo.plots.gain_figures import draw_gains, draw_generalization
+from hpo.plots.history_figures import draw_history, draw_history_by_time
+from hpo.plots.parallel_figure import draw_parallel_coordinates
+from hpo.plots.parameter_importance import draw_importances, importance, importance_warning
+from hpo.plots.pareto_figure import draw_pareto_front
+from hpo.plots.roc_figure import draw_roc_curves
+from hpo.plots.rung_curves import draw_rung_curves
+from hpo.plots.sampling import sampling_note
+from hpo.plots.slice_figure import draw_slices
+from hpo.plots.timeline_figure import draw_timeline
 from hpo.results.study_results import StudyResults
 
-__all__ = ["FIGURES", "alt_text", "importance", "importance_warning", "sampling_note"]
+__all__ = ["FIGURES", "Drawing", "importance", "importance_warning", "sampling_note"]
 
-# In the order of the report. Each is None where there is nothing to draw.
-FIGURES: dict[str, Callable[[StudyResults], go.Figure | None]] = {
-    "intervals": intervals,
-    "pareto": pareto,
-    "history": history,
-    "history_by_time": history_by_time,
-    "curves": curves,
-    "importances": importances,
-    "slices": slices,
-    "parallel": parallel,
-    "contour": contour,
-    "timeline": timeline,
-    "optimism": generalization,
-    "confusion": confusion,
-    "roc": roc,
-    "calibration": calibration,
+# In the order of the report. A function returns None if there is nothing to draw.
+FIGURES: dict[str, Callable[[StudyResults], Drawing | None]] = {
+    "intervals": draw_gains,
+    "pareto": draw_pareto_front,
+    "history": draw_history,
+    "history_by_time": draw_history_by_time,
+    "curves": draw_rung_curves,
+    "importances": draw_importances,
+    "slices": draw_slices,
+    "parallel": draw_parallel_coordinates,
+    "contour": draw_contour,
+    "timeline": draw_timeline,
+    "optimism": draw_generalization,
+    "confusion": draw_confusion_matrix,
+    "roc": draw_roc_curves,
+    "calibration": draw_calibration,
 }
-
-
-def alt_text(name: str, record: StudyResults) -> str:
-    """One sentence of what the figure of that name shows, for a record of which it shows anything."""
-    return ALT_TEXTS[name](record)

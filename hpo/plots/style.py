@@ -1,4 +1,4 @@
-"""How every figure looks: colours and symbols that read on light and dark, room for a phone, and little JSON."""
+"""The look of every figure: colors and symbols for light and dark pages, room on a phone, and compact JSON."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from hpo.store.trial_state import (
 )
 
 Array = NDArray[Any]
-# Of the palette of Okabe and Ito (2008), which people with any colour vision can tell apart, those with a contrast of
-# 3 : 1 or more on both white and #14171a, and a grey that has it too.
+# From the color-blind safe palette of Okabe and Ito (2008): the colors with a contrast of at least 3:1 on both white
+# and #14171a (the report's dark background), and a grey that has it too.
 BLUE, GREEN, RED, PURPLE, GREY = "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#808488"
-GRID_COLOR = "rgba(128,128,128,0.25)"  # lines to read by, on any background
+GRID_COLOR = "rgba(128,128,128,0.25)"  # visible on any background
 TRANSPARENT = "rgba(0,0,0,0)"
-COLOR_SCALE = "Viridis"  # from dark to bright for people with any colour vision
-MAX_HEIGHT = 440  # pixels: as high as a figure is, if it has no rows that need more
-WIDTH, LINES = 18, 3  # characters in a line of a name beside an axis, and how many lines it may have
+COLOR_SCALE = "Viridis"  # monotonic in brightness, so it is readable without color vision
+MAX_HEIGHT = 440  # pixels, unless a figure has rows that need more
+LABEL_WIDTH, LABEL_LINES = 18, 3  # characters per line and lines of a label beside an axis
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What tells one kind of thing from another, never by colour alone."""
+    """How one category is drawn. Color is never the only difference between two categories."""
 
     color: str
     symbol: str
@@ -45,7 +45,7 @@ class Mark:
     dash: str = "solid"  # of a line
 
 
-# One look per ending of a trial, in every figure and in this order; colours go by what an ending means.
+# Outcome of a trial -> its mark in every figure. The order is that of legends; the color stands for what it means.
 OUTCOME_MARKS = {
     "complete": Mark(BLUE, "circle"),
     PRUNED: Mark(PURPLE, "triangle-down", "/"),
@@ -59,18 +59,18 @@ OUTCOME_MARKS = {
     OUT_OF_TIME: Mark(GREY, "hourglass", "+", "dash"),
     SURPLUS: Mark(GREY, "bowtie", ".", "dash"),
 }
-_OTHER = Mark(GREY, "hexagon", "x", "dash")
+_OTHER_OUTCOME = Mark(GREY, "hexagon", "x", "dash")
 
 
-def outcome_mark(ending: str) -> Mark:
-    """The look of an ending; those that hpo does not know share one."""
-    return OUTCOME_MARKS.get(ending, _OTHER)
+def outcome_mark(outcome: str) -> Mark:
+    """Return the mark of an outcome; outcomes that hpo does not define share one."""
+    return OUTCOME_MARKS.get(outcome, _OTHER_OUTCOME)
 
 
 def apply_style(figure: go.Figure, height: int = 340, legend: bool = True) -> go.Figure:
-    """The same figure in the house's look: clear background, grey grid, legend below, small margins, as wide as can be.
+    """Apply the common style in place: transparent background, grey grid, legend below, small margins, full width.
 
-    Its text has no colour, so that the page gives it its own. Dragging does nothing: on a phone it has to scroll.
+    Text has no color, so it inherits the page's. Dragging is off, because on a phone a drag has to scroll the page.
     """
     figure.update_layout(
         template="none",
@@ -91,49 +91,56 @@ def apply_style(figure: go.Figure, height: int = 340, legend: bool = True) -> go
     return figure
 
 
-def marker(look: Mark, size: int) -> dict[str, Any]:
-    """The look of a point."""
-    return {"color": look.color, "symbol": look.symbol, "size": size}
+def marker_style(mark: Mark, size: int) -> dict[str, Any]:
+    """Return plotly's `marker` of a point."""
+    return {"color": mark.color, "symbol": mark.symbol, "size": size}
 
 
-def floats(values: Iterable[Any]) -> Array:
-    """Numbers in the form that takes the least room in a file, with 7 digits; None is a gap."""
+def diagonal_line() -> dict[str, Any]:
+    """Return plotly's arguments for a dotted line from (0, 0) to (1, 1)."""
+    line = {"color": GREY, "dash": "dot", "width": 1}
+    return {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": line, "hoverinfo": "skip", "showlegend": False}
+
+
+def to_float32(values: Iterable[Any]) -> Array:
+    """Return numbers as float32, which plotly stores as base64: the smallest JSON, with 7 digits. None is a gap."""
     return np.asarray(list(values), dtype=np.float32)
 
 
-def integers(values: Iterable[int]) -> Array:
-    """The same for integers."""
+def to_int32(values: Iterable[int]) -> Array:
+    """Return integers as int32, stored like `to_float32`."""
     return np.asarray(list(values), dtype=np.int32)
 
 
-def color_bar(title: str, **more: Any) -> dict[str, Any]:
-    """A thin bar that tells what colours mean; an empty line keeps its title off the topmost number."""
-    return {"title_text": f"{title}<br>\u00a0", "thickness": 12, "outlinewidth": 0, **more}
+def color_bar(title: str, **options: Any) -> dict[str, Any]:
+    """Return plotly's `colorbar`: a thin one. The empty line keeps its title off the topmost number."""
+    return {"title_text": f"{title}<br>\u00a0", "thickness": 12, "outlinewidth": 0, **options}
 
 
-def flat_range(values: Iterable[float | None]) -> list[float] | None:
-    """The range of an axis for values that are all the same, which plotly would show from 1 below to 1 above."""
-    known = {value for value in values if value is not None}
-    room = 0.1 * max((abs(value) for value in known), default=0.0) or 1.0
-    return [min(known) - room, max(known) + room] if len(known) == 1 else None
+def constant_axis_range(values: Iterable[float | None]) -> list[float] | None:
+    """Return the axis range for values that are all the same, which plotly would show from -1 to +1 around them."""
+    distinct = {value for value in values if value is not None}
+    margin = 0.1 * max((abs(value) for value in distinct), default=0.0) or 1.0
+    return [min(distinct) - margin, max(distinct) + margin] if len(distinct) == 1 else None
 
 
-def wrap_label(text: Any, width: int = WIDTH, lines: int = LINES) -> str:
-    """A name, which may come from anyone's data, as plotly shows it: plain text, in short lines.
+def wrap_label(text: Any, width: int = LABEL_WIDTH, lines: int = LABEL_LINES) -> str:
+    """Return a name as a plotly label: HTML-escaped, in short lines.
 
-    Of a long one the middle is cut out: names of one family differ at their ends.
+    Names may come from anybody's data, and plotly renders HTML. A long name loses its middle, because names of one
+    family differ at their ends.
     """
     plain = " ".join(str(text).split())
-    shown = _broken(plain, width)
+    label = _break_lines(plain, width)
     size = min(len(plain), width * lines)
-    while len(shown) > lines:
+    while len(label) > lines:
         size -= 1
-        shown = _broken(f"{plain[: size - size // 2]}…{plain[len(plain) - size // 2 :]}", width)
-    return "<br>".join(escape(line, quote=False) for line in shown)
+        label = _break_lines(f"{plain[: size - size // 2]}…{plain[len(plain) - size // 2 :]}", width)
+    return "<br>".join(escape(line, quote=False) for line in label)
 
 
-def _broken(text: str, width: int) -> list[str]:
-    """Text in lines of no more than so many characters, broken where a name may be."""
+def _break_lines(text: str, width: int) -> list[str]:
+    """Break text into lines of at most `width` characters, at separators of names if possible."""
     lines = [""]
     for piece in re.findall(r".+?(?:[ _/-]|[.](?=[A-Za-z])|$)", text):
         for part in (piece[start : start + width] for start in range(0, len(piece), width)):

@@ -1,4 +1,4 @@
-"""Which trials the figures draw, and what they need to know of each."""
+"""Which trials the figures draw, and the values, durations and groups that they draw them by."""
 
 from __future__ import annotations
 
@@ -8,134 +8,166 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from optuna.trial import FrozenTrial, TrialState
 
 from hpo.plots.style import OUTCOME_MARKS
 from hpo.results.study_results import StudyResults
-from hpo.store.trial_state import outcome, wall_seconds
+from hpo.store.records import TrialRecord
 
-BEST = 50  # trials that are always drawn; of the others a sample, where they are too many
-LONG = 36_000  # seconds from which on a time axis counts hours
-Improvement = tuple[float, FrozenTrial]  # a trial that is better than all before it, and where it stands among them
-
-
-def objective_sign(record: StudyResults, place: int = 0) -> int:
-    """What makes less of an objective's value better."""
-    return -1 if record.directions[place] == "maximize" else 1
+ALWAYS_DRAWN = 50  # best trials that every sample contains
+MIN_SECONDS_IN_HOURS = 36_000  # time axes of this length or more count hours, shorter ones minutes
+UNFINISHED_OUTCOMES = {"running", "waiting"}
+Improvement = tuple[float, TrialRecord]  # a trial better than all before it, and its position on an axis
 
 
-def trial_value(record: StudyResults, trial: FrozenTrial, place: int = 0) -> float | None:
-    """A complete trial's value, else the last that it reported; None without one, or where it is no finite number."""
-    if trial.state == TrialState.COMPLETE:
-        found = trial.values[place]
-    elif len(record.directions) > 1 or not trial.intermediate_values:
+def objective_sign(results: StudyResults, index: int = 0) -> int:
+    """Return the factor that turns an objective into one that is minimized: -1 or 1."""
+    return -1 if results.directions[index] == "maximize" else 1
+
+
+def read_value(results: StudyResults, trial: TrialRecord, index: int = 0) -> float | None:
+    """Return a complete trial's value, else its last reported one; None if there is none or it is not finite."""
+    if trial.outcome == "complete":
+        value = trial.values[index]
+    elif len(results.directions) > 1 or trial.last_rung is None:
         return None
     else:
-        found = trial.intermediate_values[max(trial.intermediate_values)]
-    return found if math.isfinite(found) else None
+        value = trial.rungs[trial.last_rung]
+    return value if math.isfinite(value) else None
 
 
-def complete_trials(record: StudyResults) -> list[FrozenTrial]:
-    """The complete trials, those aside of which a value is not finite."""
-    return [trial for trial in record.complete if all(map(math.isfinite, trial.values))]
+def select_complete(results: StudyResults) -> list[TrialRecord]:
+    """Return the complete trials whose values are all finite."""
+    return [trial for trial in results.complete if all(map(math.isfinite, trial.values))]
 
 
-def finished_trials(record: StudyResults) -> list[FrozenTrial]:
-    """The trials that came to an end or have a value, where any has one."""
-    known = {trial.number for trial in record.trials if trial_value(record, trial) is not None}
-    return [t for t in record.trials if t.state.is_finished() or t.number in known] if known else []
+def rank_complete(results: StudyResults) -> list[TrialRecord]:
+    """Return the complete trials, the best last, the first of equals after the others.
 
-
-def trials_with_rungs(record: StudyResults) -> list[FrozenTrial]:
-    """The trials that reported something on their way, where there is one objective."""
-    if len(record.directions) > 1:
-        return []
-    return [trial for trial in record.trials if any(map(math.isfinite, trial.intermediate_values.values()))]
-
-
-def trials_with_times(record: StudyResults) -> list[FrozenTrial]:
-    """The trials of which it is known when they ran."""
-    known = time_spans(record)
-    return [trial for trial in record.trials if trial.number in known]
-
-
-def time_spans(record: StudyResults) -> dict[int, tuple[float, float]]:
-    """Trial -> its start and end in seconds of the clock; one that still runs has come to the last time known."""
-    took = trial_seconds(record)
-    times = [t for each in record.trials for t in (each.datetime_start, each.datetime_complete) if t]
-    found = {}
-    for trial in record.trials:
-        if trial.datetime_start is not None:
-            start = trial.datetime_start.timestamp()
-            here = max(times).timestamp() - start if trial.state == TrialState.RUNNING else 0.0
-            found[trial.number] = (start, start + max(took[trial.number], here))
-    return {number: (start, end) for number, (start, end) in found.items() if end > start}
-
-
-def trial_seconds(record: StudyResults) -> dict[int, float]:
-    """Trial -> the seconds that it ran, as it says itself; of another program's, from its start to its end."""
-    if record.is_ours:
-        return {trial.number: wall_seconds(trial) for trial in record.trials}
-    return {trial.number: trial.duration.total_seconds() if trial.duration else 0.0 for trial in record.trials}
-
-
-def sample_trials(record: StudyResults, trials: list[FrozenTrial], most: int) -> list[FrozenTrial]:
-    """The trials by number; where they are more than `most`, the best ones and others drawn by chance, always the same.
-
-    Complete trials come before others; of several objectives the first counts.
+    Empty for a study with several objectives. Later points cover earlier ones, so this is the order to draw in.
     """
-    if len(trials) <= most:
+    if len(results.directions) > 1:
+        return []
+    sign = objective_sign(results)
+    return sorted(select_complete(results), key=lambda trial: (-sign * (trial.value or 0.0), -trial.number))
+
+
+def select_with_value(results: StudyResults) -> list[TrialRecord]:
+    """Return the finished trials and those with a value; empty if no trial has one."""
+    with_value = {trial.number for trial in results.trials if read_value(results, trial) is not None}
+    if not with_value:
+        return []
+    return [t for t in results.trials if t.outcome not in UNFINISHED_OUTCOMES or t.number in with_value]
+
+
+def select_with_params(results: StudyResults) -> list[TrialRecord]:
+    """Return the trials that have parameters and a value; empty for a study with several objectives."""
+    if len(results.directions) > 1:
+        return []
+    return [trial for trial in results.trials if trial.params and read_value(results, trial) is not None]
+
+
+def select_with_rungs(results: StudyResults) -> list[TrialRecord]:
+    """Return the trials that reported a finite value at a rung; empty for a study with several objectives."""
+    if len(results.directions) > 1:
+        return []
+    return [trial for trial in results.trials if any(map(math.isfinite, trial.rungs.values()))]
+
+
+def select_timed(results: StudyResults) -> list[TrialRecord]:
+    """Return the trials whose start and duration are known."""
+    spans = compute_time_spans(results)
+    return [trial for trial in results.trials if trial.number in spans]
+
+
+def compute_time_spans(results: StudyResults) -> dict[int, tuple[float, float]]:
+    """Return trial number -> start and end, in seconds since the epoch; trials without a duration are left out.
+
+    A running trial ends at the latest time stamp of the study: the store does not say how far it is.
+    """
+    durations = compute_durations(results)
+    stamps = [stamp for trial in results.trials for stamp in (trial.started, trial.completed) if stamp]
+    spans = {}
+    for trial in results.trials:
+        if trial.started is not None:
+            start = trial.started.timestamp()
+            so_far = max(stamps).timestamp() - start if trial.outcome == "running" else 0.0
+            spans[trial.number] = (start, start + max(durations[trial.number], so_far))
+    return {number: (start, end) for number, (start, end) in spans.items() if end > start}
+
+
+def compute_durations(results: StudyResults) -> dict[int, float]:
+    """Return trial number -> seconds that it ran: as measured by hpo, else the difference of its time stamps."""
+    if results.is_ours:
+        return {trial.number: trial.seconds.wall for trial in results.trials}
+    return {
+        trial.number: (trial.completed - trial.started).total_seconds() if trial.started and trial.completed else 0.0
+        for trial in results.trials
+    }
+
+
+def sample_trials(results: StudyResults, trials: list[TrialRecord], limit: int) -> list[TrialRecord]:
+    """Return at most `limit` trials by number: the best ones and a random sample, always the same, of the others.
+
+    Complete trials are better than others; with several objectives the first counts.
+    """
+    if len(trials) <= limit:
         return trials
 
-    def rank(trial: FrozenTrial) -> tuple[bool, float]:
-        return trial.state != TrialState.COMPLETE, objective_sign(record) * (trial_value(record, trial) or 0.0)
+    def rank(trial: TrialRecord) -> tuple[bool, float]:
+        return trial.outcome != "complete", objective_sign(results) * (read_value(results, trial) or 0.0)
 
     ranked = sorted(trials, key=rank)
-    chosen = ranked[:BEST] + random.Random(0).sample(ranked[BEST:], most - BEST)
-    return sorted(chosen, key=lambda trial: trial.number)
+    sample = ranked[:ALWAYS_DRAWN] + random.Random(0).sample(ranked[ALWAYS_DRAWN:], limit - ALWAYS_DRAWN)
+    return sorted(sample, key=lambda trial: trial.number)
 
 
-def group_by_outcome(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
-    """Ending -> its trials, in the order in which endings have a look; those without one come last."""
-    groups: dict[str, list[FrozenTrial]] = defaultdict(list)
+def group_by_outcome(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Return outcome -> its trials, in the order of OUTCOME_MARKS; other outcomes come last."""
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
-        groups[outcome(trial)].append(trial)
-    return {name: groups[name] for name in dict.fromkeys([*OUTCOME_MARKS, *groups]) if name in groups}
+        groups[trial.outcome].append(trial)
+    return {outcome: groups[outcome] for outcome in dict.fromkeys([*OUTCOME_MARKS, *groups]) if outcome in groups}
 
 
-def improvements(
-    record: StudyResults, trials: Iterable[FrozenTrial], at: Callable[[FrozenTrial], float], place: int = 0
+def find_improvements(
+    results: StudyResults, trials: Iterable[TrialRecord], position: Callable[[TrialRecord], float], index: int = 0
 ) -> list[Improvement]:
-    """Each complete trial that is better in an objective than all before it, and where it stands by `at`."""
-    found: list[Improvement] = []
+    """Return each complete trial that is better in an objective than all before it, with its position on an axis."""
+    improvements: list[Improvement] = []
     for trial in trials:
-        if not found or objective_sign(record, place) * (trial.values[place] - found[-1][1].values[place]) < 0:
-            found.append((at(trial), trial))
-    return found
+        if (
+            not improvements
+            or objective_sign(results, index) * (trial.values[index] - improvements[-1][1].values[index]) < 0
+        ):
+            improvements.append((position(trial), trial))
+    return improvements
 
 
-def improvements_by_time(record: StudyResults) -> tuple[list[Improvement], float]:
-    """The same over the seconds that all trials together took, each counted at its end; and these seconds in all.
+def find_improvements_over_time(results: StudyResults) -> tuple[list[Improvement], float]:
+    """Return the improvements over device time, and the device time of all trials, in seconds.
 
-    Nothing where there are several objectives.
+    Each trial counts when it ends. Device time adds up over parallel workers, so it measures cost, not waiting.
+    Empty for a study with several objectives.
     """
-    if len(record.directions) > 1:
+    if len(results.directions) > 1:
         return [], 0.0
-    ends = [(trial.datetime_complete, trial) for trial in record.trials if trial.datetime_complete]
-    in_order = [trial for _, trial in sorted(ends, key=lambda each: (each[0], each[1].number))]
-    took = trial_seconds(record)
-    spent = np.cumsum([took[trial.number] for trial in in_order])
-    clock = {trial.number: float(here) for trial, here in zip(in_order, spent, strict=True)}
-    whole = {trial.number for trial in complete_trials(record)}
-    found = improvements(record, (t for t in in_order if t.number in whole), lambda trial: clock[trial.number])
-    return found, float(spent[-1]) if in_order else 0.0
+    ends = [(trial.completed, trial.number, trial) for trial in results.trials if trial.completed]
+    in_order = [trial for *_, trial in sorted(ends, key=lambda end: end[:2])]
+    durations = compute_durations(results)
+    spent = np.cumsum([durations[trial.number] for trial in in_order])
+    spent_at_end = {trial.number: float(seconds) for trial, seconds in zip(in_order, spent, strict=True)}
+    complete = {trial.number for trial in select_complete(results)}
+    improvements = find_improvements(
+        results, (trial for trial in in_order if trial.number in complete), lambda trial: spent_at_end[trial.number]
+    )
+    return improvements, float(spent[-1]) if in_order else 0.0
 
 
-def time_unit(total: float) -> tuple[float, str]:
-    """A second in the unit of a time axis that is so many seconds long, and the unit's name."""
-    return (1 / 3600, "hours") if total >= LONG else (1 / 60, "minutes")
+def choose_time_unit(seconds: float) -> tuple[float, str]:
+    """Return the factor from seconds to the unit of a time axis of this length, and the unit's name."""
+    return (1 / 3600, "hours") if seconds >= MIN_SECONDS_IN_HOURS else (1 / 60, "minutes")
 
 
-def value_format(record: StudyResults) -> str:
-    """How values of the objective are written, in the format language that plotly and Python share."""
-    return ".4f" if record.is_ours else ".5g"
+def value_format(results: StudyResults) -> str:
+    """Return the format of the objective's values, in the syntax that plotly and Python share."""
+    return ".4f" if results.is_ours else ".5g"

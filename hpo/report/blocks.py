@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hpo.plots import FIGURES, alt_text
+from hpo.plots import FIGURES
 from hpo.results.formatting import TextTable
 from hpo.results.study_results import StudyResults
 
@@ -176,7 +176,7 @@ def escape_markdown(text: str) -> str:
 
 def figure_blocks(record: StudyResults, name: str, caption: str, without: str = "") -> list[Block]:
     """The figure of that name, or the sentence that stands in its place where there is nothing to draw."""
-    figure = FIGURES[name](record)
-    if figure is None:
+    drawing = FIGURES[name](record)
+    if drawing is None:
         return [Paragraph(without)] if without else []
-    return [Figure(name, caption, alt_text(name, record), figure.to_json())]
+    return [Figure(name, caption, drawing.alt, drawing.figure.to_json())]

@@ -56,7 +56,7 @@ def errors_section(record: StudyResults) -> Section:
 def misclassified_section(record: StudyResults) -> Section:
     """The texts that the winner gets most confidently wrong, and where it and the best baseline disagree."""
     title = "Texts to read"
-    comparison = record.comparison
+    comparison = record.comparison_runs
     if comparison is None or record.found is None:
         return Section("texts", title, [_not_yet()])
     if record.data is None or record.data.test is None:

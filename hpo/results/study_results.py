@@ -10,19 +10,72 @@ import optuna
 import pandas
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from hpo.data.splits import TextData
 from hpo.errors import HpoError
 from hpo.evaluation.comparison import Comparison, ComparisonProgress, build_comparison, no_progress
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.results.study_status import study_status
 from hpo.results.trials_table import build_trials_table
 from hpo.search.preflight import load_study_data
+from hpo.store.records import RunRecord, StudyRecord, TrialRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study, load_stored_study, open_artifact_store
 from hpo.study.spec import StudySpec
 
 
-@dataclass(frozen=True, eq=False)
+# Temporary adapters: typed records that older readers may still use as Optuna's trials and as dictionaries.
+class _AdaptedTrial(TrialRecord):
+    @classmethod
+    def adapt(cls, trial: FrozenTrial) -> _AdaptedTrial:
+        record = cls.from_trial(trial)
+        object.__setattr__(record, "_stored", trial)
+        return record
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_stored"), name)
+
+
+class _AdaptedRun(RunRecord):
+    @classmethod
+    def adapt(cls, trial: FrozenTrial) -> _AdaptedRun:
+        record = cls.from_trial(trial)
+        object.__setattr__(record, "_stored", trial)
+        return record
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_stored"), name)
+
+
+class _AdaptedComparison(ComparisonResult):
+    def __getitem__(self, name: str) -> Any:
+        return self.__dict__["_stored"][name]
+
+
+def _adapt_comparison(found: dict[str, Any]) -> ComparisonResult:
+    gap = found["optimism"]
+    adapted = {
+        **found,
+        "systems": [{**system, "description": system["as"]} for system in found["systems"]],
+        "differences": [{**row, "includes_seeds": row["seeds_are_in_it"]} for row in found["differences"]],
+        "baseline_command": found["make"],
+        "generalization": {**gap, "gap": gap["optimism"]},
+    }
+    result = _AdaptedComparison.model_validate(adapted)
+    result.__dict__["_stored"] = found
+    return result
+
+
+@dataclass(frozen=True)
+class LoadedComparison:
+    """The comparison of a study, or the reason why there is none."""
+
+    runs: Comparison | None = None
+    result: Any = None
+    missing_reason: str = "the comparison was not loaded"
+
+
+@dataclass(eq=False)
 class StudyResults:
     """One study as its store has it, with its comparison where there can be one."""
 
@@ -33,11 +86,43 @@ class StudyResults:
     companion: optuna.Study | None  # of the final runs
     tell: ComparisonProgress = no_progress
     use: str = "report"  # for which the test split is looked at, as its ledger has it
+    loaded: LoadedComparison | None = None
+
+    def compare(self) -> ComparisonResult | None:
+        """Load the comparison."""
+        if self.loaded is None:
+            runs, reason = self._weighed
+            self.loaded = LoadedComparison(runs, runs.about() if runs else None, reason)
+        return self.comparison
 
     @property
-    def comparison(self) -> Comparison | None:
-        """The winner and its baselines, where there can be a comparison; the test split counts as used from here on."""
-        return self._weighed[0]
+    def comparison_runs(self) -> Comparison | None:
+        """The live comparison."""
+        return self.loaded.runs if self.loaded else None
+
+    @cached_property
+    def _adapted(self) -> ComparisonResult | None:
+        return _adapt_comparison(self.loaded.result) if self.loaded and self.loaded.result else None
+
+    @property
+    def comparison(self) -> ComparisonResult | None:
+        """The comparison as typed records."""
+        return self._adapted if self.loaded else None
+
+    @cached_property
+    def study(self) -> StudyRecord:
+        """The study's own attributes."""
+        return StudyRecord.from_attributes(self.search.user_attrs)
+
+    @property
+    def missing_reason(self) -> str:
+        """Why there is no comparison."""
+        return self.missing
+
+    @property
+    def accelerations(self) -> dict[str, Any]:
+        """Fields that training.speed chose."""
+        return self.levers
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -52,7 +137,8 @@ class StudyResults:
     @property
     def missing(self) -> str:
         """Why there is no comparison, and what to type; empty where there is one."""
-        return self._weighed[1]
+        self.compare()
+        return self.loaded.missing_reason if self.loaded else ""
 
     @cached_property
     def _weighed(self) -> tuple[Comparison | None, str]:
@@ -69,7 +155,8 @@ class StudyResults:
     @cached_property
     def found(self) -> dict[str, Any] | None:
         """What `hpo compare --json` prints, where the winner and at least one of its runs are there."""
-        return self.comparison.about() if self.comparison else None
+        self.compare()
+        return self.loaded.result if self.loaded else None
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -77,24 +164,29 @@ class StudyResults:
         return study_status(self.search)
 
     @cached_property
-    def trials(self) -> list[FrozenTrial]:
+    def frozen_trials(self) -> list[FrozenTrial]:
         """All trials of the search, by number."""
         return list(self.search.get_trials(deepcopy=False))
 
     @cached_property
-    def complete(self) -> list[FrozenTrial]:
-        """The trials that came to their end."""
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+    def trials(self) -> list[TrialRecord]:
+        """All trials of the search, by number."""
+        return [_AdaptedTrial.adapt(trial) for trial in self.frozen_trials]
 
     @cached_property
-    def runs(self) -> list[FrozenTrial]:
+    def complete(self) -> list[TrialRecord]:
+        """The trials that came to their end."""
+        return [trial for trial in self.trials if trial.outcome == "complete"]
+
+    @cached_property
+    def runs(self) -> list[RunRecord]:
         """All final runs, by number."""
-        return list(self.companion.get_trials(deepcopy=False)) if self.companion else []
+        return [_AdaptedRun.adapt(run) for run in self.companion.get_trials(deepcopy=False)] if self.companion else []
 
     @cached_property
     def frame(self) -> pandas.DataFrame:
         """The trials as a table; see `frame`."""
-        return build_trials_table(self.trials, self.objectives)
+        return build_trials_table(self.frozen_trials, self.objectives)
 
     @cached_property
     def is_ours(self) -> bool:
@@ -115,14 +207,14 @@ class StudyResults:
         return list(named) if named else [f"objective {place}" for place in range(len(self.directions))]
 
     @cached_property
-    def best(self) -> FrozenTrial | None:
+    def best(self) -> TrialRecord | None:
         """The best complete trial, the first of equals; None without one, or where there are several objectives."""
         if not self.complete or len(self.directions) > 1:
             return None
         return self.ranked[0]
 
     @cached_property
-    def ranked(self) -> list[FrozenTrial]:
+    def ranked(self) -> list[TrialRecord]:
         """The complete trials of a study with one objective, the best first; of equals the earlier."""
         sign = -1 if self.directions[0] == "maximize" else 1
         return sorted(self.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))

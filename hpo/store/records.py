@@ -157,6 +157,11 @@ class TrialRecord:
         """Optimizer steps to the end of the trial's own schedule, if they are known."""
         return self.effective.get("max_steps")
 
+    @staticmethod
+    def is_hpo_trial(trial: TrialView) -> bool:
+        """Whether hpo ran the trial. Other programs may use attributes of the same names for other things."""
+        return "provenance" in trial.user_attrs
+
 
 _PLAIN_TRIAL_FIELDS = (
     "replay_index",

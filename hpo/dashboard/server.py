@@ -1,0 +1,207 @@
+"""The HTTP server: optuna-dashboard's application on a store, with access checks, until it is closed."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import io
+import ipaddress
+import os
+import socket
+import socketserver
+import sys
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from hpo.errors import StoreError
+from hpo.store.records import StudyRecord
+from hpo.store.storage import check_same_spec, load_stored_study, open_storage
+from hpo.study.spec import StudySpec
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # WSGI
+MAX_DISCARDED_BYTES = 1 << 20  # of a refused request
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard that is being served by threads of this process."""
+
+    url: str  # of the study, or of the list of studies
+    port: int
+    is_copy: bool
+
+    def show(self) -> bool:
+        """Open the dashboard in the user's browser. Return whether there is a display for one."""
+        if sys.platform not in {"darwin", "win32"} and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+            return False
+        # In a thread, because some browsers block the caller until they are closed.
+        threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
+        return True
+
+    def wait(self) -> None:
+        """Block until KeyboardInterrupt."""
+        threading.Event().wait()
+
+
+@contextmanager
+def serve_dashboard(
+    url: str, spec: StudySpec | None, host: str, port: int, read_only: bool = False
+) -> Iterator[Dashboard]:
+    """Serve a dashboard on the store at `url` until the context ends; if `port` is taken, at a free port.
+
+    With `read_only`, serve a temporary copy that visitors cannot change. With a study, `Dashboard.url` is its page, and
+    its verdict is written into the store (or into the copy).
+
+    Raises StoreError if optuna-dashboard is not installed, if other machines can reach the host although it is not
+    `read_only`, if the port is not allowed, or if there is no store. Raises StudyError if the store has no such study,
+    or one that was created from another study file.
+    """
+    _check_request(host, read_only)
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna.storages import RDBStorage
+    from optuna_dashboard import wsgi
+
+    from hpo.dashboard.flat_storage import FlatStorage
+    from hpo.dashboard.publisher import DashboardPublisher
+    from hpo.dashboard.snapshot import copy_store, served_artifact_folder
+
+    with ExitStack() as stack:
+        if read_only:
+            temporary = tempfile.TemporaryDirectory(prefix="hpo-dashboard-", ignore_cleanup_errors=True)
+            url = copy_store(url, spec, Path(stack.enter_context(temporary)))
+        storage = open_storage(url, create=False)
+        path = _page_path(url, spec)
+        artifact_folder = served_artifact_folder(url, spec)
+        if artifact_folder:
+            artifact_folder.mkdir(exist_ok=True)
+        artifacts = FileSystemArtifactStore(artifact_folder) if artifact_folder else None
+        if isinstance(storage, RDBStorage):
+            stack.callback(storage.engine.dispose)
+            storage = FlatStorage(storage)
+        application: Any = wsgi(storage, artifact_store=artifacts)
+        server = _bind(host, port, _refuse_writes(application) if read_only else _refuse_other_hosts(application))
+        stack.callback(server.server_close)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+        stack.callback(server.shutdown)
+        publisher = DashboardPublisher(storage, url, artifacts, spec)
+        publisher.start()
+        stack.callback(publisher.stop)
+        bound_port = int(server.server_address[1])
+        yield Dashboard(f"http://{_url_host(host)}:{bound_port}{path}", bound_port, read_only)
+
+
+def _check_request(host: str, read_only: bool) -> None:
+    """Raise StoreError for what cannot or should not be served, before anything is opened."""
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        raise StoreError("the dashboard needs optuna-dashboard: pip install 'hpo[dashboard]'")
+    if not read_only and not _is_loopback(host):
+        raise StoreError(
+            f"--host {host}: everybody who can reach this address could change and delete studies; "
+            "add --read-only to serve a copy"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _page_path(url: str, spec: StudySpec | None) -> str:
+    """Return the path of the first page. Raises StudyError if the study is missing or from another study file."""
+    if spec is None:
+        return "/dashboard"
+    study = load_stored_study(spec, url)
+    if StudyRecord.from_attributes(study.user_attrs).identity is not None:
+        check_same_spec(study, spec)
+    return f"/dashboard/studies/{study._study_id}"
+
+
+def _refuse_writes(application: Application) -> Application:
+    """Wrap an application so that it only reads: what one visitor deletes would be gone for the others too."""
+
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in {"GET", "HEAD"}:
+            return application(environ, start_response)
+        # Closing a connection with unread data resets it, and the client would lose the response.
+        environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), MAX_DISCARDED_BYTES))
+        start_response("403 Forbidden", [("Content-Type", "application/json")])
+        return [b'{"reason": "this dashboard is a read-only copy"}']
+
+    return respond
+
+
+def _refuse_other_hosts(application: Application) -> Application:
+    """Wrap an application so that it accepts requests to this machine's own names only.
+
+    A web page elsewhere could otherwise let its own host name point to 127.0.0.1 (DNS rebinding) and delete studies.
+    """
+
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if _is_loopback(str(urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname)):
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"this dashboard accepts requests to 127.0.0.1 and localhost only"]
+
+    return respond
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Handles requests without writing to the terminal."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+    def get_stderr(self) -> Any:
+        return io.StringIO()
+
+
+class _ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
+    """One daemon thread per request, so that no request keeps the process alive."""
+
+    daemon_threads = True
+    request_queue_size = 32
+
+    def server_bind(self) -> None:
+        # HTTPServer.server_bind looks up the host's name, which takes seconds if the name server does not respond.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # the visitor closed the page before the response was complete
+
+
+class _ThreadingServerIPv6(_ThreadingServer):
+    address_family = socket.AF_INET6
+
+
+def _bind(host: str, port: int, application: Any) -> _ThreadingServer:
+    """Return a server at the port, or at a free one if it is taken. Raises StoreError if the host cannot be used."""
+    server_class = _ThreadingServerIPv6 if ":" in host else _ThreadingServer
+    for candidate in (port, 0):
+        try:
+            server = server_class((host, candidate), _QuietHandler)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and candidate:
+                continue
+            raise StoreError(f"--host {host} --port {port}: {error.strerror or error}") from None
+        server.set_app(application)
+        return server
+    raise StoreError(f"--host {host}: no port is free")
+
+
+def _url_host(host: str) -> str:
+    """Return a host as part of a URL; for an address that stands for all interfaces, this machine's name."""
+    if host in {"", "0.0.0.0", "::"}:
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
