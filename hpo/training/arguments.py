@@ -7,6 +7,7 @@ import enum
 import types
 import typing
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from hpo.errors import unknown_name
@@ -254,7 +255,18 @@ def _try_arguments(spec: StudySpec) -> None:
         except (ValueError, TypeError, ImportError, NotImplementedError) as error:
             raise spec.error(key, f"is refused by the library: {str(error).splitlines()[0]}") from None
 
-    attempt("training", {})
-    for name, axis in spec.space.parameters.items():
-        for value in axis.ends:
-            attempt(f"space.parameters.{name}", {name: value})
+    axes = spec.space.parameters
+    defaults: dict[str, Any] = {}
+    if "lr_scheduler_kwargs" in axes:
+        # Which options a schedule takes, or needs, depends on its name, so both axes are tried together.
+        names = [name for name in ("lr_scheduler_type", "lr_scheduler_kwargs") if name in axes]
+        combinations = [
+            dict(zip(names, values, strict=True)) for values in product(*(axes[name].ends for name in names))
+        ]
+        for combination in combinations:
+            attempt("space.parameters.lr_scheduler_kwargs", combination)
+        defaults = combinations[0]
+    attempt("training", defaults)
+    for name in (name for name in axes if name not in defaults):
+        for value in axes[name].ends:
+            attempt(f"space.parameters.{name}", {**defaults, name: value})
