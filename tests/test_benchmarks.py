@@ -1,4 +1,4 @@
-"""Replays count as they should, on three made-up configurations that can be added up by hand; runs are kept."""
+"""Tests of the benchmarks: replays of three configurations that can be added up by hand, and stored runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from benchmarks.ranks import correlations
-from benchmarks.recorded import Curves, Replay, Replayed, study
-from benchmarks.results import kept
+from benchmarks.recorded import Curves, Replay, ReplayedTrial, load_recorded_study
+from benchmarks.results import load_or_run
 from benchmarks.simulate import Measures
 
 ROWS, TRAIN = 10, 60
@@ -25,7 +25,7 @@ ROWS, TRAIN = 10, 60
 QUICK = {"learning_rate": 1e-4, "warmup_ratio": 0.1, "num_train_epochs": 2, "weight_decay": 0.1}
 LATE = {"learning_rate": 3e-5, "warmup_ratio": 0.1, "num_train_epochs": 4, "weight_decay": 0.1}
 POOR = {"learning_rate": 2e-6, "warmup_ratio": 0.1, "num_train_epochs": 3, "weight_decay": 0.1}
-MADE: list[tuple[dict[str, float], list[tuple[int, ...]]]] = [
+RECORDED: list[tuple[dict[str, float], list[tuple[int, ...]]]] = [
     (QUICK, [(7, 8, 8), (7, 7, 9)]),
     (LATE, [(5, 8, 10), (5, 8, 9)]),
     (POOR, [(5, 5, 5), (6,)]),
@@ -36,20 +36,20 @@ UNIT = 60 * 3 + 10 / 3  # an average of three epochs, and one evaluation
 @pytest.fixture
 def curves() -> Curves:
     lines = [
-        {"configuration": place, "seed": seed, "rung": rung, **values, "loss": 1.0, "correct": packed(right)}
-        for place, (values, seeds) in enumerate(MADE)
-        for seed, course in enumerate(seeds)
-        for rung, right in zip((250, 500, 1000), course, strict=False)
+        {"configuration": index, "seed": seed, "rung": rung, **values, "loss": 1.0, "correct": packed(right)}
+        for index, (values, seeds) in enumerate(RECORDED)
+        for seed, counts in enumerate(seeds)
+        for rung, right in zip((250, 500, 1000), counts, strict=False)
     ]
-    return Curves(pandas.DataFrame(lines), study().space, TRAIN, ROWS)
+    return Curves(pandas.DataFrame(lines), load_recorded_study().space, TRAIN, ROWS)
 
 
-def test_a_kept_run_is_not_made_again_unless_it_is_asked_for(tmp_path: Path) -> None:
-    file, made = tmp_path / "runs.jsonl", iter(range(9))
+def test_stored_run_is_repeated_only_on_request(tmp_path: Path) -> None:
+    file, scores = tmp_path / "runs.jsonl", iter(range(9))
 
     def run(seed: int, again: bool = False) -> int:
-        which = {"seed": seed, "values": {"learning_rate": 0.1}}
-        return int(kept(file, which, lambda: {"score": next(made)}, again)["score"])
+        key = {"seed": seed, "values": {"learning_rate": 0.1}}
+        return int(load_or_run(file, key, lambda: {"score": next(scores)}, again)["score"])
 
     assert [run(0), run(1), run(0), run(1)] == [0, 1, 0, 1]
     assert [run(0, again=True), run(0), run(1)] == [2, 2, 1]
@@ -57,38 +57,38 @@ def test_a_kept_run_is_not_made_again_unless_it_is_asked_for(tmp_path: Path) -> 
     assert [line["score"] for line in lines] == [0, 1, 2] and all(line["commit"] and line["day"] for line in lines)
 
 
-def test_time_for_which_a_measurement_is_paused_is_not_counted(tmp_path: Path) -> None:
-    code = "import signal, sys, time; from pathlib import Path; from benchmarks.opponents import Diary\n"
-    code += f"diary = Diary(Path({str(tmp_path / 'diary')!r})); signal.signal(signal.SIGTSTP, diary.pause)\n"
-    code += "print('ready', flush=True); sys.stdin.readline(); diary.write(paused=diary.paused)"
+def test_time_of_a_pause_is_not_counted(tmp_path: Path) -> None:
+    code = "import signal, sys, time; from pathlib import Path; from benchmarks.opponents import ScoreLog\n"
+    code += f"log = ScoreLog(Path({str(tmp_path / 'log')!r})); signal.signal(signal.SIGTSTP, log.pause)\n"
+    code += "print('ready', flush=True); sys.stdin.readline(); log.write(paused=log.paused)"
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], **pipes) as child:
         assert child.stdout and child.stdout.readline() == "ready\n"
-        began = psutil.Process(child.pid).create_time()
+        started = psutil.Process(child.pid).create_time()
         child.send_signal(signal.SIGTSTP)
         while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
             time.sleep(0.01)
         time.sleep(2)
         child.send_signal(signal.SIGCONT)
         child.communicate("\n")
-    told = json.loads((tmp_path / "diary").read_text())
-    assert told["paused"] >= 2 and told["at"] <= time.time() - began - told["paused"] + 0.1
+    entry = json.loads((tmp_path / "log").read_text())
+    assert entry["paused"] >= 2 and entry["at"] <= time.time() - started - entry["paused"] + 0.1
 
 
 def packed(right: int) -> str:
     return np.packbits(np.arange(ROWS) < right).tobytes().hex()
 
 
-def replay(curves: Curves, pruner: str, starts: list[dict[str, float]], rows: int | None = None) -> list[Replayed]:
-    written = [
+def replay(curves: Curves, pruner: str, starts: list[dict[str, float]], rows: int | None = None) -> list[ReplayedTrial]:
+    points = [
         "{ " + ", ".join(['source = "made up"', *(f"{name} = {value}" for name, value in each.items())]) + " }"
         for each in starts
     ]
-    changes = (f'search.pruner="{pruner}"', "search.rungs=[0.25, 0.5, 1.0]", f"space.known_good=[{', '.join(written)}]")
-    return Replay(curves, study(*changes), seed=0, rows=rows).run(len(starts))
+    changes = (f'search.pruner="{pruner}"', "search.rungs=[0.25, 0.5, 1.0]", f"space.known_good=[{', '.join(points)}]")
+    return Replay(curves, load_recorded_study(*changes), seed=0, rows=rows).run(len(starts))
 
 
-def test_a_configuration_is_worth_its_mean_over_seeds(curves: Curves) -> None:
+def test_configuration_is_scored_by_its_mean_over_seeds(curves: Curves) -> None:
     # The run that diverged counts as the worst end in the table, 0.5.
     assert curves.mean == pytest.approx([0.85, 0.95, 0.5])
     assert curves.regret == pytest.approx([10, 0, 45])
@@ -103,43 +103,48 @@ def test_whole_trials_cost_their_epochs_and_evaluations(curves: Curves) -> None:
     assert done[0].value in (0.8, 0.9) and done[1].value in (1.0, 0.9) and not any(each.pruned for each in done)
 
 
-def test_a_pruned_trial_costs_what_it_came_to_and_can_be_the_best(curves: Curves) -> None:
+def test_pruned_trial_costs_its_part_and_can_be_the_best(curves: Curves) -> None:
     done = replay(curves, "asha", [QUICK, LATE])
     assert (done[1].configuration, done[1].value, done[1].pruned) == (1, None, True)
     assert done[1].cost == pytest.approx((60 + 10 / 3) / UNIT)
     measures = Measures.of(curves, [done, replay(curves, "none", [QUICK, LATE])])
     assert measures.lost == 0.5
     assert measures.regrets.tolist()[0] == pytest.approx([10, 10])
-    assert np.isinf(measures.found()[0])
+    assert np.isinf(measures.cost_until_found()[0])
 
 
 def test_few_validation_rows_cost_less_before_the_last_rung(curves: Curves) -> None:
     assert replay(curves, "none", [QUICK], rows=4)[0].cost == pytest.approx((120 + 18 / 3) / UNIT)
 
 
-def test_no_run_is_replayed_twice_in_a_study(curves: Curves) -> None:
+def test_run_is_not_used_twice_in_a_study(curves: Curves) -> None:
     done = replay(curves, "none", [QUICK] * 4 + [POOR] * 2)
-    # Quick's two runs are used up, so its nearest neighbour answers; one of the six runs diverged.
+    # Both runs of QUICK are used, so its nearest neighbor is taken; one of the six runs diverged.
     assert sorted(each.configuration for each in done) == [0, 0, 1, 1, 2, 2]
     assert sorted(each.value or 0.0 for each in done) == [0.0, 0.5, 0.8, 0.9, 0.9, 1.0]
     assert next(each.cost for each in done if each.value is None) == pytest.approx((90 + 10 / 3) / UNIT)
 
 
-def test_a_diverged_trial_is_not_run_again(curves: Curves) -> None:
+def test_diverged_trial_is_not_retried(curves: Curves) -> None:
     assert [each.configuration for each in replay(curves, "none", [POOR, POOR, QUICK])] == [2, 2, 0]
 
 
 def test_measures_of_a_study(curves: Curves) -> None:
-    made = [Replayed(2, 1.0, 0.5), Replayed(1, 0.5, 0.9), Replayed(0, 3.0, 0.95), Replayed(1, 0.25, None, pruned=True)]
-    measures = Measures.of(curves, [made, made[::-1]])
+    trials = [
+        ReplayedTrial(2, 1.0, 0.5),
+        ReplayedTrial(1, 0.5, 0.9),
+        ReplayedTrial(0, 3.0, 0.95),
+        ReplayedTrial(1, 0.25, None, pruned=True),
+    ]
+    measures = Measures.of(curves, [trials, trials[::-1]])
     assert measures.regrets.tolist() == [pytest.approx([45, 0, 10, 10]), pytest.approx([45, 10, 10, 10])]
     assert measures.costs[0].tolist() == [1.0, 1.5, 4.5, 4.75]
-    assert measures.found().tolist() == [1.5, np.inf]
+    assert measures.cost_until_found().tolist() == [1.5, np.inf]
     assert measures.at_cost(2.0).tolist() == [pytest.approx(0), pytest.approx(45)]
     assert measures.lost == 1.0
 
 
-def test_ranks_are_correlated_within_their_groups() -> None:
+def test_rank_correlations_are_computed_within_groups() -> None:
     early = np.array([[1.0, 4.0], [2.0, 6.0], [7.0, np.nan], [8.0, 1.0]])
     end = np.array([[4.0, 4.0], [3.0, 3.0], [2.0, np.nan], [1.0, 1.0]])
     # The first seed's order is reversed; of the second's three, one pair of three is in order: 1 - 6 * 2 / (3 * 8).
