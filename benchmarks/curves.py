@@ -61,14 +61,14 @@ def configurations(space: SearchSpace) -> list[dict[str, Any]]:
     """Return the candidates for starting points, then points of a scrambled Sobol sequence: 48 in all."""
     import optuna
 
-    known = [start.values for start in load_candidates()]
+    published = [start.values for start in load_candidates()]
     study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=True, seed=0))
     points = []
-    for _ in range(CONFIGURATIONS - len(known)):
+    for _ in range(CONFIGURATIONS - len(published)):
         trial = study.ask()
         points.append(space.suggest(trial))
         study.tell(trial, 0.0)
-    return [*known, *points]
+    return [*published, *points]
 
 
 def rung_rows(

@@ -48,9 +48,10 @@ def time_attention(tokens: int) -> dict[str, list[tuple[float, float]]]:
 def row(tokens: int) -> list[str]:
     """Return the cells for one number of tokens."""
     medians = {
-        name: [1000 * median(part) for part in zip(*own, strict=True)] for name, own in time_attention(tokens).items()
+        name: [1000 * median(part) for part in zip(*rounds, strict=True)]
+        for name, rounds in time_attention(tokens).items()
     }
-    cells = [f"{each:.1f}" for own in medians.values() for each in own]
+    cells = [f"{each:.1f}" for rounds in medians.values() for each in rounds]
     return [str(tokens), *cells, f"{sum(medians['torch']) / sum(medians['ours']):.1f}"]
 
 

@@ -169,26 +169,26 @@ def build_table(runs: list[dict[str, Any]], work: float) -> str:
     """Return a row per setting: means over its seeds, and differences from stock with 95 % intervals."""
     by = {name: {run["seed"]: run for run in runs if run["setting"] == name} for name in NAMES}
     peaks = {kind: mean(run["peaks"][kind] for run in runs) for kind in ("fp32", "bf16")}
-    lines = [build_row(name, own, by["stock"], work) for name, own in by.items() if own]
+    lines = [build_row(name, by_seed, by["stock"], work) for name, by_seed in by.items() if by_seed]
     peak_text = f"Peak, GFLOP/s, in the mean: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f}."
     return f"{markdown_table(HEADS, lines)}\n\n{peak_text}"
 
 
-def build_row(name: str, own: Mapping[int, Any], stock: Mapping[int, Any], work: float) -> Sequence[object]:
+def build_row(name: str, ours: Mapping[int, Any], stock: Mapping[int, Any], work: float) -> Sequence[object]:
     """Return the cells of a setting, from its runs and those of stock by seed."""
-    both = sorted(own.keys() & stock.keys())
-    speed = mean(run["tokens"] / run["train"] for run in own.values())
+    both = sorted(ours.keys() & stock.keys())
+    speed = mean(run["tokens"] / run["train"] for run in ours.values())
     shares = [
         run["tokens"] / run["train"] * work / run["peaks"]["bf16" if "bf16" in run["levers"] else "fp32"]
-        for run in own.values()
+        for run in ours.values()
     ]
     share = mean(shares) / 1e9
-    faster = mean(stock[seed]["seconds"] for seed in both) / mean(own[seed]["seconds"] for seed in both)
-    cells = [f"{mean(run['seconds'] for run in own.values()):.1f}", f"{faster:.2f}", f"{speed:,.0f}", f"{share:.0%}"]
+    faster = mean(stock[seed]["seconds"] for seed in both) / mean(ours[seed]["seconds"] for seed in both)
+    cells = [f"{mean(run['seconds'] for run in ours.values()):.1f}", f"{faster:.2f}", f"{speed:,.0f}", f"{share:.0%}"]
     for score in ("score", "held"):
-        gains = [100 * (own[seed][score] - stock[seed][score]) for seed in both]
-        cells += [f"{mean(run[score] for run in own.values()):.4f}", "" if name == "stock" else format_interval(gains)]
-    return name, len(own), *cells
+        gains = [100 * (ours[seed][score] - stock[seed][score]) for seed in both]
+        cells += [f"{mean(run[score] for run in ours.values()):.4f}", "" if name == "stock" else format_interval(gains)]
+    return name, len(ours), *cells
 
 
 def format_interval(differences: Sequence[float]) -> str:

@@ -35,14 +35,14 @@ def row(trials: int) -> list[str]:
     """Return the cells for one number of trials."""
     with tempfile.TemporaryDirectory() as folder:
         study = synthetic.make(Path(folder), trials, seed=SEED, workers=2)
-        shown = measure("show", str(study.file))
-        reported = measure("report", str(study.file))
+        show = measure("show", str(study.file))
+        report = measure("report", str(study.file))
         size = (study.folder / "report.html").stat().st_size / 1e6
         store = (Path(folder) / "store.db").stat().st_size / 1e6
     cells = [
         f"{trials:,}",
         f"{store:.1f}",
-        *(cell for each, memory in (shown, reported) for cell in (f"{each:.1f}", f"{memory:.0f}")),
+        *(cell for each, memory in (show, report) for cell in (f"{each:.1f}", f"{memory:.0f}")),
     ]
     return [*cells, f"{size:.2f}"]
 

@@ -78,15 +78,15 @@ class Measures:
 
     def row(self) -> list[str]:
         """Return the cells of the table without the setting's name."""
-        found = self.cost_until_found()
-        median = float(np.median(found))
+        costs = self.cost_until_found()
+        median = float(np.median(costs))
         return [
-            f"{np.isfinite(found).mean():.0%}",
+            f"{np.isfinite(costs).mean():.0%}",
             f"{median:.1f}" if np.isfinite(median) else "-",
             " / ".join(f"{self.regrets[:, each - 1].mean():.2f}" for each in BUDGETS),
             " / ".join(f"{self.costs[:, each - 1].mean():.1f}" for each in BUDGETS),
             " / ".join(f"{self.at_cost(each).mean():.2f}" for each in COSTS),
-            f"{self.at_cost(COSTS[-2]).std() / len(found) ** 0.5:.2f}",
+            f"{self.at_cost(COSTS[-2]).std() / len(costs) ** 0.5:.2f}",
             f"{self.lost:.0%}",
         ]
 

@@ -153,9 +153,9 @@ def build_table(runs: list[dict[str, Any]]) -> str:
         mine = by_opponent["ours"]
         for name, run in ((name, by_opponent[name]) for name in OPPONENTS if name in by_opponent):
             held = seconds_until(mine, run["best"])
-            own = f"{seconds_until(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
+            times = f"{seconds_until(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
             sizes = f"{run['disk'] / 1e6:.1f}", f"{run['memory'] / 1e6:.0f}", f"{run['peak']:.0f}"
-            lines.append((seed, name, f"{run['best']:.4f}", *own, *sizes))
+            lines.append((seed, name, f"{run['best']:.4f}", *times, *sizes))
             if name == "ours":
                 continue
             ratios.setdefault(f"{name}'s total over the time until ours holds its best", []).append(run["total"] / held)

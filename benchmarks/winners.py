@@ -91,11 +91,11 @@ def compare_winners(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, A
     resampled = resample_scores("accuracy", np.array(winners.ours.test.labels), probabilities)
     columns = {name: range(index * len(FRESH), (index + 1) * len(FRESH)) for index, name in enumerate(runs)}
     lines: list[Sequence[object]] = []
-    for name, own in columns.items():
-        scores = resampled.observed[list(own)]
+    for name, positions in columns.items():
+        scores = resampled.observed[list(positions)]
         cells: tuple[str, ...] = ("", "")
         if name != "ours":
-            gain = paired_difference(resampled, columns["ours"], own)
+            gain = paired_difference(resampled, columns["ours"], positions)
             cells = f"{100 * gain.difference:+.2f}", f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
         lines.append((winners.seed, name, f"{scores.mean():.4f}", f"{scores.std(ddof=1):.4f}", *cells))
     return lines

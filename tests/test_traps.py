@@ -790,7 +790,7 @@ def test_trap_25_resident_model_runs_in_the_precision_of_each_run(tmp_path: Path
             seen = set()
             query = model().bert.encoder.layer[0].attention.self.query
             hook = query.register_forward_hook(
-                lambda module, given, out, seen=seen: seen.add(out.dtype) if module.training else None
+                lambda module, inputs, out, seen=seen: seen.add(out.dtype) if module.training else None
             )
             train(bf16)
             hook.remove()

@@ -21,7 +21,7 @@ _BF16_INSTRUCTIONS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 def has_bf16_instructions() -> bool:
     """Return whether the processor multiplies in bfloat16; if not, bf16 is slower than float32 on a CPU.
 
-    A version of torch that does not tell counts as no.
+    If a version of torch lacks these functions, the answer is no.
     """
     import torch
 

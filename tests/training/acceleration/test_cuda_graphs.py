@@ -117,8 +117,8 @@ def test_replayed_pass_gives_the_loss_and_gradients_of_its_batch(graphs: CudaGra
 def test_unused_weights_have_no_gradient(graphs: CudaGraphs) -> None:
     model = Model()
     graphs.prepare_for(model)
-    found = recorded_step(graphs, model, batch(6, 0))
-    assert {name for name, each in found.items() if each is None} == {"unused.weight", "unused.bias"}
+    gradients = recorded_step(graphs, model, batch(6, 0))
+    assert {name for name, each in gradients.items() if each is None} == {"unused.weight", "unused.bias"}
 
 
 def test_replayed_pass_uses_the_current_weights(graphs: CudaGraphs) -> None:
@@ -226,12 +226,12 @@ def train(trainer: RungTrainer, seed: int = 1, **values: Any) -> torch.Tensor:
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_run_trains_the_weights_that_one_without_recordings_trains(trainer: RungTrainer, dropout: float) -> None:
     field = {"model.hidden_dropout_prob": dropout, "model.attention_probs_dropout_prob": dropout}
-    own = train(trainer, **field)
+    expected = train(trainer, **field)
     assert recorded_passes(trainer)
-    assert not torch.allclose(own, train(trainer, seed=2, **field), atol=1e-2)
-    torch.testing.assert_close(train(trainer, **field), own, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(expected, train(trainer, seed=2, **field), atol=1e-2)
+    torch.testing.assert_close(train(trainer, **field), expected, atol=1e-3, rtol=1e-3)
     trainer._acceleration._graphs.disable()
-    torch.testing.assert_close(train(trainer, **field), own, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(train(trainer, **field), expected, atol=1e-3, rtol=1e-3)
 
 
 @needs_gpu
@@ -249,19 +249,19 @@ def test_smoothed_loss_is_recorded_again_but_an_accumulated_one_is_not(trainer: 
 def test_model_that_waits_for_the_gpu_is_trained_without_graphs(trainer: RungTrainer) -> None:
     model = trainer.task.checkpoint.fresh()
     waits = model.base_model.embeddings.register_forward_hook(lambda module, inputs, out: out * float(out.sum() < 1e9))
-    own = train(trainer)
+    expected = train(trainer)
     waits.remove()
     assert not recorded_passes(trainer) and trainer._acceleration._graphs.is_disabled
     draws = torch.rand(3, 4, device="cuda")
     assert len(draws.unique()) == 12
-    torch.testing.assert_close(train(RungTrainer(trainer.task)), own, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(train(RungTrainer(trainer.task)), expected, atol=1e-3, rtol=1e-3)
 
 
 @needs_gpu
 def test_loader_processes_do_not_disturb_a_recording(trainer: RungTrainer) -> None:
-    own = train(trainer)
+    expected = train(trainer)
     again = RungTrainer(trainer.task)
-    torch.testing.assert_close(train(again, dataloader_num_workers=2), own, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(train(again, dataloader_num_workers=2), expected, atol=1e-3, rtol=1e-3)
     assert recorded_passes(again)
 
 
