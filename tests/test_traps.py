@@ -46,7 +46,7 @@ from hpo.search.search_listener import SearchListener
 from hpo.search.worker import Worker, check_spec, open_search, prepare_context
 from hpo.store import storage, trial_state
 from hpo.study.spec import ModelSpec, load_study
-from hpo.training import trainer
+from hpo.training import rung_callback
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.context import RunContext
 from hpo.training.measurements import RunMeasurements
@@ -757,7 +757,7 @@ def test_trap_23_accumulation_does_not_scale_the_gradient(
 
     norms: list[float] = []
     monkeypatch.setattr(
-        trainer._RungCallback,
+        rung_callback.RungCallback,
         "on_pre_optimizer_step",
         lambda self, args, state, control, model, **_: norms.append(plain_search.gradient_norm(model)),
     )
@@ -957,7 +957,7 @@ def pragma(storage: Any, name: str) -> Any:
 
 
 def test_optuna_sqlite_is_opened_for_many_processes(tmp_path: Path) -> None:
-    default = RDBStorage(f"sqlite:///{tmp_path / 'plain_search.db'}")
+    default = RDBStorage(f"sqlite:///{tmp_path / 'plain.db'}")
     assert (pragma(default, "journal_mode"), pragma(default, "busy_timeout")) == ("delete", 5000)
 
     ours = storage.open_storage(f"sqlite:///{tmp_path / 'ours.db'}")
@@ -992,7 +992,7 @@ def test_optuna_heartbeats_survive_a_locked_database(tmp_path: Path, monkeypatch
     died: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", died.append)  # the thread is expected to die here
     default = RDBStorage(
-        f"sqlite:///{tmp_path / 'plain_search.db'}",
+        f"sqlite:///{tmp_path / 'plain.db'}",
         engine_kwargs={"connect_args": {"timeout": 0.1}},
         heartbeat_interval=1,
     )
@@ -1005,7 +1005,7 @@ def test_optuna_heartbeats_survive_a_locked_database(tmp_path: Path, monkeypatch
 
 
 def test_optuna_every_trial_sends_heartbeats(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
-    default = RDBStorage(f"sqlite:///{tmp_path / 'plain_search.db'}", heartbeat_interval=1)
+    default = RDBStorage(f"sqlite:///{tmp_path / 'plain.db'}", heartbeat_interval=1)
     study = optuna.create_study(storage=default)
     study.tell(study.ask(), 0.0)
     assert count_heartbeats(default) == 0  # ask and tell send none

@@ -104,10 +104,13 @@ class Checkpoint:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        with torch.random.fork_rng(), torch.device("meta"):
-            return AutoModelForSequenceClassification.from_config(
-                self._changed_config(changes), trust_remote_code=self._trust_remote_code
-            )
+        try:
+            with torch.random.fork_rng(), torch.device("meta"):
+                return AutoModelForSequenceClassification.from_config(
+                    self._changed_config(changes), trust_remote_code=self._trust_remote_code
+                )
+        except Exception:  # a model's own code may need the values of weights while it is built
+            return self._build(changes)
 
     def _reset(self, model: PreTrainedModel) -> None:
         import torch

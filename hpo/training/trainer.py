@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer
 
 from hpo.store.trial_state import DIVERGED, INFEASIBLE, UNVERIFIED
 from hpo.training import trackers
@@ -30,7 +30,7 @@ from hpo.training.library_internals import remove_accelerate_wrappers, use_one_d
 from hpo.training.loss import CrossEntropy
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.metrics import score_logits
-from hpo.training.rungs import examples_after_steps, rung_steps
+from hpo.training.rung_callback import RungCallback
 from hpo.training.verification import find_mismatch, read_effective_values
 
 
@@ -146,7 +146,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             compute_loss_func=CrossEntropy(args.label_smoothing_factor),
             compute_metrics=self._scores,
             preprocess_logits_for_metrics=lambda out, labels: out[0] if isinstance(out, tuple) else out,
-            callbacks=[_RungCallback(self)],
+            callbacks=[RungCallback(self)],
         )
         self.remove_callback(PrinterCallback)
         for name, value in search.items():
@@ -254,47 +254,3 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         release_freed_memory()
-
-
-class _RungCallback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Evaluates at the rungs, and verifies the run's values after its first and last step."""
-
-    def __init__(self, trainer: RungTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
-        trainer = self.trainer
-        # With dataloader_drop_last an epoch has fewer examples than there are rows.
-        batches = len(trainer.callback_handler.train_dataloader)
-        epoch_examples = min(len(trainer.task.train), batches * args.train_batch_size)
-        batch = args.train_batch_size * args.gradient_accumulation_steps
-        examples = examples_after_steps(state.max_steps, trainer.updates_per_epoch, batch, epoch_examples)
-        trainer.rungs = rung_steps(trainer.task.spec.search.rungs, examples)
-        trainer.start_acceleration(optimizer.optimizer)  # without accelerate's wrapper
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step in (1, state.max_steps):
-            self.trainer.verify_values()
-        control.should_evaluate = state.global_step in self.trainer.rungs
-        self._pulse(state, self.trainer.counters.loss)
-
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._pulse(state, None)
-
-    def _pulse(self, state: Any, loss: float | None) -> None:
-        if not torch.cuda.is_available():  # CUDA keeps its own peak, and reading it is slow
-            self.trainer.update_peak_memory()
-        self.trainer.pulse(state.global_step, state.max_steps, loss)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        trainer = self.trainer
-        rung = trainer.rungs.get(state.global_step)
-        if rung is None:
-            return
-        names = [*trainer.task.metrics, "loss"]
-        scores = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
-        trainer.record.curve[rung] = scores
-        trainer.update_measurements()
-        if trainer.task.spec.search.value == "best":
-            trainer.keep_best_weights(rung)
-        trainer.at_rung(rung, scores, state.global_step == state.max_steps)

@@ -105,6 +105,27 @@ def test_field_that_only_the_initialization_reads_is_used(tmp_path: Path) -> Non
     assert load_architecture(tmp_path, "bert").field_effect("initializer_range", 0.02).is_used
 
 
+def test_field_whose_models_cannot_be_built_is_read_from_the_config(tmp_path: Path) -> None:
+    checkpoint = load_architecture(tmp_path, "bert")
+    effect = checkpoint.field_effect("num_attention_heads", 2)  # three heads do not divide the hidden size
+    assert effect == FieldEffect((), is_used=True)
+    assert effect.read(checkpoint.fresh(), "num_attention_heads", 2) == 2
+
+
+def test_model_that_needs_its_weights_while_it_is_built_is_compared_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = load_architecture(tmp_path, "qwen2")
+    build = AutoModelForSequenceClassification.from_config
+
+    def needs_weights(config: Any, **options: Any) -> Any:
+        assert torch.empty(()).device.type != "meta"
+        return build(config, **options)
+
+    monkeypatch.setattr(AutoModelForSequenceClassification, "from_config", needs_weights)
+    assert governed(checkpoint.field_effect("attention_dropout", 0.1)) == {"self_attn.attention_dropout"}
+
+
 def test_comparing_models_draws_no_random_numbers(tmp_path: Path) -> None:
     checkpoint = load_architecture(tmp_path, "bert")
     before = torch.get_rng_state()
