@@ -1,1 +1,1 @@
-"""Side by side against the plain library; every table lands in RESULTS.md."""
+"""Comparisons with the plain library; every table is written to RESULTS.md."""

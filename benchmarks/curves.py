@@ -1,9 +1,9 @@
-"""Full curves of many configurations, pruned by nobody, recorded once for `simulate` to replay in seconds.
+"""Record full curves of many configurations, without pruning, for `simulate` to replay.
 
-    python -m benchmarks.curves 0/2 & python -m benchmarks.curves 1/2 & wait     each share in a process of one thread
+    python -m benchmarks.curves 0/2 & python -m benchmarks.curves 1/2 & wait     one process per share, one thread each
     python -m benchmarks.curves gather                                           writes curves.parquet
 
-A share that was stopped goes on where it stood.
+A share that was interrupted continues where it stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.real import MODELS, data_file, need
+from benchmarks.real import MODELS, data_file, require_shared_data
 
 if TYPE_CHECKING:
     from hpo.study.search_space import SearchSpace, StartingPoint
@@ -26,7 +26,7 @@ CURVES = Path(__file__).with_name("curves.parquet")
 WORK = Path(tempfile.gettempdir()) / "hpo-curves"
 STARTS = Path(__file__).with_name("starts.toml")
 CONFIGURATIONS, SEEDS = 48, 3
-# Short texts and few rows, so that a CPU gets through it; a checkpoint without a head, so that configurations differ.
+# Short texts and few rows, to be fast on a CPU; a checkpoint without a head, so that configurations differ.
 STUDY = f"""\
 name = "curves"
 [data]
@@ -45,12 +45,12 @@ per_device_train_batch_size = 16
 bf16 = true
 train_sampling_strategy = "group_by_length"
 """
-# What every run has beside the values of its configuration: attention without dropout, which a CPU fuses.
+# Added to the values of every configuration: attention is fused on a CPU only without dropout.
 FUSED = {"model.attention_probs_dropout_prob": 0.0}
 
 
-def candidates() -> list[StartingPoint]:
-    """The recipes among which known-good starts are chosen."""
+def load_candidates() -> list[StartingPoint]:
+    """Load the published configurations among which starting points are chosen."""
     from hpo.study.search_space import StartingPoint
     from hpo.study.toml_reader import read_toml
 
@@ -58,30 +58,30 @@ def candidates() -> list[StartingPoint]:
 
 
 def configurations(space: SearchSpace) -> list[dict[str, Any]]:
-    """The candidates for known-good starts, and after them points of a scrambled Sobol sequence, 48 in all."""
+    """Return the candidates for starting points, then points of a scrambled Sobol sequence: 48 in all."""
     import optuna
 
-    known = [start.values for start in candidates()]
+    published = [start.values for start in load_candidates()]
     study = optuna.create_study(sampler=optuna.samplers.QMCSampler(scramble=True, seed=0))
     points = []
-    for _ in range(CONFIGURATIONS - len(known)):
+    for _ in range(CONFIGURATIONS - len(published)):
         trial = study.ask()
         points.append(space.suggest(trial))
         study.tell(trial, 0.0)
-    return [*known, *points]
+    return [*published, *points]
 
 
-def rows(
-    run: tuple[int, int], values: dict[str, Any], record: RunMeasurements, correct: dict[int, bytes]
+def rung_rows(
+    run: tuple[int, int], values: dict[str, Any], measured: RunMeasurements, correct: dict[int, bytes]
 ) -> Iterator[Any]:
-    """One row per rung of a run: its values, what it had cost by then, and which validation rows it got right."""
-    for rung, scores in record.curve.items():
+    """Yield a row per rung of a run: its values and scores, and which validation rows it classified correctly."""
+    for rung, scores in measured.curve.items():
         kept = {name: scores[name] for name in ("accuracy", "loss")}
         yield {"configuration": run[0], "seed": run[1], "rung": rung, **values, **kept, "correct": correct[rung].hex()}
 
 
 def record_share(share: int, shares: int) -> None:
-    """Make every run of a share that is not there yet, a line of JSON per rung."""
+    """Run every missing run of a share and write a line of JSON per rung."""
     import numpy as np
 
     from hpo.search.search_listener import SearchListener
@@ -96,7 +96,7 @@ def record_share(share: int, shares: int) -> None:
     task, _ = prepare_context(spec, SearchListener())
 
     class Recorder(RungTrainer):
-        """Remembers which rows were right at each evaluation."""
+        """Keeps which rows were classified correctly at each evaluation."""
 
         def _get_eval_sampler(self, eval_dataset: Any) -> Any:
             self.order = np.argsort(-self.task.validation.lengths, kind="stable")  # the same for every seed
@@ -109,27 +109,27 @@ def record_share(share: int, shares: int) -> None:
             return super()._scores(prediction)
 
     log = WORK / f"share-{share}-of-{shares}.jsonl"
-    there = {(row["configuration"], row["seed"]) for row in _lines(log)}
-    todo = [(place, seed) for seed in range(SEEDS) for place in range(CONFIGURATIONS)][share::shares]
-    made = configurations(spec.space)
+    recorded = {(row["configuration"], row["seed"]) for row in _lines(log)}
+    runs = [(index, seed) for seed in range(SEEDS) for index in range(CONFIGURATIONS)][share::shares]
+    values = configurations(spec.space)
     trainer = Recorder(task)
-    for run in todo:
-        if run in there:
+    for run in runs:
+        if run in recorded:
             continue
         correct: dict[int, bytes] = {}
         trainer.at_rung = lambda rung, scores, last, correct=correct: correct.update({rung: trainer.right})
         try:
-            record = trainer.run({**made[run[0]], **FUSED}, seed=1000 + run[1])
+            measured = trainer.run({**values[run[0]], **FUSED}, seed=1000 + run[1])
         except TrialEnded as ended:
             print(run, ended, flush=True)
-            record = trainer.record
+            measured = trainer.record
         with log.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows(run, made[run[0]], record, correct))
-        print(run, {rung: round(each["accuracy"], 3) for rung, each in record.curve.items()}, flush=True)
+            file.writelines(json.dumps(row) + "\n" for row in rung_rows(run, values[run[0]], measured, correct))
+        print(run, {rung: round(each["accuracy"], 3) for rung, each in measured.curve.items()}, flush=True)
 
 
 def gather() -> None:
-    """All shares in one parquet file."""
+    """Write all shares into one parquet file."""
     import pandas
 
     table = pandas.DataFrame([row for log in sorted(WORK.glob("share-*.jsonl")) for row in _lines(log)])
@@ -143,13 +143,13 @@ def _lines(log: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    need()
-    word = sys.argv[1] if len(sys.argv) > 1 else "0/1"
-    if word == "gather":
+    require_shared_data()
+    argument = sys.argv[1] if len(sys.argv) > 1 else "0/1"
+    if argument == "gather":
         gather()
     else:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        share, shares = map(int, word.split("/"))
+        share, shares = map(int, argument.split("/"))
         record_share(share, shares)
 
 

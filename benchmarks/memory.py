@@ -1,4 +1,4 @@
-"""Peak memory and disk of 20 trials against 2: nothing of a finished trial may stay."""
+"""Compare peak memory and disk use of 20 trials with 2: nothing of a finished trial may remain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.results import markdown, record
+from benchmarks.results import markdown_table, write_table
 
 STUDY = """\
 name = "memory"
@@ -32,16 +32,17 @@ num_train_epochs = 1
 CHILD = """\
 import sys
 import psutil
-from hpo.search.engines import search
-from hpo.search.search_listener import Listener
-from hpo.study.spec import load
-study = search(load(sys.argv[1], (f"search.trials={sys.argv[2]}",)), sys.argv[3], Listener())
+from hpo.search.engines import run_search
+from hpo.search.search_listener import SearchListener
+from hpo.study.spec import load_study
+spec = load_study(sys.argv[1], (f"search.trials={sys.argv[2]}",))
+study = run_search(spec, sys.argv[3], SearchListener())
 print(max(trial.user_attrs["peak_memory"] for trial in study.get_trials()))
 """
 
 
 def measure(trials: int) -> tuple[float, float]:
-    """Peak memory of a process that runs so many trials, and the disk that they leave, in MB."""
+    """Return the peak memory of a process that runs this many trials, and the disk space that they leave, in MB."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "memory.toml"
         file.write_text(STUDY)
@@ -55,9 +56,9 @@ def measure(trials: int) -> tuple[float, float]:
 def main() -> None:
     few, many = measure(2), measure(20)
     rows = [(trials, f"{memory:.0f}", f"{disk:.2f}") for trials, (memory, disk) in ((2, few), (20, many))]
-    table = markdown(("trials", "peak memory, MB", "disk left, MB"), rows)
+    table = markdown_table(("trials", "peak memory, MB", "disk left, MB"), rows)
     ratios = f"20 trials over 2: memory {many[0] / few[0]:.3f}, disk {many[1] / few[1]:.3f}."
-    record("memory", "search.seed 0", f"{table}\n\n{ratios}")
+    write_table("memory", "search.seed 0", f"{table}\n\n{ratios}")
 
 
 if __name__ == "__main__":

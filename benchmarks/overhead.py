@@ -1,7 +1,7 @@
-"""What hpo takes beside training: its commands as whole processes, a trial's share, a suggestion, and memory.
+"""Measure the overhead of hpo: its commands as whole processes, per trial, per suggestion, and memory.
 
 python -m benchmarks.overhead            writes its table
-python -m benchmarks.overhead --small    on next to nothing, and writes nothing
+python -m benchmarks.overhead --small    prints the table of a tiny run
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from statistics import median
 from typing import Any
 
 from benchmarks import memory
-from benchmarks.results import markdown, record
+from benchmarks.results import markdown_table, write_table
 from tests.support import synthetic
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured."""
+    """The size of a measurement."""
 
-    stored: int  # trials that a reader reads
-    before: int  # trials that a suggestion builds on
-    trials: int  # that are run for time and memory
+    stored: int  # trials that commands read
+    before: int  # trials that a suggestion is based on
+    trials: int  # run for time and memory
     suggestions: int
     repeats: int  # of each command
-    commands: Mapping[str, str]  # of the shell, and their bars in seconds
+    commands: Mapping[str, str]  # command -> limit in seconds
 
 
 COMMANDS = {
@@ -46,43 +46,45 @@ COMMANDS = {
     "compare {study}": "",
     "report {study}": "15",
 }
-WARM = 2  # trials before time counts: the first imports, and keeps its weights
-EARLY = 4  # trials after which memory should grow no more
+WARM = 2  # trials before measuring: the first one imports libraries and saves weights
+EARLY = 4  # trials after which memory should not grow
 FULL = Scale(stored=10_000, before=1_000, trials=50, suggestions=12, repeats=5, commands=COMMANDS)
 SMALL = Scale(100, 50, EARLY, 3, 1, {command: COMMANDS[command] for command in ("--help", "show {study}")})
 
 
-def processes(repeats: int, *words: str) -> tuple[float, float]:
-    """Wall and processor seconds of a command of the shell, imports included: medians over the repeats."""
-    taken = []
+def time_command(repeats: int, *arguments: str) -> tuple[float, float]:
+    """Return wall and CPU seconds of a command, imports included: medians over the repeats."""
+    times = []
     for _ in range(repeats):
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([sys.executable, "-m", *words], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", *arguments], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        taken.append((time.perf_counter() - started, used))
-    wall, used = zip(*taken, strict=True)
-    return median(wall), median(used)
+        times.append((time.perf_counter() - started, used))
+    walls, cpus = zip(*times, strict=True)
+    return median(walls), median(cpus)
 
 
 class Clock:
-    """Wall and processor seconds, summed while it runs."""
+    """A stopwatch for wall and CPU seconds."""
 
     def __init__(self) -> None:
         self.seconds = [0.0, 0.0]
-        self._begun: list[float] | None = None
+        self._started: list[float] | None = None
 
     def start(self) -> None:
-        self._begun = [time.perf_counter(), time.process_time()]
+        self._started = [time.perf_counter(), time.process_time()]
 
     def stop(self) -> None:
-        if self._begun:
+        if self._started:
             now = time.perf_counter(), time.process_time()
-            self.seconds = [each + end - start for each, end, start in zip(self.seconds, now, self._begun, strict=True)]
-        self._begun = None
+            self.seconds = [
+                each + end - start for each, end, start in zip(self.seconds, now, self._started, strict=True)
+            ]
+        self._started = None
 
     def around(self, owner: Any, name: str) -> None:
-        """Run whenever this method does."""
+        """Run during every call of this method."""
         method = getattr(owner, name)
 
         def timed(*args: Any, **options: Any) -> Any:
@@ -95,8 +97,8 @@ class Clock:
         setattr(owner, name, timed)
 
 
-def trials(folder: Path, count: int) -> dict[str, Any]:
-    """Seconds per trial outside Trainer's epochs, with what hpo does at rungs in them; and memory as trials go by."""
+def measure_trials(folder: Path, count: int) -> dict[str, Any]:
+    """Return seconds per trial outside Trainer's epochs, rungs included, and memory after each trial."""
     import psutil
 
     from hpo.search.search_listener import SearchListener
@@ -122,11 +124,14 @@ def trials(folder: Path, count: int) -> dict[str, Any]:
     file.write_text(memory.STUDY)
     _search(file, f"sqlite:///{folder}/store.db", Watch(), f"search.trials={count}")
     sums = zip(whole.seconds, epochs.seconds, rungs.seconds, strict=True)
-    return {"outside": [(all_ - inside + ours) / (count - WARM) for all_, inside, ours in sums], "resident": resident}
+    return {
+        "outside": [(total - inside + at_rungs) / (count - WARM) for total, inside, at_rungs in sums],
+        "resident": resident,
+    }
 
 
-def suggestion(file: Path, count: int) -> dict[str, Any]:
-    """Seconds from the end of a trial to the next one's values, in a search that goes on for so many trials."""
+def measure_suggestions(file: Path, count: int) -> dict[str, Any]:
+    """Return seconds from the end of a trial to the next one's values, over `count` more trials of a search."""
     from optuna import Study
     from optuna.samplers import TPESampler
 
@@ -135,12 +140,12 @@ def suggestion(file: Path, count: int) -> dict[str, Any]:
     from hpo.study.search_space import SearchSpace
     from hpo.study.spec import load_study
 
-    clocks = between, asked, optunas = Clock(), Clock(), Clock()
+    clocks = between, suggesting, optuna_clock = Clock(), Clock(), Clock()
     for clock, owner, name in (
-        (asked, Study, "ask"),
-        (asked, SearchSpace, "suggest"),
-        (optunas, TPESampler, "infer_relative_search_space"),
-        (optunas, TPESampler, "sample_relative"),
+        (suggesting, Study, "ask"),
+        (suggesting, SearchSpace, "suggest"),
+        (optuna_clock, TPESampler, "infer_relative_search_space"),
+        (optuna_clock, TPESampler, "sample_relative"),
     ):
         clock.around(owner, name)
     gaps: list[list[list[float]]] = []
@@ -157,9 +162,9 @@ def suggestion(file: Path, count: int) -> dict[str, Any]:
 
     spec = load_study(file)
     _search(file, storage_url(spec), Watch(), f"search.trials={spec.search.trials + count}", "search.workers=1")
-    of_each = zip(*gaps[1:], strict=True)  # the first had no trial before it
-    found = [[median(each) for each in zip(*seconds, strict=True)] for seconds in of_each]
-    return dict(zip(("between", "asked", "tpe"), found, strict=True))
+    of_each = zip(*gaps[1:], strict=True)  # the first has no trial before it
+    medians = [[median(each) for each in zip(*seconds, strict=True)] for seconds in of_each]
+    return dict(zip(("between", "asked", "tpe"), medians, strict=True))
 
 
 def _search(file: Path, url: str, listener: Any, *overrides: str) -> None:
@@ -173,33 +178,33 @@ def _search(file: Path, url: str, listener: Any, *overrides: str) -> None:
     run_search(load_study(file, overrides), url, listener)
 
 
-def table(scale: Scale) -> str:
-    """Every figure beside its bar."""
+def build_table(scale: Scale) -> str:
+    """Return every figure with its limit."""
     rows: list[list[str]] = []
 
-    def row(what: str, bar: str, seconds: Sequence[float]) -> None:
-        rows.append([what, bar, *(f"{each:.3f}" if each < 1 else f"{each:.1f}" for each in seconds)])
+    def add_row(what: str, limit: str, seconds: Sequence[float]) -> None:
+        rows.append([what, limit, *(f"{each:.3f}" if each < 1 else f"{each:.1f}" for each in seconds)])
 
     with tempfile.TemporaryDirectory() as folder:
         final = "report {study}" in scale.commands
         stored = synthetic.make(Path(folder) / "stored", scale.stored, workers=2, final=final)
-        places = {"study": str(stored.file), "store": f"sqlite:///{folder}/stored/store.db"}
-        for command, bar in scale.commands.items():
-            shown = "hpo " + command.format(study="STUDY", store="URL")
+        paths = {"study": str(stored.file), "store": f"sqlite:///{folder}/stored/store.db"}
+        for command, limit in scale.commands.items():
+            text = "hpo " + command.format(study="STUDY", store="URL")
             of = f", {scale.stored:,} trials" if "{" in command else ""
-            row(f"`{shown}`{of}", bar, processes(scale.repeats, "hpo", *command.format(**places).split()))
-        begun = synthetic.make(Path(folder) / "begun", scale.before, parameters=4, workers=1, final=False)
-        words = [folder, str(scale.trials), str(begun.file), str(scale.suggestions)]
-        child = [sys.executable, "-W", "ignore", "-m", "benchmarks.overhead", "child", *words]
-        found = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
-    row("a trial outside training and evaluation", "0.2", found["outside"])
-    row(f"a suggestion after {scale.before:,} trials, with the writing of its values", "0.05", found["asked"])
-    row("of which Optuna's TPE itself", "", found["tpe"])
-    row("all from a trial's end to the next one's values", "", found["between"])
-    early, late = found["resident"][EARLY - 1], found["resident"][-1]
-    grown = f"{early:.0f} and {late:.0f} MB, ratio {late / early:.3f}"
-    seconds = markdown(["seconds", "bar", "wall", "processor"], rows)
-    return f"{seconds}\n\nMemory of the process after {EARLY} and after {scale.trials} trials: {grown}."
+            add_row(f"`{text}`{of}", limit, time_command(scale.repeats, "hpo", *command.format(**paths).split()))
+        started = synthetic.make(Path(folder) / "begun", scale.before, parameters=4, workers=1, final=False)
+        arguments = [folder, str(scale.trials), str(started.file), str(scale.suggestions)]
+        child = [sys.executable, "-W", "ignore", "-m", "benchmarks.overhead", "child", *arguments]
+        measured = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
+    add_row("a trial outside training and evaluation", "0.2", measured["outside"])
+    add_row(f"a suggestion after {scale.before:,} trials, with the writing of its values", "0.05", measured["asked"])
+    add_row("of which Optuna's TPE itself", "", measured["tpe"])
+    add_row("all from a trial's end to the next one's values", "", measured["between"])
+    early, late = measured["resident"][EARLY - 1], measured["resident"][-1]
+    growth = f"{early:.0f} and {late:.0f} MB, ratio {late / early:.3f}"
+    seconds = markdown_table(["seconds", "bar", "wall", "processor"], rows)
+    return f"{seconds}\n\nMemory of the process after {EARLY} and after {scale.trials} trials: {growth}."
 
 
 def main() -> None:
@@ -210,12 +215,12 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     if sys.argv[1:2] == ["child"]:
         folder, count, file, suggestions = sys.argv[2:]
-        print(json.dumps(trials(Path(folder), int(count)) | suggestion(Path(file), int(suggestions))))
+        print(json.dumps(measure_trials(Path(folder), int(count)) | measure_suggestions(Path(file), int(suggestions))))
     elif "--small" in sys.argv:
-        print(table(SMALL))
+        print(build_table(SMALL))
     else:
         how = f"medians of {FULL.repeats} processes; {FULL.trials} trials; {FULL.suggestions} suggestions; one thread"
-        record("overhead", f"seed 0, {how}", table(FULL))
+        write_table("overhead", f"seed 0, {how}", build_table(FULL))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The machine's measured matmul peak, beside which every other speed is read: shared machines vary by the hour."""
+"""Measure the machine's peak speed of matrix products, to compare others with: shared machines vary by the hour."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 SIZE = {"cpu": 2048, "cuda": 8192}
 
 
-def matmul(dtype: Any = None, seconds: float = 1.0) -> float:
-    """GFLOP/s of products of two square matrices, the best of so many seconds; float32 by default."""
+def measure_matmul(dtype: Any = None, seconds: float = 1.0) -> float:
+    """Return GFLOP/s of products of two square matrices: the best within the given seconds, float32 by default."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = SIZE[device]
     left, right = (torch.randn(size, size, device=device).to(dtype or torch.float32) for _ in range(2))
-    best, ends = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < ends:
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
         started = time.perf_counter()
         left @ right
         if device == "cuda":

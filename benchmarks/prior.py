@@ -1,4 +1,4 @@
-"""Draws around known-good starts, where these are good and where they are bad, on made-up scores in seconds."""
+"""Compare samplers with and without a prior around known-good starts, good and bad ones, on simulated scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 from scipy.stats import sem
 
-from benchmarks.results import markdown, record
+from benchmarks.results import markdown_table, write_table
 from hpo.search.samplers import build_sampler
 from hpo.store.trial_state import enqueue_next
 from hpo.study.spec import StudySpec, load_study
@@ -28,40 +28,42 @@ checkpoint = "builtin:tiny"
 [space]
 file = "{SPACE}"
 """
-REPEATS, LOOKS = 50, (16, 32)  # studies per row, and the trials after which their best is looked at
+REPEATS, READ_AFTER = 50, (16, 32)  # studies per row, and the trials after which the best is read
 NOISE = 0.5  # points between two seeds of the same values
-STARTS = {"good": 1, "bad": 20}  # so many times the starts' usual learning rate is the best one
+STARTS = {"good": 1, "bad": 20}  # the best learning rate, in multiples of the starting points' usual one
 
 
-def score(values: Mapping[str, Any], best_rate: float) -> float:
-    """Made-up accuracy in points: a bell over the learning rate, which more epochs make smaller, and small ripples."""
+def simulate_accuracy(values: Mapping[str, Any], best_rate: float) -> float:
+    """Return an accuracy in points: a bell over the learning rate, narrower with more epochs, and small ripples."""
     off = math.log10(values["learning_rate"] / best_rate) + 0.35 * math.log(values["num_train_epochs"] / 3)
     bell = 43 * math.exp(-((off / (0.75 if off < 0 else 0.6)) ** 2))
     ripples = 0.4 * (values["weight_decay"] / 0.2 - 0.5) ** 2 + 0.3 * (values["warmup_ratio"] / 0.1 - 1) ** 2
     return 50 + bell - 1.5 * math.exp(1 - values["num_train_epochs"]) - ripples
 
 
-def gaps(spec: StudySpec, off: float) -> list[float]:
-    """How far the trial that looked best is from the best there is, in points, at each look of one study."""
+def measure_gaps(spec: StudySpec, off: float) -> list[float]:
+    """Return how far the apparently best trial is from the optimum, in points, after each number of trials."""
     study = optuna.create_study(sampler=build_sampler(spec), direction="maximize")
     draw = np.random.default_rng(spec.search.seed)
     best_rate = 2e-5 * off * 10 ** draw.normal(0, 0.2)
     true = []
-    for _ in range(LOOKS[-1]):
+    for _ in range(READ_AFTER[-1]):
         enqueue_next(study, spec.space)
         trial = study.ask()
-        true.append(score(spec.space.suggest(trial), best_rate))
+        true.append(simulate_accuracy(spec.space.suggest(trial), best_rate))
         study.tell(trial, true[-1] + draw.normal(0, NOISE))
     seen = [trial.value or 0.0 for trial in study.trials]
-    return [93 - true[int(np.argmax(seen[:look]))] for look in LOOKS]
+    return [93 - true[int(np.argmax(seen[:count]))] for count in READ_AFTER]
 
 
-def cells(file: Path, sampler: str, off: float, use: str) -> list[str]:
-    """The mean gap, with its standard error, at each look."""
+def format_cells(file: Path, sampler: str, off: float, use: str) -> list[str]:
+    """Return the mean gap with its standard error after each number of trials."""
     prior = ", prior = true" if use == "and drawn around" else ""
-    words = [f'search.sampler={{name = "{sampler}"{prior}}}', *["space.known_good=[]"] * (use == "left out")]
-    found = np.array([gaps(load_study(file, (*words, f"search.seed={seed}")), off) for seed in range(REPEATS)])
-    return [f"{mean:.2f} ± {error:.2f}" for mean, error in zip(found.mean(0), sem(found), strict=True)]
+    overrides = [f'search.sampler={{name = "{sampler}"{prior}}}', *["space.known_good=[]"] * (use == "left out")]
+    gaps = np.array(
+        [measure_gaps(load_study(file, (*overrides, f"search.seed={seed}")), off) for seed in range(REPEATS)]
+    )
+    return [f"{mean:.2f} ± {error:.2f}" for mean, error in zip(gaps.mean(0), sem(gaps), strict=True)]
 
 
 def main() -> None:
@@ -70,10 +72,10 @@ def main() -> None:
         file = Path(folder) / "prior.toml"
         file.write_text(STUDY)
         cases = product(("random", "tpe"), STARTS, ("left out", "tried first", "and drawn around"))
-        rows = [[sampler, name, use, *cells(file, sampler, STARTS[name], use)] for sampler, name, use in cases]
-    heads = ["sampler", "starts", "use", *(f"gap after {look} trials" for look in LOOKS)]
+        rows = [[sampler, name, use, *format_cells(file, sampler, STARTS[name], use)] for sampler, name, use in cases]
+    heads = ["sampler", "starts", "use", *(f"gap after {count} trials" for count in READ_AFTER)]
     seeds = f"search.seed 0 to {REPEATS - 1}, a study each"
-    record("prior", seeds, markdown(heads, rows))
+    write_table("prior", seeds, markdown_table(heads, rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The real data and weights that measurements are made on; they lie beside the repository and are not part of it."""
+"""Paths of the real data and weights that benchmarks use. They are next to the repository and not part of it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ MODELS = SHARED / "models"
 
 
 def data_file(name: str, split: str) -> Path:
-    """A parquet file with the columns text and label: imdb or sst2; train, validation or test."""
+    """Return a parquet file with the columns text and label: imdb or sst2; train, validation or test."""
     return SHARED / "data" / name / f"{split}.parquet"
 
 
-def need() -> None:
-    """Exit with a clear line where the real data are not there."""
+def require_shared_data() -> None:
+    """Exit with a clear message if the real data are missing."""
     if not SHARED.is_dir():
-        raise SystemExit(f"no folder {SHARED}: this measures on IMDb, SST-2 and MiniLM, which are not part of hpo")
+        raise SystemExit(f"no folder {SHARED}: this benchmark uses IMDb, SST-2 and MiniLM, which are not part of hpo")

@@ -1,9 +1,9 @@
 """Recorded curves as arrays, and a study that runs on them instead of on a model.
 
-A replayed study is a real Optuna study with hpo's samplers and pruners. What it proposes is answered by the nearest
-recorded configuration (every axis scaled to one, logarithmic where the space is) of which there is a run that
-this study has not seen. So a sampler may come back to a good place, as it may in life, where a neighbour would score
-alike under another seed; but no run is drawn twice, for a second look at the same luck is no evidence.
+A replayed study is a real Optuna study with hpo's samplers and pruners. A proposed configuration gets the scores of the
+nearest recorded one (every axis scaled to one, logarithmic if the search space is) that has a run which this study has
+not used yet. So a sampler may return to a good region, as in a real search, where a neighbor would score alike under
+another seed. No run is used twice, because the same scores again would be no new evidence.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from hpo.study.search_space import SearchSpace
 
 Array = NDArray[Any]
-EVALUATION = 1 / 3  # a forward pass, in passes forward and back
+EVALUATION = 1 / 3  # cost of a forward pass, in forward and backward passes
 
 
-def study(*overrides: str) -> StudySpec:
-    """The study that the curves were recorded in, with overrides as behind `--set`."""
+def load_recorded_study(*overrides: str) -> StudySpec:
+    """Load the study that the curves were recorded in, with overrides like those of `--set`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "curves.toml"
         file.write_text(STUDY, encoding="utf8")
@@ -40,49 +40,49 @@ def study(*overrides: str) -> StudySpec:
 
 
 class Curves:
-    """Recorded curves: configurations x seeds x rungs, and which validation rows were right at each."""
+    """Recorded curves: configurations x seeds x rungs, and which validation rows were classified correctly."""
 
     def __init__(self, table: DataFrame, space: SearchSpace, train: int, rows: int) -> None:
         self.space, self.train, self.rows = space, train, rows
         values = table.groupby("configuration")[list(space.parameters)].first()
-        self.points = np.array([scaled(space, dict(row)) for _, row in values.iterrows()])
+        self.points = np.array([scale_values(space, dict(row)) for _, row in values.iterrows()])
         self.epochs = values["num_train_epochs"].to_numpy(float)
         self.rungs = sorted(map(int, table["rung"].unique()))
-        places = {configuration: place for place, configuration in enumerate(values.index)}
+        positions = {configuration: index for index, configuration in enumerate(values.index)}
         shape = (len(values), int(table["seed"].max()) + 1, len(self.rungs))
         self.reached = np.zeros(shape, dtype=bool)
         self.right = np.zeros((*shape, rows), dtype=bool)
         self.loss = np.full(shape, np.nan)
         for row in table.itertuples():
-            at = places[row.configuration], row.seed, self.rungs.index(row.rung)
+            at = positions[row.configuration], row.seed, self.rungs.index(row.rung)
             self.reached[at], self.loss[at] = True, row.loss
             self.right[at] = np.unpackbits(np.frombuffer(bytes.fromhex(row.correct), np.uint8), count=rows)
         self.recorded: Array = np.any(self.reached, axis=2)
         end = self.accuracy()[:, :, -1]
-        # A run that diverged counts as the worst that did not; a run without any rung counts as never made.
+        # A run that diverged counts as the worst that did not; a run without any rung is left out.
         self.mean = np.nanmean(np.where(self.recorded & np.isnan(end), np.nanmin(end), end), axis=1)
         self.regret = 100 * (self.mean.max() - self.mean)  # points
         self.unit = float(train * self.epochs.mean() + EVALUATION * rows)
 
     @classmethod
     def read(cls, file: Path) -> Curves:
-        """The curves in a parquet file that benchmarks.curves wrote."""
+        """Read the curves from a parquet file that benchmarks.curves wrote."""
         import pandas
 
-        spec = study()
+        spec = load_recorded_study()
         return cls(pandas.read_parquet(file), spec.space, spec.data.rows["train"], spec.data.rows["validation"])
 
     def accuracy(self, chosen: Any = slice(None)) -> Array:
-        """Accuracy on the chosen validation rows, configurations x seeds x rungs; NaN where a run did not come."""
+        """Return accuracy on the chosen validation rows, configurations x seeds x rungs; NaN for rungs not reached."""
         return np.where(self.reached, self.right[..., chosen].mean(axis=-1), np.nan)
 
     def cost(self, configuration: int, rung: int, evaluated: int) -> float:
-        """What a trial costs up to a rung, with so many rows evaluated in all, in full trials of average length."""
+        """Return the cost of a trial up to a rung, in full trials of average length; `evaluated` counts rows."""
         return float(self.train * self.epochs[configuration] * rung / 1000 + EVALUATION * evaluated) / self.unit
 
 
-def scaled(space: SearchSpace, values: Mapping[str, Any]) -> Array:
-    """Values as a point of the unit cube, on the scale on which Optuna's own samplers draw."""
+def scale_values(space: SearchSpace, values: Mapping[str, Any]) -> Array:
+    """Return values as a point of the unit cube, on the scale on which Optuna's samplers draw."""
     from optuna._transform import _SearchSpaceTransform
 
     axes = {name: axis.distribution() for name, axis in space.parameters.items()}
@@ -90,8 +90,8 @@ def scaled(space: SearchSpace, values: Mapping[str, Any]) -> Array:
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """One trial of a replayed study; its value is None where it was pruned or diverged."""
+class ReplayedTrial:
+    """One trial of a replayed study; its value is None if it was pruned or diverged."""
 
     configuration: int
     cost: float
@@ -100,7 +100,7 @@ class Replayed:
 
 
 class Replay:
-    """One study on recorded curves; all that is random in it follows from its seed."""
+    """One study on recorded curves; everything random in it follows from its seed."""
 
     def __init__(self, curves: Curves, spec: StudySpec, seed: int, rows: int | None = None) -> None:
         import optuna
@@ -125,11 +125,11 @@ class Replay:
             pruner=build_pruner(self.spec),
         )
 
-    def run(self, count: int) -> list[Replayed]:
-        """So many trials, one after the other, as a worker would run them."""
+    def run(self, count: int) -> list[ReplayedTrial]:
+        """Run this many trials, one after the other, as a worker would."""
         return [self._trial() for _ in range(count)]
 
-    def _trial(self) -> Replayed:
+    def _trial(self) -> ReplayedTrial:
         from optuna.trial import TrialState
 
         enqueue_next(self.study, self.spec.space)
@@ -138,26 +138,26 @@ class Replay:
         done = self._pass(trial, configuration, seed)
         state = TrialState.PRUNED if done.pruned else TrialState.FAIL if done.value is None else TrialState.COMPLETE
         if state == TrialState.FAIL:
-            trial.set_user_attr("reason", DIVERGED)  # without a reason it would count as killed, and run again
+            trial.set_user_attr("reason", DIVERGED)  # without a reason it would count as killed, and be retried
         self.study.tell(trial, done.value, state)
         return done
 
-    def _pass(self, trial: optuna.Trial, configuration: int, seed: int) -> Replayed:
-        """The trial, rung after rung, to its end or until it is pruned or diverges."""
+    def _pass(self, trial: optuna.Trial, configuration: int, seed: int) -> ReplayedTrial:
+        """Run a trial rung by rung to its end, or until it is pruned or diverges."""
         evaluated = 0
         for rung in self.rungs:
             value = float(self.scores[rung][configuration, seed])
-            if np.isnan(value):  # somewhere on the way here
-                return Replayed(configuration, self.curves.cost(configuration, rung, evaluated), None)
+            if np.isnan(value):  # diverged before this rung
+                return ReplayedTrial(configuration, self.curves.cost(configuration, rung, evaluated), None)
             evaluated += self.evaluated[rung]
             trial.report(value, rung)
             if rung != self.rungs[-1] and trial.should_prune():
-                return Replayed(configuration, self.curves.cost(configuration, rung, evaluated), None, pruned=True)
-        return Replayed(configuration, self.curves.cost(configuration, self.rungs[-1], evaluated), value)
+                return ReplayedTrial(configuration, self.curves.cost(configuration, rung, evaluated), None, pruned=True)
+        return ReplayedTrial(configuration, self.curves.cost(configuration, self.rungs[-1], evaluated), value)
 
     def _nearest(self, values: Mapping[str, Any]) -> tuple[int, int]:
-        """The nearest configuration with a run unseen in this study, and the seed of one such run, at random."""
-        distance = np.square(self.curves.points - scaled(self.spec.space, values)).sum(axis=1)
+        """Return the nearest configuration with an unused run in this study, and the seed of one of them, drawn."""
+        distance = np.square(self.curves.points - scale_values(self.spec.space, values)).sum(axis=1)
         configuration = int(np.where(self.unseen.any(axis=1), distance, np.inf).argmin())
         seed = int(self.draw.choice(np.flatnonzero(self.unseen[configuration])))
         self.unseen[configuration, seed] = False

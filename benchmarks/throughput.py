@@ -1,9 +1,9 @@
-"""How much of a GPU's peak a DistilBERT-shaped model of 66M parameters trains at, on IMDb at 512 tokens.
+"""Measure the share of a GPU's peak speed at which a model like DistilBERT (66M parameters) trains on IMDb, 512 tokens.
 
     python -m benchmarks.throughput
 
-Runs of 300 steps as a search makes them, the second of two in a process: the first sets the GPU up for each length of
-batch, once a search. Weights are drawn, for no score is read.
+Runs of 300 steps as in a search; the second of two in a process counts, because the first sets the GPU up for each
+length of a batch, once per search. Weights are random, because no score is read.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peak
-from benchmarks.real import need
-from benchmarks.replay import Replay, work
-from benchmarks.results import markdown, record
+from benchmarks.real import require_shared_data
+from benchmarks.replay import Replay, flop_per_token
+from benchmarks.results import markdown_table, write_table
 
 BATCHES = (16, 32)
 STEPS = 300
 
 
-def task_of_66m(folder: Path) -> Any:
-    """The GPU case's task, with a model of DistilBERT's shape in the place of MiniLM."""
+def build_66m_context(folder: Path) -> Any:
+    """Return the context of the GPU case, with a model of DistilBERT's shape instead of MiniLM."""
     import torch
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     from hpo.study.spec import ModelSpec
-    from hpo.training.acceleration.presets import choose_accelerations
+    from hpo.training.acceleration import choose_accelerations
     from hpo.training.checkpoint import Checkpoint, save_model
 
     task = Replay("gpu", seed=0).task
@@ -43,7 +43,7 @@ def task_of_66m(folder: Path) -> Any:
 
 
 def row(task: Any, batch: int) -> list[object]:
-    """The cells of one batch size."""
+    """Return the cells of one batch size."""
     import torch
 
     from hpo.training.trainer import RungTrainer
@@ -51,9 +51,9 @@ def row(task: Any, batch: int) -> list[object]:
     trainer = RungTrainer(task)
     values = {"learning_rate": 2e-5, "max_steps": STEPS, "per_device_train_batch_size": batch}
     first, second = (trainer.run(values, seed) for seed in (0, 1))
-    highest = peak.matmul(torch.bfloat16)
+    highest = peak.measure_matmul(torch.bfloat16)
     speed = second.tokens / second.seconds["train"]
-    share = speed * work(task) / highest / 1e9
+    share = speed * flop_per_token(task) / highest / 1e9
     step = 1000 * second.seconds["train"] / STEPS
     whole = (first.seconds["wall"], second.seconds["wall"])
     return [
@@ -69,9 +69,9 @@ def row(task: Any, batch: int) -> list[object]:
 def main() -> None:
     import torch
 
-    need()
+    require_shared_data()
     if not torch.cuda.is_available():
-        raise SystemExit("no NVIDIA GPU here, and it is its peak that this measures")
+        raise SystemExit("no NVIDIA GPU here: this benchmark measures the share of its peak speed")
     heads = (
         "texts a batch",
         "first run, s",
@@ -83,8 +83,8 @@ def main() -> None:
         "memory, GB",
     )
     with tempfile.TemporaryDirectory() as folder:
-        task = task_of_66m(Path(folder))
-        record("throughput", "seeds 0 and 1", markdown(heads, [row(task, batch) for batch in BATCHES]))
+        task = build_66m_context(Path(folder))
+        write_table("throughput", "seeds 0 and 1", markdown_table(heads, [row(task, batch) for batch in BATCHES]))
 
 
 if __name__ == "__main__":

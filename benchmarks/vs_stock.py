@@ -1,10 +1,10 @@
-"""Our search against the plain library's, tuned and as documented: seconds to its best score, total, disk, memory.
+"""Compare our search with the plain library's, as documented and tuned: seconds to its best score, total, disk, memory.
 
     python -m benchmarks.vs_stock [cpu|small|gpu] [--seeds 0 1 2] [--again ours]
 
-Opponents run in turns, each in a process of its own and alone on the machine, with everything counted from its start:
-imports, loading, tokenising, evaluation, pruned trials, storage. Runs that benchmarks/runs/ holds already are not made
-again, but those that --again names. Ctrl-Z pauses, and the time is taken out, but not from ours.
+Opponents alternate, each in its own process and alone on the machine, with everything counted from its start: imports,
+loading, tokenizing, evaluation, pruned trials, storage. Runs in benchmarks/runs/ are not repeated, except those of
+--again. Ctrl-Z pauses; the time is not counted, except for ours.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import peak
 from benchmarks.opponents import OPPONENTS, Case
-from benchmarks.real import MODELS, data_file, need
-from benchmarks.results import RUNS, kept, markdown, record, told
+from benchmarks.real import MODELS, data_file, require_shared_data
+from benchmarks.results import RUNS, describe_runs, load_or_run, markdown_table, write_table
 
 if TYPE_CHECKING:
     from hpo.data.splits import TextData
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """A case without its seed: where the rows come from, and how many."""
+    """A case without its seed: the source and number of its rows."""
 
-    source: str  # a set of the real data, or builtin:reviews
+    source: str  # imdb, sst2, or builtin:reviews
     rows: tuple[int, int]  # train, validation
     checkpoint: str
     max_length: int
@@ -51,41 +51,41 @@ SETTINGS = {
     "cpu": Setting("imdb", (600, 400), "minilm-l6-sst2", 256),
     "gpu": Setting("imdb", (20_000, 5_000), "minilm-l6", 512),
 }
-GIVEN = ("case.json", "train.parquet", "validation.parquet", "tiny")  # to every opponent
-TEST = 2000  # rows that winners are tried on, where there are so many
+CASE_FILES = ("case.json", "train.parquet", "validation.parquet", "tiny")  # which every opponent gets
+TEST = 2000  # test rows that winners are scored on, at most
 
 
-def rows(setting: Setting, folder: Path) -> TextData:
-    """The rows of a setting; the searches are given none of its test split."""
+def load_rows(setting: Setting, folder: Path) -> TextData:
+    """Load the rows of a setting; the searches do not get its test split."""
     from hpo.data.splits import load_splits
     from hpo.study.spec import DataSpec
 
     train, validation = setting.rows
-    limits = {"train": train, "validation": validation, "test": TEST}
+    limits: dict[Any, int] = {"train": train, "validation": validation, "test": TEST}
     if setting.source.startswith("builtin:"):
         return load_splits(DataSpec(source=setting.source, validation=validation, rows=limits), folder)
-    files = {split: str(data_file(setting.source, split)) for split in ("train", "test")}
-    return load_splits(DataSpec(**files, validation=validation, rows=limits), folder)
+    train_file, test_file = (str(data_file(setting.source, split)) for split in ("train", "test"))
+    return load_splits(DataSpec(train=train_file, test=test_file, validation=validation, rows=limits), folder)
 
 
-def prepared(name: str, seed: int) -> Path:
-    """A folder with the rows of a case, and for builtin:tiny its weights, the same for every opponent."""
+def prepare_case(name: str, seed: int) -> Path:
+    """Return a folder with the rows of a case and, for builtin:tiny, its weights; the same for every opponent."""
     folder = Path(tempfile.gettempdir()) / "hpo-cases" / name / str(seed)
     if not (folder / "case.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _prepare(SETTINGS[name], seed, folder)
+        _write_case(SETTINGS[name], seed, folder)
     return folder
 
 
-def _prepare(setting: Setting, seed: int, folder: Path) -> None:
+def _write_case(setting: Setting, seed: int, folder: Path) -> None:
     import pandas
     import torch
 
     from hpo.study.spec import ModelSpec
     from hpo.training.checkpoint import Checkpoint, save_model
 
-    data = rows(setting, folder)
+    data = load_rows(setting, folder)
     for name, split in (("train", data.train), ("validation", data.validation)):
         pandas.DataFrame({"text": split.texts, "label": split.labels}).to_parquet(folder / f"{name}.parquet")
     checkpoint = str(MODELS / setting.checkpoint)
@@ -99,12 +99,12 @@ def _prepare(setting: Setting, seed: int, folder: Path) -> None:
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """What one opponent did with the case in a folder: its scores as they came, total, best, disk and memory."""
+    """Run an opponent on the case in a folder; return its scores over time, total seconds, best, disk and memory."""
     with tempfile.TemporaryDirectory() as scratch:
-        for given in GIVEN:
-            if (folder / given).exists():
-                (Path(scratch) / given).symlink_to(folder / given)
-        speed = peak.matmul()
+        for file_name in CASE_FILES:
+            if (folder / file_name).exists():
+                (Path(scratch) / file_name).symlink_to(folder / file_name)
+        speed = peak.measure_matmul()
         started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.opponents", name, scratch],
@@ -116,7 +116,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"{name}: {done.stderr[-2000:]}")
         *scores, outcome = [json.loads(line) for line in (Path(scratch) / f"{name}.jsonl").read_text().splitlines()]
-        caches = ("hpo-cache", "cache")  # of tokens, which anyone may delete
+        caches = ("hpo-cache", "cache")  # of tokens; not counted, because they can be deleted at any time
         left = sum(
             file.stat().st_size
             for file in Path(scratch).rglob("*")
@@ -126,8 +126,8 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     return {"total": total, "scores": scores, **outcome, "disk": left, "peak": speed}
 
 
-def reached(run: dict[str, Any], score: float) -> float:
-    """Seconds until a run first held a score; infinite where it never did."""
+def seconds_until(run: dict[str, Any], score: float) -> float:
+    """Return the seconds until a run first had a score; infinite if it never did."""
     return next((each["at"] for each in run["scores"] if each["value"] >= score), float("inf"))
 
 
@@ -144,18 +144,18 @@ HEADS = (
 )
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Rows per seed and opponent, and the ratios that the project promises, as medians over the seeds."""
+def build_table(runs: list[dict[str, Any]]) -> str:
+    """Return rows per seed and opponent, and ratios as medians over the seeds."""
     lines: list[Sequence[object]] = []
     ratios: dict[str, list[float]] = {}
     for seed in sorted({run["seed"] for run in runs}):
-        there = {run["opponent"]: run for run in runs if run["seed"] == seed}
-        mine = there["ours"]
-        for name, run in ((name, there[name]) for name in OPPONENTS if name in there):
-            held = reached(mine, run["best"])
-            own = f"{reached(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
+        by_opponent = {run["opponent"]: run for run in runs if run["seed"] == seed}
+        mine = by_opponent["ours"]
+        for name, run in ((name, by_opponent[name]) for name in OPPONENTS if name in by_opponent):
+            held = seconds_until(mine, run["best"])
+            times = f"{seconds_until(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
             sizes = f"{run['disk'] / 1e6:.1f}", f"{run['memory'] / 1e6:.0f}", f"{run['peak']:.0f}"
-            lines.append((seed, name, f"{run['best']:.4f}", *own, *sizes))
+            lines.append((seed, name, f"{run['best']:.4f}", *times, *sizes))
             if name == "ours":
                 continue
             ratios.setdefault(f"{name}'s total over the time until ours holds its best", []).append(run["total"] / held)
@@ -165,58 +165,61 @@ def table(runs: list[dict[str, Any]]) -> str:
         f"- {what}: {median(each):.1f} (by seed: {', '.join(f'{one:.1f}' for one in each)})"
         for what, each in ratios.items()
     )
-    return "\n".join([markdown(HEADS, lines), "", "Medians over the seeds:", "", *medians])
+    return "\n".join([markdown_table(HEADS, lines), "", "Medians over the seeds:", "", *medians])
 
 
-def asked(about: str, seeds: int, names: Sequence[str], against: str) -> argparse.Namespace:
-    """What every measurement on these settings asks: the case, its seeds, which of its names are made, and made again.
+def parse_arguments(about: str, seeds: int, names: Sequence[str], against: str) -> argparse.Namespace:
+    """Parse the command line of a benchmark on these settings: the case, its seeds, which names to run or to run again.
 
-    `file` is where its runs are kept, `against` the name without which there is no table. Exits with a clear line where
-    the case's data are not there.
+    The result also has `file`, in which its runs are stored, and `against`, the name that the table needs. Exits with a
+    clear message if the data of the case are missing.
     """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("case", nargs="?", default="cpu", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(seeds)))
     parser.add_argument("--only", nargs="+", default=names, choices=names)
     parser.add_argument("--again", nargs="+", default=(), choices=names)
-    given = parser.parse_args()
-    if not SETTINGS[given.case].source.startswith("builtin:"):
-        need()
-    given.against = against
-    given.file = runs_file(Path(sys.argv[0]).stem, given.case)
-    if given.case == "smoke":  # whose runs are never kept: an older checkout may have left some
-        given.file.unlink(missing_ok=True)
-    return given
+    options = parser.parse_args()
+    if not SETTINGS[options.case].source.startswith("builtin:"):
+        require_shared_data()
+    options.against = against
+    options.file = runs_file(Path(sys.argv[0]).stem, options.case)
+    if options.case == "smoke":  # its runs are not kept, but an older checkout may have left some
+        options.file.unlink(missing_ok=True)
+    return options
 
 
 def runs_file(measurement: str, case: str) -> Path:
-    """Where the runs of a case are kept: in the repository, beside what is only tried."""
+    """Return the file that stores the runs of a case: in the repository, except for smoke runs."""
     folder = RUNS if case != "smoke" else Path(tempfile.gettempdir()) / "hpo-smoke"
     folder.mkdir(exist_ok=True)
     return folder / f"{measurement}-{case}.jsonl"
 
 
-def tell(
-    given: argparse.Namespace, runs: list[dict[str, Any]], table: Callable[[list[dict[str, Any]]], str], more: str = ""
+def write_results(
+    options: argparse.Namespace,
+    runs: list[dict[str, Any]],
+    table: Callable[[list[dict[str, Any]]], str],
+    more: str = "",
 ) -> None:
-    """Put a table of runs into RESULTS.md; of a smoke run, only print it."""
-    if given.against not in given.only:
-        print(f"kept in {given.file}; no table without {given.against}")
-    elif given.case == "smoke":
+    """Write a table of runs into RESULTS.md; for a smoke run only print it."""
+    if options.against not in options.only:
+        print(f"kept in {options.file}; no table without {options.against}")
+    elif options.case == "smoke":
         print(table(runs))
     else:
-        record(given.file.stem.replace("-", " "), told(runs) + more, table(runs))
+        write_table(options.file.stem.replace("-", " "), describe_runs(runs) + more, table(runs))
 
 
 def main() -> None:
-    given = asked(__doc__, seeds=3, names=tuple(OPPONENTS), against="ours")
+    options = parse_arguments(__doc__, seeds=3, names=tuple(OPPONENTS), against="ours")
     runs = []
-    for seed in given.seeds:
-        folder = prepared(given.case, seed)
-        for name in given.only:
-            which = {"seed": seed, "opponent": name}
-            runs.append(kept(given.file, which, partial(measure, name, folder), name in given.again))
-    tell(given, runs, table)
+    for seed in options.seeds:
+        folder = prepare_case(options.case, seed)
+        for name in options.only:
+            key = {"seed": seed, "opponent": name}
+            runs.append(load_or_run(options.file, key, partial(measure, name, folder), name in options.again))
+    write_results(options, runs, build_table)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What each search of vs_stock found, trained anew under five seeds and tried on test rows that no search has seen.
+"""Train the winner of each search of vs_stock with five new seeds and score it on test rows that no search used.
 
     python -m benchmarks.winners [cpu|small|gpu] [--seeds 0 1 2] [--only stock ours] [--again ours]
 
-benchmarks/runs/ holds what the searches found, and this puts its runs there. A winner is trained as its search trained
-it: the plain library's in a plain Trainer, tuned or not, and ours with the levers of its study.
+The results of the searches are read from benchmarks/runs/, and runs are stored there. A winner is trained as in its
+search: the plain library's in a plain Trainer, tuned or not, and ours with the accelerations of its study.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.opponents import OPPONENTS, Diary, plain_trainer
+from benchmarks.opponents import OPPONENTS, ScoreLog, build_plain_trainer
 from benchmarks.replay import Replay
-from benchmarks.results import kept, markdown
-from benchmarks.vs_stock import asked, runs_file, tell
+from benchmarks.results import load_or_run, markdown_table
+from benchmarks.vs_stock import parse_arguments, runs_file, write_results
 
 FRESH = range(100, 105)  # seeds that no search uses
 
@@ -39,24 +39,24 @@ class Winners:
         """The case, and what our runs share."""
         return Replay(self.case, self.seed)
 
-    def found(self, search: str) -> dict[str, Any]:
-        """The values that a search of this study seed found best."""
+    def best_values(self, search: str) -> dict[str, Any]:
+        """Return the best values of a search with this study seed."""
 
         def missing() -> dict[str, Any]:
             raise SystemExit(f"no search of {search} with seed {self.seed}: run vs_stock first")
 
-        which = {"seed": self.seed, "opponent": search}
-        values: dict[str, Any] = kept(runs_file("vs_stock", self.case), which, missing)["values"]
+        key = {"seed": self.seed, "opponent": search}
+        values: dict[str, Any] = load_or_run(runs_file("vs_stock", self.case), key, missing)["values"]
         return values
 
     def run(self, search: str, fresh: int) -> dict[str, Any]:
-        """One training with a search's values: the test rows that it takes for the second of the two classes."""
-        values = self.found(search)
+        """Train once with a search's values; return the test rows that are predicted as the second class."""
+        values = self.best_values(search)
         model = self._ours(values, fresh) if search == "ours" else self._plain(search, values, fresh)
-        return {"second": np.packbits(self.ours.answers(model) == 1).tobytes().hex()}
+        return {"second": np.packbits(self.ours.predict_classes(model) == 1).tobytes().hex()}
 
-    def answers(self, run: Mapping[str, Any]) -> NDArray[Any]:
-        """A run's answers on the test rows, one-hot."""
+    def predictions(self, run: Mapping[str, Any]) -> NDArray[Any]:
+        """Return a run's predictions for the test rows, one-hot."""
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(run["second"]), np.uint8), count=len(self.ours.test.labels))
         return np.eye(2)[bits]
 
@@ -68,60 +68,60 @@ class Winners:
         return trainer.settled()
 
     def _plain(self, search: str, values: Mapping[str, Any], fresh: int) -> Any:
-        from hpo.training.checkpoint import remove_accelerate_wrappers
+        from hpo.training.library_internals import remove_accelerate_wrappers
 
-        own = {name: value for name, value in values.items() if name != "warmup_ratio"}  # which the library drops
-        own |= {"seed": fresh, "eval_strategy": "no", "save_strategy": "no"}
+        plain = {name: value for name, value in values.items() if name != "warmup_ratio"}  # which has no effect there
+        plain |= {"seed": fresh, "eval_strategy": "no", "save_strategy": "no"}
         with tempfile.TemporaryDirectory(dir=self.ours.folder) as scratch:
-            diary = Diary(Path(scratch) / "diary")
-            trainer = plain_trainer(self.ours.case, Path(scratch), diary, tuned=search != "stock", **own)
+            log = ScoreLog(Path(scratch) / "log")
+            trainer = build_plain_trainer(self.ours.case, Path(scratch), log, tuned=search != "stock", **plain)
             trainer.train()
-        remove_accelerate_wrappers(trainer.model)  # ours are tested in float32 too
+        remove_accelerate_wrappers(trainer.model)  # so that it is tested in float32, as ours is
         return trainer.model
 
 
 HEADS = ("seed", "search", "test accuracy", "sd", "ours less this, points", "95 % interval")
 
 
-def compared(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sequence[object]]:
-    """A row per search: its mean on test, and how much better ours is, over rows and seeds, as `hpo compare` has it."""
+def compare_winners(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sequence[object]]:
+    """Return a row per search: its mean on test, and the difference to ours as in `hpo compare`."""
     from hpo.evaluation.statistics import paired_difference, resample_scores
 
-    probabilities = [winners.answers(run) for each in runs.values() for run in each]
+    probabilities = [winners.predictions(run) for each in runs.values() for run in each]
     resampled = resample_scores("accuracy", np.array(winners.ours.test.labels), probabilities)
-    columns = {name: range(place * len(FRESH), (place + 1) * len(FRESH)) for place, name in enumerate(runs)}
+    columns = {name: range(index * len(FRESH), (index + 1) * len(FRESH)) for index, name in enumerate(runs)}
     lines: list[Sequence[object]] = []
-    for name, own in columns.items():
-        scores = resampled.observed[list(own)]
+    for name, positions in columns.items():
+        scores = resampled.observed[list(positions)]
         cells: tuple[str, ...] = ("", "")
         if name != "ours":
-            gain = paired_difference(resampled, columns["ours"], own)
+            gain = paired_difference(resampled, columns["ours"], positions)
             cells = f"{100 * gain.difference:+.2f}", f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
         lines.append((winners.seed, name, f"{scores.mean():.4f}", f"{scores.std(ddof=1):.4f}", *cells))
     return lines
 
 
-def table(runs: Sequence[Mapping[str, Any]], case: str) -> str:
-    """Rows per seed and search."""
+def build_table(runs: Sequence[Mapping[str, Any]], case: str) -> str:
+    """Return rows per seed and search."""
     lines: list[Sequence[object]] = []
     for seed in sorted({run["seed"] for run in runs}):
         by: dict[str, list[Any]] = {}
         for run in (run for run in runs if run["seed"] == seed):
             by.setdefault(run["search"], []).append(run)
-        lines += compared(Winners(case, seed), by)
-    return markdown(HEADS, lines)
+        lines += compare_winners(Winners(case, seed), by)
+    return markdown_table(HEADS, lines)
 
 
 def main() -> None:
-    given = asked(__doc__, seeds=3, names=tuple(OPPONENTS), against="ours")
+    options = parse_arguments(__doc__, seeds=3, names=tuple(OPPONENTS), against="ours")
     runs = []
-    for seed in given.seeds:
-        winners = Winners(given.case, seed)
-        for fresh, name in product(FRESH, given.only):  # in turns
-            which = {"seed": seed, "search": name, "fresh": fresh, "values": winners.found(name)}
-            runs.append(kept(given.file, which, partial(winners.run, name, fresh), name in given.again))
+    for seed in options.seeds:
+        winners = Winners(options.case, seed)
+        for fresh, name in product(FRESH, options.only):  # alternating
+            key = {"seed": seed, "search": name, "fresh": fresh, "values": winners.best_values(name)}
+            runs.append(load_or_run(options.file, key, partial(winners.run, name, fresh), name in options.again))
     each = f"; each winner under seeds {FRESH[0]} to {FRESH[-1]}"
-    tell(given, runs, partial(table, case=given.case), each)
+    write_results(options, runs, partial(build_table, case=options.case), each)
 
 
 if __name__ == "__main__":

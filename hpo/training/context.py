@@ -1,4 +1,4 @@
-"""What every run of a study shares."""
+"""What all runs of a study share."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 from hpo.data.token_cache import TokenizedSplit
 from hpo.study.spec import StudySpec
 from hpo.training.checkpoint import Checkpoint
-from hpo.training.evaluate_metrics import EvaluateMetric
-from hpo.training.metrics import METRICS, Direction
+from hpo.training.metrics import METRICS, Direction, Metric
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """The study, the checkpoint, token ids, and the metrics by name."""
+    """The study, its checkpoint and token ids, and the metrics to compute."""
 
     spec: StudySpec
     checkpoint: Checkpoint
     train: TokenizedSplit
     validation: TokenizedSplit
-    modules: dict[str, EvaluateMetric]
-    levers: Mapping[str, Any] = field(default_factory=dict)  # what makes every run of the study faster; see speed.py
+    metrics: Mapping[str, Metric]
+    levers: Mapping[str, Any] = field(default_factory=dict)  # field -> value that training.speed chose: accelerations
 
     @property
     def direction(self) -> Direction:
-        """Which way the objective is better."""
+        """Whether a higher or a lower objective is better."""
         return METRICS[self.spec.objective].direction

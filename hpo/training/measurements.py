@@ -1,4 +1,4 @@
-"""What one training run leaves behind, and how it says that it came to its end early; without torch, for readers."""
+"""Measurements of one training run, and why it ended early. Imports no torch, so that readers of a store can use it."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from typing import Any
 
 from optuna import TrialPruned
 
+from hpo.store.records import trial_attributes
 from hpo.store.trial_state import ERROR, INTERRUPTED, PRUNED
 
 
 class TrialEnded(Exception):
-    """A run that its own values brought to an end; the text says how, its first word is the ending."""
+    """A run ended early because of its own values; the text is its reason and begins with the outcome."""
 
 
 @dataclass
 class RunMeasurements:
-    """What one run leaves behind; filled while it runs, so a run that ends early has its part of it."""
+    """What one run has measured. Filled during the run, so a run that ends early has all of it up to its end."""
 
     curve: dict[int, dict[str, float]] = field(default_factory=dict)  # rung -> metric -> score on validation
-    effective: dict[str, Any] = field(default_factory=dict)
+    effective: dict[str, Any] = field(default_factory=dict)  # values read back from the live run
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("wall", "train", "evaluation"), 0.0))
     steps: int = 0
     examples: int = 0
-    tokens: int = 0  # padding not counted
-    peak_memory: int = 0  # bytes: of the process, or of the accelerator where there is one
-    lost: float = 0.0  # seconds of attempts that ran out of memory, counted in wall
-    split: int = 1  # parts that the device batch was cut into, because it did not fit
-    device_batch: int = 0
+    tokens: int = 0  # without padding
+    peak_memory: int = 0  # bytes: of the accelerator if there is one, else of the process
+    lost: float = 0.0  # seconds of attempts that ran out of memory, included in wall
+    batch_split: int = 1  # parts that the device batch was cut into because it did not fit into memory
+    device_batch: int = 0  # examples in the largest batch
 
     def values_of(self, metric: str) -> dict[int, float]:
-        """Rung -> score of one metric."""
+        """Return the scores of one metric by rung."""
         return {rung: scores[metric] for rung, scores in self.curve.items() if metric in scores}
 
     def reason(self, error: BaseException) -> str:
-        """Why the run ended by this: the ending, and a word on it."""
+        """Describe why the run ended with this exception: the outcome, then details."""
         if isinstance(error, TrialPruned):
             return f"{PRUNED}: at rung {max(self.curve)}"
         if isinstance(error, TrialEnded):
@@ -43,3 +44,22 @@ class RunMeasurements:
             return INTERRUPTED
         lines = str(error).strip().splitlines()
         return f"{ERROR}: {type(error).__name__}: {lines[0] if lines else ''}"
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return what a store keeps of the run, as attributes of a trial or of a final run."""
+        split = {"batch_split": self.batch_split} if self.batch_split > 1 else {}
+        return trial_attributes(
+            curve=self.curve,
+            effective=self.effective,
+            seconds=self.seconds,
+            steps=self.steps,
+            examples=self.examples,
+            tokens=self.tokens,
+            peak_memory=self.peak_memory,
+            **split,
+        )
+
+    @property
+    def split(self) -> int:
+        """Earlier name of `batch_split`, used by other packages."""
+        return self.batch_split

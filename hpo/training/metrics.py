@@ -1,49 +1,101 @@
-"""METRICS: what can be measured, each with its direction, by scikit-learn; see modules.py for the library evaluate."""
+"""METRICS: the metrics that a study can report or search for, one row per metric, computed by scikit-learn.
+
+Runs compute them with `Metric.compute`. `evaluate_module` gives each one as a module of the library `evaluate`, the
+public face of metrics. A separately installed package adds metrics with the entry-point group `hpo.metrics`: each entry
+point is a `Metric`, and its name is the name of the metric.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from hpo.errors import unknown_name
-
-if TYPE_CHECKING:
-    from hpo.training.evaluate_metrics import EvaluateMetric
+from hpo.plugins import load_entry_points
 
 Direction = Literal["maximize", "minimize"]
+Task = Literal["binary", "multiclass"]
+Resampling = Literal["mean_of_rows", "class_counts", "auc"]
 Scores = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is computed, which way is better, and what it can be computed on."""
+    """How a metric is computed, shown and resampled.
+
+    Attributes:
+        function: takes the true labels (n,) and either predicted labels (n,) or probabilities (n, classes).
+        direction: whether higher or lower is better.
+        label: name in full, for headings and axes.
+        heading: short name, for the columns of tables.
+        unit: what differences are counted in: "points" (hundredths) for shares, "" for other numbers.
+        hub_name: name of the metric on the Hugging Face Hub, if it has one there.
+        tasks: `binary` for two classes, `multiclass` for more.
+        needs_probabilities: whether `function` takes probabilities.
+        resample: how the bootstrap computes the metric on resamples of the rows. "mean_of_rows": the mean of a number
+            per row. "class_counts": a function of how often each class is true, predicted, and rightly predicted.
+            "auc": areas under ROC curves from ranks. None: call `function` on every resample, which is slow.
+    """
 
     function: Callable[[Any, Any], float]
     direction: Direction = "maximize"
-    on_probabilities: bool = False
-    two_classes_only: bool = False
+    label: str = ""
+    heading: str = ""
+    unit: str = "points"
+    hub_name: str | None = None
+    tasks: frozenset[Task] = frozenset(("binary", "multiclass"))
+    needs_probabilities: bool = False
+    resample: Resampling | None = None
 
-    def of(self, references: NDArray[Any], probabilities: NDArray[Any]) -> float:
-        """The number for labels (n,) and probabilities (n, classes); not a number where it is undefined."""
-        predictions = probabilities if self.on_probabilities else probabilities.argmax(axis=1)
+    def compute(self, references: NDArray[Any], probabilities: NDArray[Any]) -> float:
+        """Compute the metric from labels (n,) and probabilities (n, classes); NaN if it is undefined."""
+        predictions = probabilities if self.needs_probabilities else probabilities.argmax(axis=1)
         return float(self.function(references, predictions))
 
+    def fits(self, classes: int) -> bool:
+        """Return whether the metric is defined for this number of classes."""
+        return ("binary" if classes == 2 else "multiclass") in self.tasks
 
-def _averaged(function: Callable[..., float], average: str) -> Metric:
+    # Earlier names of the same, used by other packages.
+    of = compute
+
+    @property
+    def on_probabilities(self) -> bool:
+        """Whether the metric takes probabilities."""
+        return self.needs_probabilities
+
+    @property
+    def two_classes_only(self) -> bool:
+        """Whether the metric is for two classes."""
+        return "multiclass" not in self.tasks
+
+
+def _averaged(function: Callable[..., float], average: str, label: str, heading: str, hub_name: str) -> Metric:
+    """Return precision, recall or F1 with one of scikit-learn's averages; 0 if a class is never predicted."""
+
     def compute(references: Any, predictions: Any) -> float:
         return float(function(references, predictions, average=average, zero_division=0.0))
 
-    return Metric(compute, two_classes_only=average == "binary")
+    tasks: frozenset[Task] = frozenset(("binary",) if average == "binary" else ("binary", "multiclass"))
+    return Metric(compute, "maximize", label, heading, hub_name=hub_name, tasks=tasks, resample="class_counts")
+
+
+def _balanced_accuracy(references: Any, predictions: Any) -> float:
+    # Written out, since scikit-learn's own function warns about classes that are predicted but have no row here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return float(sk.balanced_accuracy_score(references, predictions))
 
 
 def _roc_auc(references: Any, probabilities: Any) -> float:
-    """Area under the ROC curve; more than two classes: each against each, unweighted (Hand & Till 2001)."""
+    """Area under the ROC curve; for more than two classes the unweighted mean of all pairs (Hand & Till 2001)."""
     if probabilities.shape[1] == 2:
         return float(sk.roc_auc_score(references, probabilities[:, 1]))
     labels = np.arange(probabilities.shape[1])
@@ -55,57 +107,128 @@ def _log_loss(references: Any, probabilities: Any) -> float:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(sk.accuracy_score),
-    "f1": _averaged(sk.f1_score, "binary"),
-    "f1_macro": _averaged(sk.f1_score, "macro"),
-    "f1_weighted": _averaged(sk.f1_score, "weighted"),
-    "precision": _averaged(sk.precision_score, "binary"),
-    "precision_macro": _averaged(sk.precision_score, "macro"),
-    "precision_weighted": _averaged(sk.precision_score, "weighted"),
-    "recall": _averaged(sk.recall_score, "binary"),
-    "recall_macro": _averaged(sk.recall_score, "macro"),
-    "recall_weighted": _averaged(sk.recall_score, "weighted"),
-    "roc_auc": Metric(_roc_auc, on_probabilities=True),
-    "log_loss": Metric(_log_loss, direction="minimize", on_probabilities=True),
-    "mcc": Metric(sk.matthews_corrcoef),
+    "accuracy": Metric(
+        sk.accuracy_score, label="Accuracy", heading="acc", hub_name="accuracy", resample="mean_of_rows"
+    ),
+    "balanced_accuracy": Metric(_balanced_accuracy, label="Balanced accuracy", heading="bal acc"),
+    "f1": _averaged(sk.f1_score, "binary", "F1 of the positive class", "F1 pos", "f1"),
+    "f1_macro": _averaged(sk.f1_score, "macro", "F1, macro average", "F1", "f1"),
+    "f1_weighted": _averaged(sk.f1_score, "weighted", "F1, weighted average", "F1 w", "f1"),
+    "precision": _averaged(sk.precision_score, "binary", "Precision of the positive class", "prec pos", "precision"),
+    "precision_macro": _averaged(sk.precision_score, "macro", "Precision, macro average", "prec", "precision"),
+    "precision_weighted": _averaged(
+        sk.precision_score, "weighted", "Precision, weighted average", "prec w", "precision"
+    ),
+    "recall": _averaged(sk.recall_score, "binary", "Recall of the positive class", "recall pos", "recall"),
+    "recall_macro": _averaged(sk.recall_score, "macro", "Recall, macro average", "recall", "recall"),
+    "recall_weighted": _averaged(sk.recall_score, "weighted", "Recall, weighted average", "recall w", "recall"),
+    "roc_auc": Metric(
+        _roc_auc,
+        label="Area under the ROC curve",
+        heading="AUC",
+        hub_name="roc_auc",
+        needs_probabilities=True,
+        resample="auc",
+    ),
+    "log_loss": Metric(
+        _log_loss,
+        "minimize",
+        label="Log loss",
+        heading="log loss",
+        unit="",
+        needs_probabilities=True,
+        resample="mean_of_rows",
+    ),
+    "mcc": Metric(
+        sk.matthews_corrcoef,
+        label="Matthews correlation coefficient",
+        heading="MCC",
+        hub_name="matthews_correlation",
+        resample="class_counts",
+    ),
 }
 
 
+def _add_plugin_metrics() -> None:
+    """Add the metrics of separately installed packages; a built-in name stays what it is."""
+    for name, entry_point in load_entry_points("hpo.metrics").items():
+        try:
+            metric = entry_point.load()
+        except Exception as error:  # another package's code may raise anything; studies without its metric go on
+            warnings.warn(f"metric {name} ({entry_point.value}) cannot be loaded: {error!r}", stacklevel=2)
+            continue
+        if not isinstance(metric, Metric):
+            warnings.warn(
+                f"metric {name} ({entry_point.value}) is of type {type(metric).__name__}; "
+                "it must be an hpo.training.metrics.Metric",
+                stacklevel=2,
+            )
+            continue
+        METRICS.setdefault(name, metric)
+
+
+_add_plugin_metrics()
+
+
 def unsuitable_reason(objective: str, classes: int) -> str | None:
-    """Why a metric cannot be the objective of a study with so many classes, or None where it can."""
+    """Return why a metric cannot be the objective of a study with this number of classes, or None if it can."""
     if objective not in METRICS:
         return unknown_name(objective, METRICS, limit=len(METRICS))
-    if METRICS[objective].two_classes_only and classes != 2:
-        return f"is {objective!r}, which is for two classes; these are {classes}: {objective}_macro or _weighted"
-    return None
+    if METRICS[objective].fits(classes):
+        return None
+    fitting = [name for name in METRICS if name.startswith(f"{objective}_") and METRICS[name].fits(classes)]
+    kind = "two classes" if classes != 2 else "more than two classes"
+    return f"is {objective!r}, which is for {kind}; the data have {classes}" + (
+        f": use {' or '.join(fitting)}" if fitting else ""
+    )
+
+
+def suitable_metrics(classes: int) -> dict[str, Metric]:
+    """Return every metric that is defined for this number of classes, by name."""
+    return {name: metric for name, metric in METRICS.items() if metric.fits(classes)}
+
+
+evaluate_modules = suitable_metrics  # earlier name, used by other packages
+
+
+def score_logits(metrics: Mapping[str, Metric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
+    """Compute all metrics from logits (n, classes) and labels (n,); undefined ones are left out."""
+    # A softmax that does not overflow. Metrics are computed directly and not by evaluate's compute(), which gives the
+    # same numbers but sends the arrays of every call through Arrow.
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    scores = {name: metric.compute(references, probabilities) for name, metric in metrics.items()}
+    # The area under the ROC curve is NaN if a class has no row in validation, and JSON has no NaN.
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 @cache
-def evaluate_module(name: str) -> EvaluateMetric:
-    """Return a metric of METRICS as a module of the library `evaluate`."""
-    from hpo.training.evaluate_metrics import EvaluateMetric  # slow to import, and not needed by readers
+def evaluate_module(name: str) -> Any:
+    """Return a metric as a module of the library `evaluate`: an `evaluate.Metric` with `compute()`.
 
-    return EvaluateMetric(name, METRICS[name])
+    It takes `references` (n,) and `predictions`, which are labels (n,) or, if the metric needs them, probabilities
+    (n, classes). Nothing is fetched, whereas `evaluate.load("accuracy")` downloads a script. `evaluate` takes seconds
+    to import, so only this function imports it. Raises KeyError for an unknown metric.
+    """
+    import datasets
+    import evaluate
 
-
-def evaluate_modules(classes: int) -> dict[str, EvaluateMetric]:
-    """Every metric that can be computed for so many classes, by name."""
-    from hpo.training.evaluate_metrics import (
-        EvaluateMetric,  # evaluate is slow to start, and who only reads results has no need of it
+    metric = METRICS[name]
+    value = datasets.Value("float64" if metric.needs_probabilities else "int64")
+    features = datasets.Features(
+        {
+            "predictions": datasets.List(value) if metric.needs_probabilities else value,
+            "references": datasets.Value("int64"),
+        }
     )
 
-    return {
-        name: EvaluateMetric(name, measure)
-        for name, measure in METRICS.items()
-        if unsuitable_reason(name, classes) is None
-    }
+    class EvaluateMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
+        """A row of METRICS."""
 
+        def _info(self) -> evaluate.MetricInfo:
+            return evaluate.MetricInfo(description=f"{name}, by scikit-learn", citation="", features=features)
 
-def score_logits(modules: Mapping[str, EvaluateMetric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:
-    """All metrics from logits (n, classes) and labels (n,)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    # Not by evaluate's compute(): it gives the same numbers, but sends each call's arrays through Arrow.
-    scores = {name: metric.measure.of(references, probabilities) for name, metric in modules.items()}
-    # Where a class has no row in validation, the area under the ROC curve is no number; JSON has no word for that.
-    return {name: value for name, value in scores.items() if np.isfinite(value)}
+        def _compute(self, predictions: Any, references: Any) -> Scores:
+            return {name: float(metric.function(np.asarray(references), np.asarray(predictions)))}
+
+    return EvaluateMetric(keep_in_memory=True)  # the default writes an Arrow file per call

@@ -1,4 +1,4 @@
-"""The model folder that people take away: weights, tokenizer, labels, and how texts were prepared."""
+"""The model folder that `hpo retrain` writes: weights, tokenizer, labels, and how texts were prepared."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 INFO_FILE = "recipe.json"
+REMEDY = "run hpo retrain STUDY to write it again"
 
 
 class ModelInfo(BaseModel):
-    """How the model came about, and what a text must go through before it is asked."""
+    """Where a model comes from, and how a text is prepared before it is classified."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)  # a later version may say more
+    model_config = ConfigDict(extra="ignore", frozen=True)  # a later version may have more fields
 
     study: str
     text: str = Field(description="Name of the text column in training")
@@ -30,18 +31,18 @@ class ModelInfo(BaseModel):
     made: dict[str, Any] = Field(default_factory=dict, description="Values, seed, scores, data, versions")
 
 
-def write_model_folder(folder: Path, model: PreTrainedModel, tokenizer: Any, recipe: ModelInfo) -> None:
-    """Put everything that predict needs into a folder."""
+def write_model_folder(folder: Path, model: PreTrainedModel, tokenizer: Any, info: ModelInfo) -> None:
+    """Write everything that `hpo predict` needs into a folder."""
     save_model(model, tokenizer, folder)
-    (folder / INFO_FILE).write_text(recipe.model_dump_json(indent=2), encoding="utf8")
+    (folder / INFO_FILE).write_text(info.model_dump_json(indent=2), encoding="utf8")
 
 
 def read_model_folder(folder: Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any, ModelInfo]:
-    """Model (in evaluation mode), tokenizer and recipe of a folder that `write` made; safetensors only.
+    """Load the model (in evaluation mode), the tokenizer and the info of a model folder; safetensors only.
 
-    Raises ModelError: no such folder, one that was not made here, a damaged file.
+    Raises ModelError if the folder does not exist, was not written by hpo, or is damaged.
     """
-    recipe = read_model_info(folder)
+    info = read_model_info(folder)
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
@@ -49,24 +50,24 @@ def read_model_folder(folder: Path, trust_remote_code: bool = False) -> tuple[Pr
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=trust_remote_code, output_loading_info=True
         )
-    except Exception as error:  # a damaged file fails in as many ways as there are libraries that read it
-        raise ModelError(f"{folder}: {first_line(error)}; hpo retrain makes it anew") from None
+    except Exception as error:  # a damaged file raises whatever the library that reads it raises
+        raise ModelError(f"{folder}: {first_line(error)}; {REMEDY}") from None
     if missing := sorted(loading["missing_keys"]):  # transformers would draw them at random and go on
-        raise ModelError(f"{folder}: {len(missing)} weights are missing, first {missing[0]}; hpo retrain makes it anew")
-    return model.eval(), tokenizer, recipe
+        raise ModelError(f"{folder}: {len(missing)} weights are missing, first {missing[0]}; {REMEDY}")
+    return model.eval(), tokenizer, info
 
 
 def read_model_info(folder: Path) -> ModelInfo:
-    """The recipe in a model folder. Raises ModelError where there is none that can be read."""
+    """Read the info in a model folder. Raises ModelError if it is missing or cannot be read."""
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no model folder; hpo retrain STUDY makes it")
+        raise ModelError(f"{folder}: no model folder; run hpo retrain STUDY to write it")
     try:
         return ModelInfo.model_validate_json((folder / INFO_FILE).read_text(encoding="utf8"))
     except OSError:
         raise ModelError(f"{folder}: no {INFO_FILE}, so hpo retrain did not make this folder") from None
     except UnicodeDecodeError:
-        raise ModelError(f"{folder / INFO_FILE}: is not UTF-8; hpo retrain makes it anew") from None
+        raise ModelError(f"{folder / INFO_FILE}: is not UTF-8; {REMEDY}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{part} " for part in first["loc"])
-        raise ModelError(f"{folder / INFO_FILE}: {where}{first['msg']}") from None
+        location = "".join(f"{part} " for part in first["loc"])
+        raise ModelError(f"{folder / INFO_FILE}: {location}{first['msg']}") from None

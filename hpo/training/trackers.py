@@ -1,4 +1,4 @@
-"""TRACKERS that [training] report_to names: one run in each per trial and per final run, closed however that ends."""
+"""TRACKERS: the experiment trackers of [training] report_to; one run in each per trial and final run, always closed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 from hpo.errors import unknown_name
 from hpo.store.trial_state import INTERRUPTED, OUT_OF_TIME, PRUNED
 from hpo.study.spec import StudySpec
+from hpo.training.library_internals import has_started
 
 Notice = Callable[[str], None]
 COMPLETE = "complete"
@@ -24,7 +25,7 @@ COMPLETE = "complete"
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """The trial or final run that is followed, by its name among those of its study, and its sampled values."""
+    """A trial or final run to track: its name within its study, and its sampled values."""
 
     spec: StudySpec
     name: str  # trial-3, final-recipe-seed0
@@ -32,22 +33,22 @@ class TrackedRun:
 
     @property
     def objective(self) -> str:
-        """The study's objective as Trainer's integrations log it."""
+        """The study's objective, by the name under which Trainer's integrations log it."""
         return f"eval/{self.spec.objective}"
 
     @property
     def sampled(self) -> dict[str, Any]:
-        """The sampled values under names of their own: Trainer's integrations log TrainingArguments under theirs."""
+        """The sampled values under separate names: Trainer's integrations log TrainingArguments under theirs."""
         return {f"sampled/{name}": value for name, value in self.values.items()}
 
 
 class Tracker(Protocol):
-    """One run of a tracker, open from its making to `end`."""
+    """One run of a tracker, open from its creation until `end`."""
 
     callback: Any  # Trainer's own integration, which writes into this run
 
-    def end(self, ending: str) -> None:
-        """Close the run; `ending` is `complete`, or the reason why it is not."""
+    def end(self, outcome: str) -> None:
+        """Close the run. `outcome` is `complete`, or the reason why it is not."""
 
 
 class TensorBoard:
@@ -60,29 +61,29 @@ class TensorBoard:
 
         chosen = os.environ.get("TENSORBOARD_LOGGING_DIR")
         folder = Path(chosen).expanduser() / run.spec.name if chosen else run.spec.folder / "runs"
-        shutil.rmtree(folder / run.name, ignore_errors=True)  # of an attempt without enough memory
+        shutil.rmtree(folder / run.name, ignore_errors=True)  # of an attempt that ran out of memory
         self.writer = cast(Any, SummaryWriter(str(folder / run.name)))
         self.callback = TensorBoardCallback(self.writer)
-        *begun, self.ended = hparams(dict(run.values), {run.objective: 0.0})  # type: ignore[no-untyped-call]
-        for summary in begun:
+        *opening, self._session_end = hparams(dict(run.values), {run.objective: 0.0})  # type: ignore[no-untyped-call]
+        for summary in opening:
             self.writer.file_writer.add_summary(summary)
 
-    def end(self, ending: str) -> None:
-        """Write why it ended, and whether that is a failure."""
+    def end(self, outcome: str) -> None:
+        """Write why the run ended, and whether that is a failure."""
         from tensorboard.plugins.hparams.api_pb2 import Status  # type: ignore[import-untyped]
         from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
 
-        about = self.ended.value[0].metadata.plugin_data
-        content = HParamsPluginData.FromString(about.content)
-        content.session_end_info.status = Status.STATUS_FAILURE if is_failure(ending) else Status.STATUS_SUCCESS
-        about.content = content.SerializeToString()
-        self.writer.add_text("ending", ending)
-        self.writer.file_writer.add_summary(self.ended)
+        plugin_data = self._session_end.value[0].metadata.plugin_data
+        content = HParamsPluginData.FromString(plugin_data.content)
+        content.session_end_info.status = Status.STATUS_FAILURE if is_failure(outcome) else Status.STATUS_SUCCESS
+        plugin_data.content = content.SerializeToString()
+        self.writer.add_text("outcome", outcome)
+        self.writer.file_writer.add_summary(self._session_end)
         self.writer.close()
 
 
 class WeightsAndBiases:
-    """A run in the project of the study's name, or of WANDB_PROJECT; its files lie in the study's folder."""
+    """A run in the project of the study's name, or of WANDB_PROJECT; its files are in the study's folder."""
 
     def __init__(self, run: TrackedRun) -> None:
         from transformers.integrations import WandbCallback
@@ -100,10 +101,10 @@ class WeightsAndBiases:
         )
         self.callback = WandbCallback()
 
-    def end(self, ending: str) -> None:
-        """Finish the run, as failed where it did."""
-        self.run.summary["ending"] = ending
-        self.run.finish(exit_code=int(is_failure(ending)))
+    def end(self, outcome: str) -> None:
+        """Finish the run, as failed if it failed."""
+        self.run.summary["outcome"] = outcome
+        self.run.finish(exit_code=int(is_failure(outcome)))
 
 
 class MLflow:
@@ -118,15 +119,15 @@ class MLflow:
         mlflow.log_params(run.sampled)
         self.callback = MLflowCallback()
 
-    def end(self, ending: str) -> None:
-        """End the run: as killed where it was pruned or interrupted, as failed where it failed."""
-        self.mlflow.set_tag("ending", ending)
-        status = "FINISHED" if ending == COMPLETE else "FAILED" if is_failure(ending) else "KILLED"
+    def end(self, outcome: str) -> None:
+        """End the run: as killed if it was pruned or interrupted, as failed if it failed."""
+        self.mlflow.set_tag("outcome", outcome)
+        status = "FINISHED" if outcome == COMPLETE else "FAILED" if is_failure(outcome) else "KILLED"
         self.mlflow.end_run(status)
 
 
 class Trackio:
-    """A run in the project of the study's name; a run that starts again goes on in the same one."""
+    """A run in the project of the study's name; a trial that starts again continues the same run."""
 
     def __init__(self, run: TrackedRun) -> None:
         from transformers.integrations import TrackioCallback
@@ -134,10 +135,10 @@ class Trackio:
         self.trackio = import_module("trackio")
         self.callback = TrackioCallback()
 
-    def end(self, ending: str) -> None:
+    def end(self, outcome: str) -> None:
         """Finish the run, if its first step was reached."""
-        if self.callback._initialized:
-            self.trackio.log({"ending": ending})
+        if has_started(self.callback):
+            self.trackio.log({"outcome": outcome})
             self.trackio.finish()
 
 
@@ -150,64 +151,65 @@ TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
 
 
 def tracker_names(spec: StudySpec) -> list[str]:
-    """The trackers that a study asks for."""
-    asked = spec.training.get("report_to") or []
-    return [name for name in ([asked] if isinstance(asked, str) else asked) if name != "none"]
+    """Return the names of the trackers that a study reports to."""
+    names = spec.training.get("report_to") or []
+    return [name for name in ([names] if isinstance(names, str) else names) if name != "none"]
 
 
 def check_trackers(spec: StudySpec) -> None:
-    """Raise SpecError for a tracker that is unknown, not installed, or knows no user, before the first trial."""
+    """Raise SpecError for a tracker that is unknown, not installed, or not logged in, before the first trial."""
     for name in tracker_names(spec):
         if name == "all":
             raise spec.error("training.report_to", f"is 'all'; name the trackers: {', '.join(sorted(TRACKERS))}")
         if name not in TRACKERS:
             raise spec.error("training.report_to", f"has {name!r}; it {unknown_name(str(name), TRACKERS)}")
-        if (found := find_spec(name)) is None or found.origin is None:  # a folder of that name is no package
+        # A folder of that name, which the tracker itself may have written, is found too, but has no origin.
+        if (package := find_spec(name)) is None or package.origin is None:
             raise spec.error("training.report_to", f"has {name!r}, which is not installed: pip install {name}")
-    if "wandb" in tracker_names(spec) and (reason := _login()):
-        raise spec.error("training.report_to", f"has 'wandb': {reason} (or set WANDB_MODE=offline)")
+    if "wandb" in tracker_names(spec) and (problem := _login_problem()):
+        raise spec.error("training.report_to", f"has 'wandb': {problem} (or set WANDB_MODE=offline)")
 
 
 @cache
-def _login() -> str:
-    """Why Weights & Biases lets nobody in, with the key that it finds or asks for; empty where it does."""
+def _login_problem() -> str:
+    """Log in to Weights & Biases, which may ask for a key, and return why that failed; empty if it did not."""
     try:
         import_module("wandb").login()
     except Exception as error:
-        return _first_line(error)
+        return _describe(error)
     return ""
 
 
-def _first_line(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def is_failure(ending: str) -> bool:
-    """Whether a run that ended so has failed: it is neither complete, nor pruned, nor broken off to run again."""
-    return not ending.startswith((COMPLETE, PRUNED, INTERRUPTED, OUT_OF_TIME))
+def is_failure(outcome: str) -> bool:
+    """Return whether a run failed: it is not complete, was not pruned, and will not run again."""
+    return not outcome.startswith((COMPLETE, PRUNED, INTERRUPTED, OUT_OF_TIME))
 
 
 @contextmanager
-def tracked(run: TrackedRun, notice: Notice, tell: Callable[[BaseException], str]) -> Iterator[list[Any]]:
-    """Callbacks for a Trainer that send what it logs to the study's trackers; at the block's end their runs are closed.
+def track_run(run: TrackedRun, notice: Notice, describe: Callable[[BaseException], str]) -> Iterator[list[Any]]:
+    """Yield callbacks for a Trainer that send what it logs to the study's trackers, and close their runs at the end.
 
-    `tell` says in words what an exception that leaves the block means. A tracker that fails costs no trial: `notice`
-    hears of it once, and nothing more is sent to it.
+    `describe` turns an exception that leaves the block into the reason that trackers show. A tracker that fails does
+    not end the trial: `notice` is called once, and nothing more is sent to it.
     """
     open_runs = _OpenRuns(run, notice)
-    ending = COMPLETE
+    outcome = COMPLETE
     try:
         open_runs.begin()
-        yield [_callback(open_runs)] if open_runs.trackers else []
+        yield [_build_callback(open_runs)] if open_runs.trackers else []
     except BaseException as error:
-        ending = tell(error)
+        outcome = describe(error)
         raise
     finally:
-        open_runs.end(ending)
+        open_runs.end(outcome)
 
 
 class _OpenRuns:
-    """The runs of all trackers that follow one trial."""
+    """The runs of all trackers that track one trial."""
 
     def __init__(self, run: TrackedRun, notice: Notice) -> None:
         self.run, self.notice = run, notice
@@ -215,48 +217,48 @@ class _OpenRuns:
         self.failed: set[str] = set()
 
     def begin(self) -> None:
-        """Open a run of each tracker that the study asks for."""
+        """Open a run of each tracker of the study."""
         for name in tracker_names(self.run.spec):
-            with self._spared(name):
+            with self._isolate(name):
                 self.trackers[name] = TRACKERS[name](self.run)
 
-    def hand_on(self, event: str, *words: Any, **more: Any) -> None:
-        """Let every tracker have an event of Trainer's."""
+    def send(self, event: str, *args: Any, **kwargs: Any) -> None:
+        """Pass an event of Trainer to every tracker that has not failed."""
         for name, tracker in self.trackers.items():
             if name not in self.failed:
-                with self._spared(name):
-                    getattr(tracker.callback, event)(*words, **more)
+                with self._isolate(name):
+                    getattr(tracker.callback, event)(*args, **kwargs)
 
-    def end(self, ending: str) -> None:
-        """Close all runs; those of trackers that failed on the way too."""
+    def end(self, outcome: str) -> None:
+        """Close all runs, also those of trackers that have failed."""
         for name, tracker in self.trackers.items():
-            with self._spared(name):
-                tracker.end(ending)
+            with self._isolate(name):
+                tracker.end(outcome)
 
     @contextmanager
-    def _spared(self, name: str) -> Iterator[None]:
-        """Whatever a tracker raises or prints, the trial goes on undisturbed."""
+    def _isolate(self, name: str) -> Iterator[None]:
+        """Keep what a tracker raises or prints away from the trial."""
         try:
             with redirect_stdout(io.StringIO()):
                 yield
         except Exception as error:
             if name not in self.failed:
                 self.failed.add(name)
-                self.notice(f"{name} does not follow {self.run.name} to its end: {_first_line(error)}")
+                self.notice(f"{name} stopped tracking {self.run.name}: {_describe(error)}")
 
 
-def _callback(open_runs: _OpenRuns) -> Any:
+def _build_callback(open_runs: _OpenRuns) -> Any:
     from transformers import TrainerCallback
 
-    class Logs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-        """What Trainer logs; its word that training is over is left out, for a pruned run never comes to it."""
+    class SendLogs(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+        """Sends what Trainer logs. Its event at the end of training is left out: a pruned run never reaches it."""
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, **live: Any) -> None:
             args.run_name = open_runs.run.name  # Trackio's integration opens its run itself, by these two
             args.project = open_runs.run.spec.training.get("project", open_runs.run.spec.name)
-            open_runs.hand_on("on_train_begin", args, state, control, **more)
+            open_runs.send("on_train_begin", args, state, control, **live)
 
-        def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            open_runs.hand_on("on_log", args, state, control, **more)
+        def on_log(self, args: Any, state: Any, control: Any, **live: Any) -> None:
+            open_runs.send("on_log", args, state, control, **live)
 
-    return Logs()
+    return SendLogs()

@@ -1,4 +1,4 @@
-"""On the built-in corpus learning rate and epochs matter, so that a search on it has something to find."""
+"""Test that a search on the built-in corpus has something to find: learning rate and epochs matter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
 
 
-def test_learning_rate_and_epochs_matter_on_the_built_in_corpus(small: Path) -> None:
+def test_learning_rate_and_epochs_change_accuracy_on_the_built_in_corpus(small: Path) -> None:
     rows = "data.rows={train=2500, validation=600}"
     spec = load_study(
         small, (rows, "data.validation=600", "model.max_length=64", "training.per_device_train_batch_size=32")

@@ -1,4 +1,4 @@
-"""Trackers: one run per trial, closed however the trial ends, and never a word in the trial's results."""
+"""Tests of trackers: one run per trial, closed however the trial ends, without influence on the trial."""
 
 from __future__ import annotations
 
@@ -48,44 +48,44 @@ def search(file: Path, name: str, *overrides: str) -> optuna.Study:
     return run_search(spec, storage_url(spec), SearchListener())
 
 
-def board(folder: Path) -> tuple[EventAccumulator, str, dict[str, Any]]:
-    """What one run folder holds: its events, the ending, and what the hyperparameter page shows."""
+def read_board(folder: Path) -> tuple[EventAccumulator, str, dict[str, Any]]:
+    """Return the events in a run's folder, its outcome, and the content of the hyperparameter page."""
     assert len(list(folder.iterdir())) == 1
     events = EventAccumulator(str(folder))
     events.Reload()
-    said = events.Tensors("ending/text_summary")[0].tensor_proto.string_val[0].decode()
-    about = {
+    outcome_text = events.Tensors("outcome/text_summary")[0].tensor_proto.string_val[0].decode()
+    sections = {
         tag.removeprefix("_hparams_/"): HParamsPluginData.FromString(content)
         for tag, content in events.PluginTagToContent("hparams").items()
     }
-    values = about["session_start_info"].session_start_info.hparams
+    values = sections["session_start_info"].session_start_info.hparams
     return (
         events,
-        said,
+        outcome_text,
         {
             "learning_rate": values["learning_rate"].number_value,
-            "metric": about["experiment"].experiment.metric_infos[0].name.tag,
-            "failed": about["session_end_info"].session_end_info.status == 2,
+            "metric": sections["experiment"].experiment.metric_infos[0].name.tag,
+            "failed": sections["session_end_info"].session_end_info.status == 2,
         },
     )
 
 
-def threads() -> list[threading.Thread]:
-    """The threads of writers that nobody closed."""
+def open_writers() -> list[threading.Thread]:
+    """Return the threads of event writers that were not closed."""
     return [thread for thread in threading.enumerate() if isinstance(thread, _AsyncWriterThread)]
 
 
-def test_every_trial_is_one_closed_run_with_its_curve_values_and_ending(small: Path) -> None:
+def test_every_trial_is_one_closed_run_with_its_curve_values_and_outcome(small: Path) -> None:
     study = search(small, "three", *THREE, BOARD)
     trials = {f"trial-{trial.number}": trial for trial in study.get_trials()}
     assert sorted(outcome(trial) for trial in trials.values()) == ["complete", "diverged", "pruned"]
     folders = small.parent / "three" / "runs"
     assert {folder.name for folder in folders.iterdir()} == trials.keys()
-    assert not threads()
+    assert not open_writers()
     for name, trial in trials.items():
-        events, said, shown = board(folders / name)
-        assert said == trial.user_attrs.get("reason", "complete")
-        assert shown == {
+        events, outcome_text, page = read_board(folders / name)
+        assert outcome_text == trial.user_attrs.get("reason", "complete")
+        assert page == {
             "learning_rate": trial.params["learning_rate"],
             "metric": "eval/accuracy",
             "failed": outcome(trial) == "diverged",
@@ -95,19 +95,19 @@ def test_every_trial_is_one_closed_run_with_its_curve_values_and_ending(small: P
         assert [event.value for event in scored] == pytest.approx(list(trial.intermediate_values.values()))
 
 
-def test_who_follows_changes_no_score(small: Path) -> None:
-    found = {}
-    for name, followed in (("with", (BOARD,)), ("without", ())):
-        made = search(small, name, *THREE, *followed)
+def test_trackers_change_no_score(small: Path) -> None:
+    results = {}
+    for name, trackers in (("with", (BOARD,)), ("without", ())):
+        study = search(small, name, *THREE, *trackers)
         weights = (small.parent / name / "best" / "model.safetensors").read_bytes()
-        attributes = [{**trial.user_attrs, "params": trial.params} for trial in made.get_trials()]
+        attributes = [{**trial.user_attrs, "params": trial.params} for trial in study.get_trials()]
         kept = ("params", "metrics", "effective", "seed", "steps", "tokens", "reason")
-        found[name] = ([{key: each.get(key) for key in kept} for each in attributes], weights)
-    assert found["with"] == found["without"]
+        results[name] = ([{key: each.get(key) for key in kept} for each in attributes], weights)
+    assert results["with"] == results["without"]
     assert not (small.parent / "without" / "runs").exists()
 
 
-def test_a_run_out_of_memory_leaves_only_its_last_attempt(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_restarts_keeps_only_its_last_attempt(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = RungTrainer.training_step
 
     def small_memory(self: RungTrainer, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
@@ -117,14 +117,14 @@ def test_a_run_out_of_memory_leaves_only_its_last_attempt(small: Path, monkeypat
 
     monkeypatch.setattr(RungTrainer, "training_step", small_memory)
     trainer = RungTrainer(prepare_context(load_study(small, (BOARD,)), SearchListener())[0])
-    assert trainer.run({"learning_rate": 1e-3}, 1, "trial-0").split == 2
-    events, said, _ = board(small.parent / "small" / "runs" / "trial-0")
-    assert said == "complete" and not threads()
+    assert trainer.run({"learning_rate": 1e-3}, 1, "trial-0").batch_split == 2
+    events, outcome_text, _ = read_board(small.parent / "small" / "runs" / "trial-0")
+    assert outcome_text == "complete" and not open_writers()
     assert [event.step for event in events.Scalars("eval/accuracy")] == list(trainer.rungs)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the machine is on fire")])
-def test_a_run_that_is_broken_off_is_closed(small: Path, error: BaseException) -> None:
+def test_interrupted_or_failed_run_is_closed(small: Path, error: BaseException) -> None:
     def pulse(step: int, steps: int, loss: float | None) -> None:
         if step == 3:
             raise error
@@ -133,13 +133,13 @@ def test_a_run_that_is_broken_off_is_closed(small: Path, error: BaseException) -
     trainer.pulse = pulse
     with pytest.raises(type(error)):
         trainer.run({"learning_rate": 1e-3}, 1, "trial-0")
-    _, said, shown = board(small.parent / "small" / "runs" / "trial-0")
-    broken = isinstance(error, RuntimeError)
-    assert said == ("error: RuntimeError: the machine is on fire" if broken else "interrupted")
-    assert shown["failed"] is broken and not threads()
+    _, outcome_text, page = read_board(small.parent / "small" / "runs" / "trial-0")
+    is_error = isinstance(error, RuntimeError)
+    assert outcome_text == ("error: RuntimeError: the machine is on fire" if is_error else "interrupted")
+    assert page["failed"] is is_error and not open_writers()
 
 
-def test_final_runs_have_names_of_their_own(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_final_runs_have_their_own_names(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(small.parent / "boards"))
     spec = load_study(small, ("search.trials=1", "final.seeds=2", BOARD))
     run_search(spec, storage_url(spec), SearchListener())
@@ -156,29 +156,27 @@ def test_final_runs_have_names_of_their_own(small: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("trackers", "message"),
     [
         ("'all'", "is 'all'; name the trackers: mlflow, tensorboard, trackio, wandb"),
         ("'tensorbord'", "has 'tensorbord'; it is unknown; did you mean tensorboard?"),
         ("['tensorboard', 'comet_ml']", "has 'comet_ml'; it is unknown; known: mlflow, tensorboard, trackio, wandb"),
     ],
 )
-def test_a_tracker_that_cannot_be_is_one_line_before_the_first_trial(small: Path, asked: str, message: str) -> None:
+def test_unknown_tracker_is_refused_before_the_first_trial(small: Path, trackers: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
-        check_spec(load_study(small, (f"training.report_to={asked}",)))
+        check_spec(load_study(small, (f"training.report_to={trackers}",)))
     assert str(caught.value) == f"{small}: training.report_to {message}"
 
 
-def test_a_tracker_that_is_not_installed_says_how_to_install_it(small: Path) -> None:
+def test_missing_tracker_package_is_an_error_that_says_how_to_install_it(small: Path) -> None:
     missing = next((name for name in TRACKERS if find_spec(name) is None), None)
     assert missing, "all are installed here, so nothing is tested"
     with pytest.raises(SpecError, match=f"has '{missing}', which is not installed: pip install {missing}$"):
         check_spec(load_study(small, (f"training.report_to='{missing}'",)))
 
 
-def test_a_folder_that_a_tracker_made_is_not_taken_for_the_package(
-    small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_that_a_tracker_wrote_is_not_its_package(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = next(name for name in TRACKERS if find_spec(name) is None)
     (small.parent / missing).mkdir()
     monkeypatch.syspath_prepend(str(small.parent))
@@ -186,17 +184,17 @@ def test_a_folder_that_a_tracker_made_is_not_taken_for_the_package(
         check_spec(load_study(small, (f"training.report_to='{missing}'",)))
 
 
-def test_nothing_is_logged_where_nobody_follows_and_a_study_may_say_how_often(small: Path) -> None:
+def test_logging_is_on_only_with_a_tracker_and_can_be_set(small: Path) -> None:
     logged = [
         build_arguments(load_study(small, overrides), {})
         for overrides in ((), (BOARD,), (BOARD, "training.logging_steps=7"))
     ]
     assert [str(args.logging_strategy.value) for args in logged] == ["no", "steps", "steps"]
     assert (logged[1].logging_steps, logged[2].logging_steps) == (0.02, 7)
-    assert all(args.report_to == [] for args in logged)  # it is not Trainer that opens and closes them
+    assert all(args.report_to == [] for args in logged)  # Trainer itself opens no tracker
 
 
-def test_the_name_of_a_run_cannot_be_fixed(small: Path) -> None:
+def test_run_name_cannot_be_fixed(small: Path) -> None:
     with pytest.raises(SpecError, match=r"training\.run_name is set by the search"):
         check_spec(load_study(small, ("training.run_name='mine'",)))
 
@@ -215,25 +213,25 @@ class Fragile:
     def on_log(self, *_: Any, **__: Any) -> None:
         raise ConnectionError("the server is gone\nand more")
 
-    def end(self, ending: str) -> None:
-        Fragile.ends.append(ending)
+    def end(self, outcome: str) -> None:
+        Fragile.ends.append(outcome)
 
 
-def test_a_tracker_that_fails_costs_no_trial(
+def test_failing_tracker_does_not_end_the_trial(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Fragile.ends = []
     monkeypatch.setitem(TRACKERS, "tensorboard", Fragile)
     trainer = RungTrainer(prepare_context(load_study(small, (BOARD,)), SearchListener())[0])
-    heard: list[str] = []
-    trainer.notice = heard.append
+    notices: list[str] = []
+    trainer.notice = notices.append
     assert max(trainer.run({"learning_rate": 1e-3}, 1, "trial-0").curve) == 1000
-    assert heard == ["tensorboard does not follow trial-0 to its end: ConnectionError: the server is gone"]
+    assert notices == ["tensorboard stopped tracking trial-0: ConnectionError: the server is gone"]
     assert Fragile.ends == ["complete"] and "noise" not in capsys.readouterr().out
 
 
 class StandIn(ModuleType):
-    """A package that is not installed here: it remembers what is called, and lets everything be."""
+    """A stand-in for a package that is not installed: it records calls and does nothing."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -246,8 +244,8 @@ class StandIn(ModuleType):
         if name in {"summary", "utils", "validation"}:
             return self
 
-        def call(*words: Any, **more: Any) -> StandIn:
-            self.calls.append((name, {**more, "": words} if words else more))
+        def call(*args: Any, **kwargs: Any) -> StandIn:
+            self.calls.append((name, {**kwargs, "": args} if args else kwargs))
             return self
 
         return call
@@ -264,18 +262,18 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-@pytest.mark.parametrize(("place", "how"), [(0, "complete"), (1, "pruned: at rung 125"), (2, "diverged: nan")])
-def test_trackers_hear_how_a_run_ended(
-    small: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: int, how: str
+@pytest.mark.parametrize(("index", "outcome_text"), [(0, "complete"), (1, "pruned: at rung 125"), (2, "diverged: nan")])
+def test_trackers_are_closed_with_the_outcome(
+    small: Path, monkeypatch: pytest.MonkeyPatch, name: str, index: int, outcome_text: str
 ) -> None:
-    # None of these is among the packages that tests install; their own servers and files are not what is asked here.
+    # These packages are not installed for tests, and their servers and files are not what is tested here.
     module = StandIn(name)
     monkeypatch.setitem(sys.modules, name, module)
     run = TrackedRun(load_study(small), "trial-3", {"learning_rate": 1e-3})
     tracker = TRACKERS[name](run)
     tracker.callback._initialized = True
-    tracker.end(how)
-    assert module.calls[-1] == ENDS[name][place]
-    assert how in str(module.calls[-2])
+    tracker.end(outcome_text)
+    assert module.calls[-1] == ENDS[name][index]
+    assert outcome_text in str(module.calls[-2])
     if name != "trackio":  # whose integration opens the run itself
         assert "trial-3" in str(module.calls[:-2]) and "sampled/learning_rate" in str(module.calls[:-2])

@@ -1,9 +1,10 @@
-"""A classifier that reads the first token alone: the others need not go through the rest of its last layer.
+"""Skip, in the last layer, the tokens that a classifier of the first token never reads.
 
-BERT and its kin classify by the last layer's first token. What that layer does after its attention, three quarters of
-its work, it does to each token by itself; for all but the first that is work for nothing, forward and backward. So are
-the queries of the others: on a CPU the first token's stands for all of them, and kernels.py answers it once. (A GPU
-would answer it again for each, and set attention up anew for tensors laid out like this.)
+BERT and related models classify by the last layer's first token. What that layer does after its attention, three
+quarters of its work, it does to each token separately, so for all other tokens the work is wasted, forward and
+backward. The same holds for the queries of the other tokens: on a CPU the first token's query stands for all of them,
+and `cpu_kernels` computes attention for it once. (A GPU would compute it again for each token, and would have to set up
+attention for tensors laid out like this.)
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import torch
 
-# Below the model's body, in the last of these layers: what makes the queries of its attention, and where all that
-# follows the attention comes in. Both take tensors (texts, tokens, size).
+# Below the model's body: the layers, and in the last of them the module that makes the queries, and the module that the
+# output of attention enters. Both take tensors of shape (texts, tokens, size).
 LAST_LAYERS = (
     ("encoder.layer", "attention.self.query", "attention.output"),
     ("transformer.layer", "attention.q_lin", "sa_layer_norm"),
@@ -26,48 +27,50 @@ LAST_LAYERS = (
 
 @contextmanager
 def cls_only_last_layer(model: Any, texts: Mapping[str, torch.Tensor]) -> Iterator[bool]:
-    """While it lasts, only first tokens go through the end of the model's last layer; whether they do.
+    """Pass only first tokens through the end of the model's last layer. Yields whether that is done.
 
-    They do where the model answers for `texts`, its input, as it would without: an architecture that reads other tokens
-    is left as it is.
+    It is done if the logits for `texts`, an input of the model, stay the same. An architecture that reads other tokens
+    is left unchanged.
     """
-    ends = _ends(model)
-    if ends is None:
+    modules = _find_last_layer(model)
+    if modules is None:
         yield False
         return
-    queries, entry = ends
-    whole = _answer(model, texts)
+    queries, after_attention = modules
+    expected = _compute_logits(model, texts)
     with ExitStack() as changes:
         if model.device.type == "cpu":
-            queries.forward = partial(_of_first, queries)
+            queries.forward = partial(_query_of_first, queries)
             changes.callback(delattr, queries, "forward")
-        hook = entry.register_forward_pre_hook(lambda module, tensors: tuple(tensor[:, :1] for tensor in tensors))
+        hook = after_attention.register_forward_pre_hook(
+            lambda module, tensors: tuple(tensor[:, :1] for tensor in tensors)
+        )
         changes.callback(hook.remove)
-        first = _answer(model, texts)
-        is_same = first is not None and whole is not None and torch.allclose(first, whole, atol=1e-4)
+        logits = _compute_logits(model, texts)
+        is_same = logits is not None and expected is not None and torch.allclose(logits, expected, atol=1e-4)
         if not is_same:
             changes.close()
         yield is_same
 
 
-def _of_first(queries: Any, states: torch.Tensor) -> torch.Tensor:
-    """The first token's query in the place of every token's, without a copy."""
+def _query_of_first(queries: Any, states: torch.Tensor) -> torch.Tensor:
+    """Return the first token's query for every token, without a copy."""
     first: torch.Tensor = type(queries).forward(queries, states[:, :1])
     return first.expand(-1, states.shape[1], -1)
 
 
-def _ends(model: Any) -> tuple[Any, Any] | None:
-    """What makes the last layer's queries, and by what the rest of it begins; None in an unknown architecture."""
+def _find_last_layer(model: Any) -> tuple[Any, Any] | None:
+    """Return the two modules named in LAST_LAYERS, or None for an unknown architecture."""
     for layers, *names in LAST_LAYERS:
         with suppress(AttributeError):
             last = attrgetter(layers)(model.base_model)[-1]
-            queries, entry = (attrgetter(name)(last) for name in names)
-            return queries, entry
+            queries, after_attention = (attrgetter(name)(last) for name in names)
+            return queries, after_attention
     return None
 
 
-def _answer(model: Any, texts: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-    """The logits in float32, without dropout, whatever accelerate has put around the model; None where it fails."""
+def _compute_logits(model: Any, texts: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the logits in float32 without dropout, bypassing accelerate's wrappers; None if the model fails."""
     was_training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""What training has gone through, added up on the device and read now and then: each look makes an accelerator wait."""
+"""Running counts kept on the device. Reading them synchronizes a GPU, so the loss is read every 10 steps there."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import torch
 from hpo.store.trial_state import DIVERGED
 from hpo.training.measurements import TrialEnded
 
-READ_EVERY = 10  # steps between two looks at the loss on an accelerator
+READ_EVERY = 10  # steps between two readings of the loss on an accelerator
 
 
 class DeviceCounters:
-    """Examples, tokens and losses of one attempt; `loss` is the last one that was looked at."""
+    """Examples, tokens and losses of one attempt. `loss` is the last one that was read."""
 
     def __init__(self, device: torch.device) -> None:
         self.read_every = 1 if device.type == "cpu" else READ_EVERY
         self.loss: float | None = None
-        self._seen = torch.zeros(2, dtype=torch.long, device=device)  # examples, tokens
-        self._losses = torch.zeros((), device=device)
+        self._counts = torch.zeros(2, dtype=torch.long, device=device)  # examples, tokens
+        self._loss_sum = torch.zeros((), device=device)
 
     def add(self, inputs: Mapping[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """Count a batch that was trained on. `inputs` has `labels` and `attention_mask`, a row per example."""
-        self._seen += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
-        self._losses += loss  # once it is not finite it stays so
+        """Count a training batch. `inputs` has `labels` and `attention_mask`, a row per example."""
+        self._counts += torch.stack([torch.ones_like(inputs["labels"]).sum(), inputs["attention_mask"].sum()])
+        self._loss_sum += loss  # once a loss is not finite, the sum never is again
 
-    def look(self, step: int, loss: torch.Tensor, is_rung: bool) -> None:
-        """Read the step's loss, where it is time to. Raises TrialEnded where one since the last look was not finite."""
+    def read_loss(self, step: int, loss: torch.Tensor, is_rung: bool) -> None:
+        """Read the step's loss if it is time to. Raises TrialEnded if a loss since the last reading was not finite."""
         if step % self.read_every and not is_rung:
             return
         self.loss = float(loss)
-        if not math.isfinite(float(self._losses)):
+        if not math.isfinite(float(self._loss_sum)):
             when = f"at step {step}" if self.read_every == 1 else f"within {self.read_every} steps before step {step}"
             raise TrialEnded(f"{DIVERGED}: the loss is not finite {when}")
 
-    def counts(self) -> tuple[int, int]:
-        """Examples and tokens so far."""
-        examples, tokens = self._seen.tolist()
+    def read_counts(self) -> tuple[int, int]:
+        """Return the examples and tokens so far."""
+        examples, tokens = self._counts.tolist()
         return examples, tokens

@@ -1,4 +1,4 @@
-"""What is loaded once is no garbage: the collector leaves it alone while one run follows another."""
+"""Keep the garbage collector from walking through what was loaded once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def frozen_gc() -> Iterator[None]:
-    """Garbage is looked for only among what is made from here on, until the block ends.
+    """Let the garbage collector look only at objects that are created inside the block.
 
-    Trainer and accelerate collect four times a run, and each time would walk through a million objects of torch and
-    transformers, which takes a third of a second.
+    Trainer and accelerate collect four times per run. Each time the collector would walk through a million objects of
+    torch and transformers, which takes a third of a second.
     """
     gc.collect()
     gc.freeze()

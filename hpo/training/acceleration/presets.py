@@ -1,8 +1,8 @@
-"""What `training.speed = "auto"` switches on: on each device the fields that were measured to pay and not to cost.
+"""Accelerations: the fields that `training.speed = "auto"` sets, on each device those that were measured to help.
 
-Each lever is an ordinary field, so that a study file which fixes or searches it decides by itself, and every run
-proves from its live parts that it ran with it. What gives the same model by other means is no lever, and done wherever
-the study does not ask for "exact": shortcuts.py. benchmarks/RESULTS.md has the measurements.
+Every acceleration is an ordinary field: a study that fixes or searches it decides by itself, and every run verifies
+from its live parts that it trained with it. What gives the same model in less time is no acceleration in this sense and
+is always on unless the study asks for "exact"; see `session`. benchmarks/RESULTS.md has the measurements.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import unknown_name
+from hpo.store.records import StudyRecord
 from hpo.study.spec import StudySpec
+from hpo.training.library_internals import attention_implementation, has_bf16_instructions
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -19,24 +21,25 @@ if TYPE_CHECKING:
     from hpo.training.checkpoint import Checkpoint
 
 SPEEDS = ("auto", "exact")
-# A text shares its batch with others of its length: little of it is padding.
+# A text shares its batch with texts of similar length, so that little of the batch is padding.
 GROUP_BY_LENGTH = {"train_sampling_strategy": "group_by_length"}
-# A model narrower than this spends more time on casting to bfloat16 than its products take.
+# Narrower models spend more time on casting to bfloat16 than their matrix products take.
 MIN_BF16_WIDTH = 256
-# What configs call the share of attention weights that are dropped.
+# Names that configs have for the dropout of attention weights.
 ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 def check_speed(spec: StudySpec) -> None:
-    """Raise SpecError for a speed that there is not."""
+    """Raise SpecError for an unknown training.speed."""
     if spec.speed not in SPEEDS:
         raise spec.error("training.speed", f"is {spec.speed!r}; it {unknown_name(str(spec.speed), SPEEDS)}")
 
 
 def choose_accelerations(spec: StudySpec, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Field -> value of every lever that the study leaves to us on this device; none where it asks for "exact".
+    """Return field -> value of every acceleration for this device that the study leaves open; none for "exact".
 
-    They are decided once, when a study is made, and kept with it: its trials stay comparable wherever it goes on.
+    They are chosen once, when a study is created, and stored with it, so that its trials stay comparable wherever the
+    search continues.
     """
     if spec.speed == "exact":
         return {}
@@ -44,9 +47,9 @@ def choose_accelerations(spec: StudySpec, checkpoint: Checkpoint) -> dict[str, A
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if device is None or spec.fixed.get("use_cpu"):
-        chosen = _on_cpu(checkpoint)
+        chosen = _choose_for_cpu(checkpoint)
     elif device.type == "cuda":
-        chosen = _on_cuda()
+        chosen = _choose_for_cuda()
     else:
         chosen = GROUP_BY_LENGTH
     decided = spec.training.keys() | spec.space.parameters.keys()
@@ -58,42 +61,34 @@ def choose_accelerations(spec: StudySpec, checkpoint: Checkpoint) -> dict[str, A
 def announce_accelerations(
     spec: StudySpec, chosen: Mapping[str, Any], study: Study | None, notice: Callable[[str], None]
 ) -> None:
-    """Say which levers were taken, unless the study asks for none, or was begun before there were any."""
-    if spec.speed == "exact" or study is not None and "speed" not in study.user_attrs:
+    """Report which accelerations are used, unless the study asks for none or is older than accelerations."""
+    is_older = study is not None and StudyRecord.from_attributes(study.user_attrs).accelerations is None
+    if spec.speed == "exact" or is_older:
         return
-    shown = ", ".join(f"{name} = {str(value).lower()}" for name, value in chosen.items())
-    notice(f'speed: {shown or "nothing to gain here"} (training.speed = "exact" takes the plain library\'s arithmetic)')
+    listed = ", ".join(f"{name} = {str(value).lower()}" for name, value in chosen.items())
+    notice(f'accelerations: {listed or "none for this device"} (training.speed = "exact" turns them off)')
 
 
-def _on_cpu(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Attention loses its dropout, without which it is fused on a CPU; bf16 where the processor multiplies in it."""
+def _choose_for_cpu(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Use bf16 if the processor multiplies in it, and no attention dropout: only without it attention is fused."""
     chosen: dict[str, Any] = dict(GROUP_BY_LENGTH)
     if has_bf16_instructions() and getattr(checkpoint.config, "hidden_size", 0) >= MIN_BF16_WIDTH:
         chosen["bf16"] = True
-    dropped = {name: 0.0 for name in ATTENTION_DROPOUTS if getattr(checkpoint.config, name, 0.0)}
-    if dropped and _is_fused(checkpoint.fresh(dropped)):
-        chosen |= {f"model.{name}": value for name, value in dropped.items()}
+    dropouts = {name: 0.0 for name in ATTENTION_DROPOUTS if getattr(checkpoint.config, name, 0.0)}
+    if dropouts and _can_fuse_attention(checkpoint, dropouts):
+        chosen |= {f"model.{name}": value for name, value in dropouts.items()}
     return chosen
 
 
-def _is_fused(model: Any) -> bool:
-    """Whether attention is torch's own, and a model without its dropout shows that it has none, as runs must prove."""
-    import torch
+def _can_fuse_attention(checkpoint: Checkpoint, dropouts: Mapping[str, float]) -> bool:
+    """Return whether attention is torch's own, and runs can verify that its dropout is gone."""
+    if attention_implementation(checkpoint.fresh(dropouts)) != "sdpa":
+        return False
+    return all(checkpoint.field_effect(name, value).attributes for name, value in dropouts.items())
 
-    shows = any(isinstance(module, torch.nn.Dropout) and module.p == 0.0 for module in model.modules())
-    return shows and model.config._attn_implementation == "sdpa"
 
-
-def _on_cuda() -> dict[str, Any]:
-    """bfloat16 from Ampere on; attention is fused there with its dropout."""
+def _choose_for_cuda() -> dict[str, Any]:
+    """Use bfloat16 from Ampere on; attention is fused there even with dropout."""
     import torch
 
     return {**GROUP_BY_LENGTH, "bf16": True} if torch.cuda.get_device_capability() >= (8, 0) else dict(GROUP_BY_LENGTH)
-
-
-def has_bf16_instructions() -> bool:
-    """Whether the processor has instructions for products of bfloat16; without them bf16 is slower than float32."""
-    import torch
-
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)

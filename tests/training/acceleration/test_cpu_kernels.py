@@ -1,4 +1,4 @@
-"""Attention is torch's, values and gradients; dropout drops its share; and what is not theirs is left to torch."""
+"""Tests of CpuKernels: attention equals torch's, dropout drops its share, other cases are left to torch."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ PADDED[3, ..., 1:] = False
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Each time that batched attention is at work."""
-    calls: list[Any] = []
-    forward = cpu_kernels._Batched.forward
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Record the arguments of every call of batched attention."""
+    recorded: list[Any] = []
+    forward = cpu_kernels._BatchedAttention.forward
 
-    def counted(*given: Any) -> torch.Tensor:
-        calls.append(given)
-        return forward(*given)
+    def record(*args: Any) -> torch.Tensor:
+        recorded.append(args)
+        return forward(*args)
 
-    monkeypatch.setattr(cpu_kernels._Batched, "forward", staticmethod(counted))
-    return calls
+    monkeypatch.setattr(cpu_kernels._BatchedAttention, "forward", staticmethod(record))
+    return recorded
 
 
-def attended(dtype: torch.dtype, **options: Any) -> list[torch.Tensor]:
-    """The output for made-up tensors, and the gradients of query, key and value."""
+def attend(dtype: torch.dtype, **options: Any) -> list[torch.Tensor]:
+    """Return the output for random tensors, and the gradients of query, key and value."""
     torch.manual_seed(0)
-    ends = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
-    out = scaled_dot_product_attention(*ends, **options)
+    tensors = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
+    out = scaled_dot_product_attention(*tensors, **options)
     out.backward(torch.randn(SHAPE).to(dtype))
-    return [out.detach().float(), *(end.grad.float() for end in ends if end.grad is not None)]
+    return [out.detach().float(), *(tensor.grad.float() for tensor in tensors if tensor.grad is not None)]
 
 
 @pytest.mark.parametrize("cached", [1, 300, 10**6], ids=["a text at a time", "two at a time", "all at once"])
@@ -56,22 +56,22 @@ def attended(dtype: torch.dtype, **options: Any) -> list[torch.Tensor]:
         {"scale": 0.3},
         {"attn_mask": PADDED.repeat(1, 3, 1, 1)},
     ],
-    ids=["plain", "padded", "a mask for all tokens", "a mask for all texts", "scaled", "a mask per head"],
+    ids=["plain", "padded", "one mask for all tokens", "one mask for all texts", "scaled", "a mask per head"],
 )
-def test_it_is_torchs_attention(
-    options: dict[str, Any], cached: int, called: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_attention_equals_that_of_torch(
+    options: dict[str, Any], cached: int, calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu_kernels, "CACHE_ELEMENTS", cached)
-    wanted = attended(torch.float32, **options)
+    expected = attend(torch.float32, **options)
     with cpu_kernels.CpuKernels():
-        found = attended(torch.bfloat16, **options)
-    assert len(called) == 1 and len(found) == 4
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert torch.allclose(ours, theirs, atol=0.05), (ours - theirs).abs().max()
+        actual = attend(torch.bfloat16, **options)
+    assert len(calls) == 1 and len(actual) == 4
+    for one, other in zip(actual, expected, strict=True):
+        assert torch.allclose(one, other, atol=0.05), (one - other).abs().max()
 
 
-class Torchs(TorchFunctionMode):
-    """Notes the queries that torch's own attention is asked."""
+class QueryRecorder(TorchFunctionMode):
+    """Records the queries that torch's own attention gets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,48 +84,48 @@ class Torchs(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("mask", [None, PADDED, PADDED[:, :, :1]], ids=["plain", "padded", "a mask for all tokens"])
-def test_where_all_tokens_ask_the_same_one_of_them_does(
-    mask: torch.Tensor | None, dtype: torch.dtype, called: list[Any]
+@pytest.mark.parametrize("mask", [None, PADDED, PADDED[:, :, :1]], ids=["plain", "padded", "one mask for all tokens"])
+def test_attention_is_computed_once_if_all_tokens_have_the_same_query(
+    mask: torch.Tensor | None, dtype: torch.dtype, calls: list[Any]
 ) -> None:
-    def asked_alike(dtype: torch.dtype) -> list[torch.Tensor]:
+    def attend_with_one_query(dtype: torch.dtype) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        ends = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
-        out = scaled_dot_product_attention(ends[0][:, :, :1].expand(SHAPE), *ends[1:], mask)
+        tensors = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
+        out = scaled_dot_product_attention(tensors[0][:, :, :1].expand(SHAPE), *tensors[1:], mask)
         out.backward(torch.randn(SHAPE).to(dtype))
-        return [out.detach().float(), *(end.grad.float() for end in ends if end.grad is not None)]
+        return [out.detach().float(), *(tensor.grad.float() for tensor in tensors if tensor.grad is not None)]
 
-    wanted = asked_alike(torch.float32)
-    with Torchs() as torchs, cpu_kernels.CpuKernels():
-        found = asked_alike(dtype)
-    assert [query.shape[2] for query in torchs.queries or [given[1] for given in called]] == [1]
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert torch.allclose(ours, theirs, atol=0.1 if dtype == torch.bfloat16 else 1e-5), (ours - theirs).abs().max()
+    expected = attend_with_one_query(torch.float32)
+    with QueryRecorder() as recorder, cpu_kernels.CpuKernels():
+        actual = attend_with_one_query(dtype)
+    assert [query.shape[2] for query in recorder.queries or [args[1] for args in calls]] == [1]
+    for one, other in zip(actual, expected, strict=True):
+        assert torch.allclose(one, other, atol=0.1 if dtype == torch.bfloat16 else 1e-5), (one - other).abs().max()
 
 
-def test_tokens_that_ask_the_same_of_different_tokens_each_ask(called: list[Any]) -> None:
+def test_attention_is_computed_per_token_if_masks_differ(calls: list[Any]) -> None:
     staircase = torch.ones(7, 7).tril().bool().expand(5, 1, 7, 7)
     query, key, value = (torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3))
     with cpu_kernels.CpuKernels():
         scaled_dot_product_attention(query[:, :, :1].expand(SHAPE), key, value, staircase)
-    assert [given[1].shape[2] for given in called] == [7]
+    assert [args[1].shape[2] for args in calls] == [7]
 
 
-def test_nothing_is_kept_without_gradients(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_not_kept_without_gradients(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_kernels, "MAX_KEPT_ELEMENTS", 0)
-    wanted = attended(torch.float32)[0]
+    expected = attend(torch.float32)[0]
     torch.manual_seed(0)
     with cpu_kernels.CpuKernels(), torch.no_grad():
-        found = scaled_dot_product_attention(*[torch.randn(SHAPE).bfloat16() for _ in range(3)])
-    assert len(called) == 1 and torch.allclose(found.float(), wanted, atol=0.05)
+        actual = scaled_dot_product_attention(*[torch.randn(SHAPE).bfloat16() for _ in range(3)])
+    assert len(calls) == 1 and torch.allclose(actual.float(), expected, atol=0.05)
 
 
-def test_a_mask_is_made_additive_once_for_all_layers(called: list[Any]) -> None:
-    ends = [torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3)]
+def test_mask_is_converted_once_for_all_layers(calls: list[Any]) -> None:
+    tensors = [torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3)]
     with cpu_kernels.CpuKernels():
         for mask in (PADDED, PADDED[:, :, :, :7], PADDED.clone()):
-            scaled_dot_product_attention(*ends, mask)
-    one, same, another = (given[4] for given in called)
+            scaled_dot_product_attention(*tensors, mask)
+    one, same, another = (args[4] for args in calls)
     assert same.data_ptr() == one.data_ptr() != another.data_ptr()
 
 
@@ -145,27 +145,27 @@ SEES_NOTHING[0, 0, 2] = False
     ],
     ids=["float32", "dropout", "causal", "a flat mask", "a token that sees nothing", "a bias"],
 )
-def test_it_stays_away_from_what_is_not_its_own(dtype: torch.dtype, options: dict[str, Any], called: list[Any]) -> None:
+def test_unsupported_attention_is_left_to_torch(dtype: torch.dtype, options: dict[str, Any], calls: list[Any]) -> None:
     with cpu_kernels.CpuKernels():
-        attended(dtype, **options)
-    assert not called
+        attend(dtype, **options)
+    assert not calls
 
 
-def test_it_keeps_no_more_than_fits(called: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_with_too_many_weights_is_left_to_torch(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_kernels, "MAX_KEPT_ELEMENTS", 5 * 3 * 7 * 7 - 1)
     with cpu_kernels.CpuKernels():
-        attended(torch.bfloat16)
-    assert not called
+        attend(torch.bfloat16)
+    assert not calls
 
 
 @pytest.mark.parametrize("speed", ["auto", "exact"])
-def test_a_run_in_bfloat16_does_it_unless_it_is_to_be_exact(small: Path, speed: str, called: list[Any]) -> None:
-    task = prepare_context(load_study(small, (f"training.speed={speed}", "training.bf16=true")), SearchListener())[0]
-    record = RungTrainer(task).run({}, seed=0)
-    layers = int(task.checkpoint.config.num_hidden_layers)
-    training = [given for given in called if given[1].requires_grad]
-    assert len(training) == (0 if speed == "exact" else layers * record.steps) and record.steps > 0
-    assert (len(called) > len(training)) == (speed == "auto")  # evaluation too
+def test_runs_in_bfloat16_use_it_unless_speed_is_exact(small: Path, speed: str, calls: list[Any]) -> None:
+    context = prepare_context(load_study(small, (f"training.speed={speed}", "training.bf16=true")), SearchListener())[0]
+    measurements = RungTrainer(context).run({}, seed=0)
+    layers = int(context.checkpoint.config.num_hidden_layers)
+    training = [args for args in calls if args[1].requires_grad]
+    assert len(training) == (0 if speed == "exact" else layers * measurements.steps) and measurements.steps > 0
+    assert (len(calls) > len(training)) == (speed == "auto")  # evaluation too
 
 
 @pytest.mark.parametrize(("share", "dtype"), [(0.1, torch.float32), (0.5, torch.bfloat16), (0.999, torch.float32)])
@@ -183,13 +183,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float, dtype: torch.d
         assert float(kept.reshape(-1)[lane::4].float().mean()) == pytest.approx(1 - share, abs=0.01)
 
 
-def test_dropout_follows_the_seed_and_is_none_in_evaluation() -> None:
-    ones, outs = torch.ones(100), []
+def test_dropout_follows_the_seed_and_is_off_in_evaluation() -> None:
+    ones, outputs = torch.ones(100), []
     with cpu_kernels.CpuKernels():
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
-            outs.append(torch.nn.functional.dropout(ones, 0.3))
+            outputs.append(torch.nn.functional.dropout(ones, 0.3))
         assert torch.equal(torch.nn.functional.dropout(ones, 0.3, training=False), ones)
         assert torch.equal(torch.nn.functional.dropout(ones, 0.0), ones)
         assert not torch.nn.functional.dropout(ones, 1.0).any()
-    assert torch.equal(outs[0], outs[1]) and not torch.equal(outs[0], outs[2])
+    assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])

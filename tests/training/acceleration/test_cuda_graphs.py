@@ -1,6 +1,6 @@
-"""Recorded passes give the gradients of others, and what cannot be recorded is trained without.
+"""Tests of CudaGraphs: recorded passes give the same gradients; a model that cannot be recorded trains without.
 
-Where there is no NVIDIA GPU, a recording is stood in for by one that does its work again.
+Without an NVIDIA GPU a stand-in for a graph runs the pass again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="CUDA graphs need an NVIDIA G
 VALUES = {"learning_rate": 1e-3, "num_train_epochs": 2}
 
 
-class Again:
-    """What stands in for a graph: it does the work whenever it is replayed."""
+class FakeGraph:
+    """A stand-in for a graph: it runs the work whenever it is replayed."""
 
     def __init__(self, work: Callable[[], torch.Tensor]) -> None:
         self.work, self.loss = work, torch.zeros(())
@@ -45,17 +45,17 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> CudaGraphs:
         fork = torch.random.fork_rng
 
         def capture(self: CudaGraphs, work: Callable[[], torch.Tensor]) -> Any:
-            again = Again(work)
-            return again, again.loss
+            graph = FakeGraph(work)
+            return graph, graph.loss
 
         monkeypatch.setattr(CudaGraphs, "_capture", capture)
-        monkeypatch.setattr(CudaGraphs, "_aside", staticmethod(lambda work: work()))
+        monkeypatch.setattr(CudaGraphs, "_run_on_side_stream", staticmethod(lambda work: work()))
         monkeypatch.setattr(torch.random, "fork_rng", lambda devices: fork(devices=[]))
     return CudaGraphs()
 
 
 class Model(torch.nn.Module):
-    """Two layers, and one that nothing goes through."""
+    """Two layers, and one that is not used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,9 +70,10 @@ class Model(torch.nn.Module):
         return loss.detach()
 
     def gradients(self) -> dict[str, torch.Tensor | None]:
-        found = {name: each.grad if each.grad is None else each.grad.clone() for name, each in self.named_parameters()}
+        gradients = {name: weight.grad for name, weight in self.named_parameters()}
+        copies = {name: None if each is None else each.clone() for name, each in gradients.items()}
         self.zero_grad()
-        return found
+        return copies
 
 
 def batch(rows: int, seed: int) -> dict[str, torch.Tensor]:
@@ -81,15 +82,15 @@ def batch(rows: int, seed: int) -> dict[str, torch.Tensor]:
     return {"features": features.to(DEVICE), "labels": labels.to(DEVICE)}
 
 
-def of(examples: int) -> torch.Tensor:
+def count(examples: int) -> torch.Tensor:
     return torch.tensor(float(examples), device=DEVICE)
 
 
 def recorded_step(
     graphs: CudaGraphs, model: Model, *batches: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor | None]:
-    """The gradients of one step over so many batches, each of which must be recorded."""
-    examples = of(sum(len(each["labels"]) for each in batches))
+    """Return the gradients of one step over these batches, each of which must be recorded."""
+    examples = count(sum(len(each["labels"]) for each in batches))
     for each in batches:
         assert graphs.run(model.one_pass, each, examples) is not None
     return model.gradients()
@@ -97,32 +98,32 @@ def recorded_step(
 
 def plain_step(model: Model, *batches: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
     for each in batches:
-        model.one_pass(each, of(sum(len(each["labels"]) for each in batches)))
+        model.one_pass(each, count(sum(len(each["labels"]) for each in batches)))
     return model.gradients()
 
 
-def test_a_replayed_pass_gives_the_loss_and_the_gradients_of_its_own_batch(graphs: CudaGraphs) -> None:
+def test_replayed_pass_gives_the_loss_and_gradients_of_its_batch(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
+    graphs.prepare_for(model)
     for seed in range(3):
         torch.testing.assert_close(recorded_step(graphs, model, batch(6, seed)), plain_step(model, batch(6, seed)))
-        plain = model.one_pass(batch(6, seed), of(6))
+        plain = model.one_pass(batch(6, seed), count(6))
         model.zero_grad()
-        torch.testing.assert_close(graphs.run(model.one_pass, batch(6, seed), of(6)), plain)
+        torch.testing.assert_close(graphs.run(model.one_pass, batch(6, seed), count(6)), plain)
         model.zero_grad()
     assert len(graphs._passes) == 1
 
 
-def test_what_a_pass_does_not_reach_has_no_gradient(graphs: CudaGraphs) -> None:
+def test_unused_weights_have_no_gradient(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
-    found = recorded_step(graphs, model, batch(6, 0))
-    assert {name for name, each in found.items() if each is None} == {"unused.weight", "unused.bias"}
+    graphs.prepare_for(model)
+    gradients = recorded_step(graphs, model, batch(6, 0))
+    assert {name for name, each in gradients.items() if each is None} == {"unused.weight", "unused.bias"}
 
 
-def test_it_reads_the_weights_as_they_are(graphs: CudaGraphs) -> None:
+def test_replayed_pass_uses_the_current_weights(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
+    graphs.prepare_for(model)
     before = recorded_step(graphs, model, batch(6, 0))["first.weight"]
     with torch.no_grad():
         for each in model.parameters():
@@ -132,68 +133,68 @@ def test_it_reads_the_weights_as_they_are(graphs: CudaGraphs) -> None:
     assert before is not None and not torch.allclose(before, after["first.weight"])  # type: ignore[arg-type]
 
 
-def test_passes_of_one_step_add_up_whatever_their_shapes(graphs: CudaGraphs) -> None:
+def test_gradients_of_one_step_add_up_over_shapes(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
+    graphs.prepare_for(model)
     parts = batch(6, 0), batch(4, 1), batch(6, 2)  # the second is recorded in the middle of a step
     for _ in range(2):
         torch.testing.assert_close(recorded_step(graphs, model, *parts), plain_step(model, *parts))
 
 
-def test_a_plain_pass_may_end_a_step_and_where_it_begins_one_the_step_stays_plain(graphs: CudaGraphs) -> None:
+def test_plain_pass_can_end_a_step_but_a_step_that_it_begins_stays_plain(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
-    graphs.run(model.one_pass, batch(6, 0), of(10))
-    model.one_pass(batch(4, 1), of(10))
+    graphs.prepare_for(model)
+    graphs.run(model.one_pass, batch(6, 0), count(10))
+    model.one_pass(batch(4, 1), count(10))
     torch.testing.assert_close(model.gradients(), plain_step(model, batch(6, 0), batch(4, 1)))
-    model.one_pass(batch(4, 1), of(10))
-    assert graphs.run(model.one_pass, batch(6, 0), of(10)) is None
+    model.one_pass(batch(4, 1), count(10))
+    assert graphs.run(model.one_pass, batch(6, 0), count(10)) is None
     model.zero_grad()
     torch.testing.assert_close(recorded_step(graphs, model, batch(6, 0)), plain_step(model, batch(6, 0)))
 
 
-def test_recording_draws_nothing(graphs: CudaGraphs) -> None:
+def test_recording_draws_no_random_numbers(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
+    graphs.prepare_for(model)
     torch.manual_seed(3)
-    graphs.run(lambda inputs, examples: model.one_pass(inputs, examples), batch(6, 0), of(6))
+    graphs.run(lambda inputs, examples: model.one_pass(inputs, examples), batch(6, 0), count(6))
     drawn = torch.rand(3, device=DEVICE)
     torch.manual_seed(3)
     assert torch.equal(torch.rand(3, device=DEVICE), drawn)
 
 
-def test_a_pass_with_a_choice_drawn_on_the_processor_is_not_recorded(graphs: CudaGraphs) -> None:
+def test_pass_with_a_random_choice_on_the_cpu_is_not_recorded(graphs: CudaGraphs) -> None:
     model = Model()
-    graphs.hold(model)
+    graphs.prepare_for(model)
 
     def drops_layers(inputs: dict[str, torch.Tensor], examples: torch.Tensor) -> torch.Tensor:
         return model.one_pass(inputs, examples) * (float(torch.rand(())) < 2)
 
-    assert graphs.run(drops_layers, batch(6, 0), of(6)) is None and graphs.are_refused
+    assert graphs.run(drops_layers, batch(6, 0), count(6)) is None and graphs.is_disabled
     assert all(each is None for each in model.gradients().values())
 
 
-def test_what_was_recorded_is_kept_for_the_same_model_and_the_same_ways(graphs: CudaGraphs) -> None:
+def test_recorded_passes_are_kept_for_the_same_model_and_conditions(graphs: CudaGraphs) -> None:
     model = Model()
-    ways = {"bf16": True}
-    graphs.hold(model, ways)
+    conditions = {"bf16": True}
+    graphs.prepare_for(model, conditions)
     recorded_step(graphs, model, batch(6, 0))
-    graphs.hold(model, dict(ways))
+    graphs.prepare_for(model, dict(conditions))
     assert graphs._passes
-    graphs.hold(model, {"bf16": False})
+    graphs.prepare_for(model, {"bf16": False})
     assert not graphs._passes
     recorded_step(graphs, model, batch(6, 0))
     model.first.weight.data = model.first.weight.data.clone()
-    graphs.hold(model, {"bf16": False})
+    graphs.prepare_for(model, {"bf16": False})
     assert not graphs._passes
     recorded_step(graphs, model, batch(6, 0))
-    graphs.hold(another := Model(), {"bf16": False})
+    graphs.prepare_for(another := Model(), {"bf16": False})
     assert not graphs._passes
     recorded_step(graphs, another, batch(6, 0))
 
 
-def test_with_its_model_goes_what_was_recorded(graphs: CudaGraphs) -> None:
-    graphs.hold(model := Model())
+def test_recorded_passes_are_freed_with_their_model(graphs: CudaGraphs) -> None:
+    graphs.prepare_for(model := Model())
     graphs._passes["a shape"] = "a pass"  # type: ignore[assignment]
     del model
     gc.collect()
@@ -202,7 +203,7 @@ def test_with_its_model_goes_what_was_recorded(graphs: CudaGraphs) -> None:
 
 @pytest.fixture
 def trainer(small: Path, tmp_path: Path) -> RungTrainer:
-    """Over a checkpoint in a folder, whose weights stay where they are from run to run, with plain descent."""
+    """A trainer with SGD over a checkpoint in a folder, whose weights keep their addresses from run to run."""
     start = prepare_context(load_study(small), SearchListener())[0].checkpoint
     torch.manual_seed(0)
     save_model(start.fresh(), start.tokenizer, tmp_path / "start")
@@ -211,12 +212,12 @@ def trainer(small: Path, tmp_path: Path) -> RungTrainer:
     return RungTrainer(prepare_context(load_study(small), SearchListener())[0])
 
 
-def recorded(trainer: RungTrainer) -> dict[Any, Any]:
-    return trainer._shortcuts._graphs._passes
+def recorded_passes(trainer: RungTrainer) -> dict[Any, Any]:
+    return trainer._acceleration._graphs._passes
 
 
-def weights(trainer: RungTrainer, seed: int = 1, **values: Any) -> torch.Tensor:
-    """All weights after a run whose steps are long enough to tell."""
+def train(trainer: RungTrainer, seed: int = 1, **values: Any) -> torch.Tensor:
+    """Return all weights after a run whose steps are large enough to compare."""
     trainer.run({"learning_rate": 0.3, "num_train_epochs": 2, **values}, seed)
     return torch.cat([each.detach().flatten().cpu() for each in trainer.task.checkpoint._resident.parameters()])  # type: ignore[union-attr]
 
@@ -225,62 +226,62 @@ def weights(trainer: RungTrainer, seed: int = 1, **values: Any) -> torch.Tensor:
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_run_trains_the_weights_that_one_without_recordings_trains(trainer: RungTrainer, dropout: float) -> None:
     field = {"model.hidden_dropout_prob": dropout, "model.attention_probs_dropout_prob": dropout}
-    own = weights(trainer, **field)
-    assert recorded(trainer)
-    assert not torch.allclose(own, weights(trainer, seed=2, **field), atol=1e-2)
-    torch.testing.assert_close(weights(trainer, **field), own, atol=1e-3, rtol=1e-3)
-    trainer._shortcuts._graphs.refuse()
-    torch.testing.assert_close(weights(trainer, **field), own, atol=1e-3, rtol=1e-3)
+    expected = train(trainer, **field)
+    assert recorded_passes(trainer)
+    assert not torch.allclose(expected, train(trainer, seed=2, **field), atol=1e-2)
+    torch.testing.assert_close(train(trainer, **field), expected, atol=1e-3, rtol=1e-3)
+    trainer._acceleration._graphs.disable()
+    torch.testing.assert_close(train(trainer, **field), expected, atol=1e-3, rtol=1e-3)
 
 
 @needs_gpu
-def test_a_smoothed_loss_is_recorded_anew_and_an_accumulated_one_is_not(trainer: RungTrainer) -> None:
-    weights(trainer)
-    there = set(map(id, recorded(trainer).values()))
-    whole = weights(trainer, gradient_accumulation_steps=2)
-    assert there & set(map(id, recorded(trainer).values()))
-    torch.testing.assert_close(weights(trainer, per_device_train_batch_size=32), whole, atol=1e-3, rtol=1e-3)
-    weights(trainer, label_smoothing_factor=0.2)
-    assert recorded(trainer) and not there & set(map(id, recorded(trainer).values()))
+def test_smoothed_loss_is_recorded_again_but_an_accumulated_one_is_not(trainer: RungTrainer) -> None:
+    train(trainer)
+    there = set(map(id, recorded_passes(trainer).values()))
+    whole = train(trainer, gradient_accumulation_steps=2)
+    assert there & set(map(id, recorded_passes(trainer).values()))
+    torch.testing.assert_close(train(trainer, per_device_train_batch_size=32), whole, atol=1e-3, rtol=1e-3)
+    train(trainer, label_smoothing_factor=0.2)
+    assert recorded_passes(trainer) and not there & set(map(id, recorded_passes(trainer).values()))
 
 
 @needs_gpu
-def test_a_model_that_waits_for_the_gpu_is_trained_without(trainer: RungTrainer) -> None:
+def test_model_that_waits_for_the_gpu_is_trained_without_graphs(trainer: RungTrainer) -> None:
     model = trainer.task.checkpoint.fresh()
     waits = model.base_model.embeddings.register_forward_hook(lambda module, inputs, out: out * float(out.sum() < 1e9))
-    own = weights(trainer)
+    expected = train(trainer)
     waits.remove()
-    assert not recorded(trainer) and trainer._shortcuts._graphs.are_refused
+    assert not recorded_passes(trainer) and trainer._acceleration._graphs.is_disabled
     draws = torch.rand(3, 4, device="cuda")
     assert len(draws.unique()) == 12
-    torch.testing.assert_close(weights(RungTrainer(trainer.task)), own, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(train(RungTrainer(trainer.task)), expected, atol=1e-3, rtol=1e-3)
 
 
 @needs_gpu
-def test_loaders_of_their_own_do_not_disturb_a_recording(trainer: RungTrainer) -> None:
-    own = weights(trainer)
+def test_loader_processes_do_not_disturb_a_recording(trainer: RungTrainer) -> None:
+    expected = train(trainer)
     again = RungTrainer(trainer.task)
-    torch.testing.assert_close(weights(again, dataloader_num_workers=2), own, atol=1e-3, rtol=1e-3)
-    assert recorded(again)
+    torch.testing.assert_close(train(again, dataloader_num_workers=2), expected, atol=1e-3, rtol=1e-3)
+    assert recorded_passes(again)
 
 
 @needs_gpu
-def test_out_of_memory_first_gives_up_recordings(trainer: RungTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_first_releases_recordings(trainer: RungTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_: Any) -> None:
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(CudaGraphs, "_capture", no_memory)
-    weights(trainer)
-    assert trainer.record.split == 1 and trainer._shortcuts._graphs.are_refused
+    train(trainer)
+    assert trainer.record.batch_split == 1 and trainer._acceleration._graphs.is_disabled
 
 
-def test_only_a_run_that_recorded_is_tried_again_as_it_is(trainer: RungTrainer) -> None:
-    shortcuts = AccelerationSession(trainer.task.spec)
+def test_only_a_run_with_recordings_restarts_with_the_same_batch(trainer: RungTrainer) -> None:
+    session = AccelerationSession(trainer.task.spec)
     model, texts = trainer.task.checkpoint.fresh(), trainer.data_collator([trainer.task.train[0]])
-    with shortcuts.training(model, texts, {}, recorded=16):
-        assert not shortcuts.spare_memory()
-    with shortcuts.training(model, texts, {}, recorded=16):
-        shortcuts._is_recording = True
-        assert shortcuts.spare_memory()
-    with shortcuts.training(model, texts, {}, recorded=16):
-        assert not shortcuts.spare_memory()
+    with session.accelerate(model, texts, {}, recorded_batch=16):
+        assert not session.release_recordings()
+    with session.accelerate(model, texts, {}, recorded_batch=16):
+        session._has_recorded = True
+        assert session.release_recordings()
+    with session.accelerate(model, texts, {}, recorded_batch=16):
+        assert not session.release_recordings()

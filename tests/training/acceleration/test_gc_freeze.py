@@ -1,4 +1,4 @@
-"""What was loaded before is left alone by the collector of garbage, and what comes later is not."""
+"""Test that the garbage collector skips older objects and collects newer ones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 from hpo.training.acceleration.gc_freeze import frozen_gc
 
 
-class Ring:
-    """Refers to itself, so that the collector alone can free it."""
+class Cycle:
+    """Refers to itself, so that only the garbage collector can free it."""
 
     def __init__(self) -> None:
         self.self = self
 
 
-def test_only_new_garbage_is_collected_until_the_end() -> None:
-    before = Ring()
+def test_only_new_garbage_is_collected_inside_the_block() -> None:
+    before = Cycle()
     old = weakref.ref(before)
     with pytest.raises(KeyError), frozen_gc():
         del before
-        new = weakref.ref(Ring())
+        new = weakref.ref(Cycle())
         assert gc.get_freeze_count() > 10_000
         gc.collect()
         assert new() is None and old() is not None

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process while it trains, and goes back to the system afterwards."""
+"""Test that freed memory stays in the process during training and is returned to the system afterwards."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 
 from hpo.training.acceleration.malloc import keep_freed_memory, release_freed_memory
 
-PIECES, SIZE = 20, 10 * 2**20
-PAGES = PIECES * SIZE // resource.getpagesize()
+BLOCKS, SIZE = 20, 10 * 2**20
+PAGES = BLOCKS * SIZE // resource.getpagesize()
 
 
-def faults() -> int:
-    """Pages that the system had to find for tensors that are filled and freed."""
+def count_page_faults() -> int:
+    """Fill and free tensors, and return the page faults that it took."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(SIZE, dtype=torch.uint8) for _ in range(PIECES)]
+    tensors = [torch.ones(SIZE, dtype=torch.uint8) for _ in range(BLOCKS)]
     del tensors
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc hands memory back at once")
-def test_what_was_freed_is_taken_again_until_it_is_given_back() -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc returns memory at once")
+def test_freed_memory_is_reused_until_it_is_released() -> None:
     keep_freed_memory()
-    faults()
-    assert faults() < PAGES / 2  # a piece now and then no longer fits where it was
-    held = psutil.Process().memory_info().rss
+    count_page_faults()
+    assert count_page_faults() < PAGES / 2  # some blocks no longer fit where they were
+    resident = psutil.Process().memory_info().rss
     release_freed_memory()
-    assert held - psutil.Process().memory_info().rss > PIECES * SIZE * 0.9
-    assert faults() > PAGES * 0.9
+    assert resident - psutil.Process().memory_info().rss > BLOCKS * SIZE * 0.9
+    assert count_page_faults() > PAGES * 0.9
