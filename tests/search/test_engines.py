@@ -88,10 +88,10 @@ def test_sampler_and_pruner_objects_are_used(small: Path) -> None:
         pass
 
     class Pruner(optuna.pruners.NopPruner):
-        asked = 0
+        calls = 0
 
         def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
-            Pruner.asked += 1
+            Pruner.calls += 1
             return True
 
     notices = Notices()
@@ -100,7 +100,7 @@ def test_sampler_and_pruner_objects_are_used(small: Path) -> None:
     other = optuna.create_study(sampler=Sampler(seed=3))
     wanted = [spec.space.suggest(other.ask()) for _ in range(2)]
     assert [trial.params for trial in study.get_trials()] == wanted
-    assert Pruner.asked == 2 and all(trial.state.name == "PRUNED" for trial in study.get_trials())
+    assert Pruner.calls == 2 and all(trial.state.name == "PRUNED" for trial in study.get_trials())
     assert "sampler: Sampler, passed from Python; search.sampler is not used" in notices.texts
     assert "pruner: Pruner, passed from Python; search.pruner is not used" in notices.texts
 
