@@ -56,21 +56,21 @@ def finish_trial(value: float | None, state: TrialState = TrialState.COMPLETE, *
 
 
 def test_draws_lie_on_their_axes_and_reach_both_ends() -> None:
-    found = draw_axes(Prior(weight=1.0, spread=0.5), START)
+    draws = draw_axes(Prior(weight=1.0, spread=0.5), START)
     space = SearchSpace.model_validate({"parameters": AXES})
     for name, axis in space.parameters.items():
-        assert all(axis.reason_against(value) is None for value in found[name]), name
-    assert set(found["num_train_epochs"]) == {1, 2, 3, 4, 5} and set(found["optim"]) == set(AXES["optim"]["choices"])
-    assert all(isinstance(value, int) for value in found["num_train_epochs"] + found["gradient_accumulation_steps"])
-    assert len({round(value / 0.05) for value in found["warmup_ratio"]}) == 5
+        assert all(axis.reason_against(value) is None for value in draws[name]), name
+    assert set(draws["num_train_epochs"]) == {1, 2, 3, 4, 5} and set(draws["optim"]) == set(AXES["optim"]["choices"])
+    assert all(isinstance(value, int) for value in draws["num_train_epochs"] + draws["gradient_accumulation_steps"])
+    assert len({round(value / 0.05) for value in draws["warmup_ratio"]}) == 5
 
 
 def test_draws_spread_around_the_start_on_the_scale_of_the_axis() -> None:
-    found = draw_axes(Prior(weight=1.0, spread=0.1), {**START, "learning_rate": 1e-5})
-    decades = np.log10(found["learning_rate"])
+    draws = draw_axes(Prior(weight=1.0, spread=0.1), {**START, "learning_rate": 1e-5})
+    decades = np.log10(draws["learning_rate"])
     assert abs(decades.mean() + 5) < 0.1 and 0.2 < decades.std() < 0.35  # a tenth of three decades
-    assert abs(np.mean(found["weight_decay"]) - 0.15) < 0.01
-    assert 0.85 < Counter(found["optim"])["adafactor"] / 300 < 0.99
+    assert abs(np.mean(draws["weight_decay"]) - 0.15) < 0.01
+    assert 0.85 < Counter(draws["optim"])["adafactor"] / 300 < 0.99
     cut = np.log10(draw_axes(Prior(weight=1.0, spread=0.1), START)["learning_rate"])
     assert (cut < -3).all() and cut.mean() > -3.4  # half a normal, the start being the axis's end
     free = draw_axes(Prior(weight=1.0, spread=0.1), {"weight_decay": 0.15})

@@ -111,7 +111,7 @@ def test_noise_depends_on_the_number_of_validation_rows() -> None:
     trials = random_trials(40, flat, noise=0.01)
     few, many = (expected_gain(trials, SPACE, "maximize", rows) for rows in (50, 1_000_000))
     assert few.expected == many.expected and abs(few.noise - 0.0424) < 0.006
-    assert 0.005 < many.noise < 0.015  # found between trials of similar values
+    assert 0.005 < many.noise < 0.015  # estimated from trials of similar values
 
 
 def test_perfect_and_equal_scores_have_no_gain() -> None:

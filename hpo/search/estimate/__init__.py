@@ -182,12 +182,21 @@ class _Costs:
 
 
 def _middle(name: str, axis: Parameter) -> Any:
-    """Return the mean of an axis under uniform draws on its own scale; of choices, the one in the middle of the list.
+    """Return the middle of an axis on its own scale; of choices, the one in the middle of the list.
 
-    Epochs need no whole number here: the duration of a trial is proportional to them.
+    Of epochs the mean under uniform draws, which need not be whole: the duration of a trial is proportional to it.
     """
+    if name == "num_train_epochs":
+        return _mean(axis)
     if axis.choices is not None:
         return axis.choices[len(axis.choices) // 2]
     low, high = axis.ends
-    mean = (high - low) / math.log(high / low) if axis.log and high > low else (low + high) / 2
-    return round(mean) if axis.is_integer and name != "num_train_epochs" else mean
+    middle = math.sqrt(low * high) if axis.log else (low + high) / 2
+    return round(middle) if axis.is_integer else middle
+
+
+def _mean(axis: Parameter) -> float:
+    if axis.choices is not None:
+        return float(sum(axis.choices) / len(axis.choices))  # type: ignore[arg-type]  # numbers, or the spec is refused
+    low, high = axis.ends
+    return float((high - low) / math.log(high / low) if axis.log and high > low else (low + high) / 2)
