@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hpo.evaluation.retraining import Candidate
     from hpo.evaluation.run_listener import RunListener
     from hpo.results.study_results import StudyResults
+    from hpo.search.estimate import Estimate
     from hpo.search.search_listener import SearchListener
 
 Heard = TypeVar("Heard")
@@ -64,13 +65,13 @@ class Study:
         with _heard(listener, lambda: SearchProgress(self.spec)) as hearing:
             return run_search(self.spec, self.url, hearing)
 
-    def forecast(self, *, listener: SearchListener | None = None) -> dict[str, Any]:
-        """What the search would take from here on: what `hpo search --dry-run --json` prints; nothing is written."""
-        from hpo.search.forecast import forecast
+    def forecast(self, *, listener: SearchListener | None = None) -> Estimate:
+        """Estimate what the search would take from here on; nothing is written."""
+        from hpo.search.estimate import estimate_search
         from hpo.terminal.estimate_report import EstimateProgress
 
         with _heard(listener, EstimateProgress) as hearing:
-            return forecast(self.spec, self.url, hearing)
+            return estimate_search(self.spec, self.url, hearing)
 
     @contextmanager
     def final(self, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:

@@ -615,7 +615,7 @@ def test_trap_18_workers_are_processes(tmp_path: Path, searched: Callable[..., o
 
     spec = load_study(study_file, ("search.workers=2",))
     assert choose_engine(spec) is run_processes
-    with pytest.raises(SpecError, match="inline runs one, processes runs many"):
+    with pytest.raises(SpecError, match="inline runs one worker, processes runs many"):
         choose_engine(load_study(study_file, ("search.workers=2", 'search.engine="inline"')))
     study = searched("search.workers=2", "search.trials=2")
     for trial in study.trials:

@@ -72,7 +72,7 @@ def print_dry_run(own: Study, as_json: bool) -> None:
     with interruptible(EstimateProgress(), "nothing was written") as screen:
         found = own.forecast(listener=screen)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(found.model_dump_json(indent=2))
     else:
         print_estimate(found)
 

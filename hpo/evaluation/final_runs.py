@@ -1,10 +1,9 @@
-"""The final runs of a study: each a trial of its companion study, with its scores and predictions; none made twice."""
+"""The final runs of a study: trials of its companion study, each with scores and predictions, none made twice."""
 
 from __future__ import annotations
 
 import json
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,39 +26,38 @@ from hpo.evaluation.predictions import write_predictions
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
-from hpo.search.preflight import load_study_data
+from hpo.search.preflight import no_search_error, preflight
 from hpo.search.signals import StopSignal
+from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
+from hpo.store.optuna_internals import storage_of
 from hpo.store.provenance import collect_provenance
+from hpo.store.records import RunRecord, Seconds, StudyRecord, run_attributes, study_attributes, write_attributes
 from hpo.store.storage import (
-    check_same_data,
-    check_same_spec,
-    check_storage_url,
     companion_name,
     find_study,
     open_artifact_store,
     open_storage,
     open_study,
-    store_exists,
 )
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration.gc_freeze import frozen_gc
 from hpo.training.acceleration.presets import choose_accelerations
-from hpo.training.checkpoint import Checkpoint, first_line, load_checkpoint
-from hpo.training.measurements import TrialEnded
+from hpo.training.checkpoint import Checkpoint, load_checkpoint
+from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.metrics import METRICS, Direction, evaluate_modules
 
 if TYPE_CHECKING:
     from hpo.training.trainer import RungTrainer
 
 FINE_TUNE = "fine-tune"
-# How runs end that would end so again; a run that ended otherwise is made again.
+# Outcomes that another attempt would only repeat; a run that ended otherwise is made again.
 LASTING_OUTCOMES = {"complete", trial_state.DIVERGED, trial_state.INFEASIBLE}
 
 
 @dataclass(frozen=True)
 class RunKey:
-    """What makes a run the one that it is: what is fitted, to which rows, with which values and seed."""
+    """What identifies a run: what is fitted, to which rows, with which hyperparameters and seed."""
 
     kind: str  # FINE_TUNE, or a baseline's name
     seed: int
@@ -67,23 +65,23 @@ class RunKey:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self) -> dict[str, Any]:
-        """The same as JSON values, by which it is found again."""
+        """Return the key as JSON values, as it is stored with the run."""
         return {"kind": self.kind, "seed": self.seed, "train_on": self.train_on, "values": dict(self.values)}
 
 
 @dataclass
 class RunOutcome:
-    """What one run gives: class probabilities for validation and test, what it cost, and what is worth knowing."""
+    """Result of one run: class probabilities for validation and test, its seconds, and other measurements."""
 
     validation: NDArray[Any]
     test: NDArray[Any] | None
-    seconds: dict[str, float]  # fit, predict, and what else was measured
-    about: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float]  # fields of records.Seconds
+    about: dict[str, Any] = field(default_factory=dict)  # further attributes, from records.run_attributes
 
 
 @dataclass
 class FinalRuns:
-    """What all final runs of a study share: its rows, its checkpoint once that is needed, and the companion study."""
+    """What all final runs of a study share: its rows, its checkpoint if one is needed, and the companion study."""
 
     spec: StudySpec
     data: TextData
@@ -96,79 +94,83 @@ class FinalRuns:
     def __post_init__(self) -> None:
         test = self.data.test
         self.held_out = SealedTestSplit(test, self.data.label_names, self.study, self.spec) if test else None
-        made = collect_provenance(self.spec, self.data.about())
-        self.provenance = {name: made[name] for name in ("spec_hash", "git", "versions", "device")}
-        self.provenance["data"] = self.data.fingerprint
-        self.data = replace(self.data, test=None)  # from here on its labels are out of everyone's reach
+        self.provenance = run_provenance(self.spec, self.data.fingerprint)
+        self.data = replace(self.data, test=None)  # only `held_out` has the test labels from here on
 
     @property
     def direction(self) -> Direction:
-        """Which way the objective is better."""
+        """Whether the objective is maximized or minimized."""
         return METRICS[self.spec.objective].direction
 
     @property
     def search(self) -> optuna.Study:
-        """The search that the runs belong to. Raises StudyError where it has not begun."""
-        found = find_study(self.storage, self.spec.name)
-        if found is None:
-            raise _no_search(self.spec)
-        return found
+        """The search that the runs belong to. Raises StudyError if it has not begun."""
+        search = find_study(self.storage, self.spec.name)
+        if search is None:
+            raise no_search_error(self.spec)
+        return search
 
     @cached_property
     def train(self) -> Split:
         """The rows that runs are fitted to."""
-        train, more = self.data.train, self.data.validation
+        train, validation = self.data.train, self.data.validation
         if self.spec.final.train_on == "train":
             return train
-        # Row numbers of a split that was carved off train are its own; where validation is another file they repeat.
-        return Split(train.texts + more.texts, train.labels + more.labels, train.ids + more.ids)
+        # Row numbers of a split that was carved off train are unique; those of a separate validation file repeat.
+        return Split(train.texts + validation.texts, train.labels + validation.labels, train.ids + validation.ids)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The study's checkpoint."""
         return load_checkpoint(self.spec, self.data)
 
-    @cached_property
-    def levers(self) -> dict[str, Any]:
-        """What makes the study's runs faster: as its search has it, where that has begun; else decided, and kept."""
+    def choose_accelerations(self) -> dict[str, Any]:
+        """Return the accelerations of the search, or choose them and store the choice if there is no search.
+
+        A study that was begun by a version without accelerations has none.
+        """
         search = find_study(self.storage, self.spec.name)
-        is_begun = search is not None or bool(self.study.get_trials(deepcopy=False))
-        decided = (search or self.study).user_attrs.get("speed", {} if is_begun else None)
-        if decided is None:
-            decided = choose_accelerations(self.spec, self.checkpoint)
-            self.study.set_user_attr("speed", decided)
-        return dict(decided)
+        stored = StudyRecord.from_attributes((search or self.study).user_attrs).accelerations
+        if stored is not None:
+            return dict(stored)
+        if search is not None or self.study.get_trials(deepcopy=False):
+            return {}
+        chosen = choose_accelerations(self.spec, self.checkpoint)
+        write_attributes(self.study, study_attributes(accelerations=chosen))
+        return chosen
 
     def tokens(self, split: Split) -> TokenizedSplit:
-        """A split as the checkpoint's tokens."""
+        """Return the tokens of a split."""
         return tokenize_split(split, self.checkpoint.tokenizer, self.spec.model.max_length)
 
     @cached_property
     def trainer(self) -> RungTrainer:
-        """What fine-tunes, in this process."""
+        """The trainer of all fine-tuned runs of this process."""
         from hpo.training.context import RunContext
         from hpo.training.trainer import RungTrainer
 
         modules = evaluate_modules(len(self.data.label_names))
         train, validation = self.tokens(self.train), self.tokens(self.data.validation)
         spec = self.spec
-        if spec.final.train_on != "train":  # the best rung on rows that were trained on would be the most overfitted
+        if spec.final.train_on != "train":
+            # Validation rows are trained on, so the rung with the best validation score would be the most overfitted.
             spec = spec.model_copy(update={"search": spec.search.model_copy(update={"value": "last"})})
-        return RungTrainer(RunContext(spec, self.checkpoint, train, validation, modules, self.levers))
+        accelerations = self.choose_accelerations()
+        return RungTrainer(RunContext(spec, self.checkpoint, train, validation, modules, accelerations))
 
     def find(self, run: RunKey) -> FrozenTrial | None:
-        """The stored trial of a run that need not be made again."""
+        """Return the stored trial of a run, or None if it must be made."""
         return find_run(self.study, run)
 
     def make(self, run: RunKey, system: str, body: Callable[[], RunOutcome]) -> FrozenTrial:
-        """The stored trial of a run, made now where it is not there yet.
+        """Return the stored trial of a run; make the run first if the store does not have it.
 
-        Raises TrainingError where it failed for a reason that its values do not explain, and KeyboardInterrupt when
-        asked to stop; the store knows of either.
+        Raises TrainingError if it failed for a reason that its hyperparameters do not explain, and KeyboardInterrupt if
+        asked to stop; both are stored.
         """
-        if found := self.find(run):
-            self.listener.finds(found)
-            return found
+        if stored := self.find(run):
+            self.listener.finds(stored)
+            return stored
         self.listener.begins(system, run.seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -177,118 +179,104 @@ class FinalRuns:
         try:
             with self.stop.on_signals():
                 self.stop.in_trial = True
-                # optimize() and not ask(): it sends the signs of life by which a dead process's run is seen.
+                # optimize() instead of ask(), because it sends heartbeats, which reveal the run of a dead process.
                 self.study.optimize(lambda trial: self._attend(trial, run, system, body), n_trials=1, catch=TrialEnded)
         finally:
             self.stop.in_trial = False
-            # By its number: on another machine someone may make runs of the same study.
-            own = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
-            for trial in own:
+            # By its number: another machine may add runs to the same study.
+            ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
+            for trial in ended:
                 self.listener.ends(trial)
-        if trial_state.outcome(own[0]) not in LASTING_OUTCOMES:
-            raise TrainingError(f"{system}, seed {run.seed}: {own[0].user_attrs['reason']}")
+        if trial_state.outcome(ended[0]) not in LASTING_OUTCOMES:
+            raise TrainingError(f"{system}, seed {run.seed}: {RunRecord.from_trial(ended[0]).reason}")
         self.stop.check()
-        return own[0]
+        return ended[0]
 
     def _attend(self, trial: optuna.Trial, run: RunKey, system: str, body: Callable[[], RunOutcome]) -> float:
-        """Make one run; whatever happens, the store knows what it was, what it cost, and why it ended."""
+        """Make one run as a trial of the companion study and return its value."""
         self._number = trial.number
-        about = {"run": run.key(), "system": system, "seed": run.seed, "provenance": self.provenance}
-        for name, value in {**about, "worker": trial_state.worker_identity()}.items():
-            trial.set_user_attr(name, value)
+        write_attributes(trial, run_attributes(key=run.key(), system=system, seed=run.seed, provenance=self.provenance))
         for name in run.values:
             self.spec.space.parameters[name].suggest(trial, name)
         started = time.monotonic()
-        try:
-            return self._store(trial, body(), f"{run.kind}: {system}, seed {run.seed}")
-        except BaseException as error:
-            trial.set_user_attr("seconds", {"wall": time.monotonic() - started})
-            if isinstance(error, TrialEnded | KeyboardInterrupt):
-                trial.set_user_attr("reason", str(error) or trial_state.INTERRUPTED)
-                raise
-            reason = f"{type(error).__name__}: {first_line(error)}" if isinstance(error, Exception) else repr(error)
-            trial.set_user_attr("reason", f"{trial_state.ERROR}: {reason}")
-            trial.set_user_attr("traceback", traceback.format_exc()[-4000:])
-            raise TrainingError(f"{system}, seed {run.seed}: {reason} (-v shows where)") from error
 
-    def _store(self, trial: optuna.Trial, outcome: RunOutcome, command: str) -> float:
-        """Keep scores, costs and predictions; the trial's value is the objective on validation, whatever test says."""
+        def make_and_store() -> float:
+            try:
+                return self._store(trial, body(), f"{run.kind}: {system}, seed {run.seed}")
+            except BaseException:
+                write_attributes(trial, run_attributes(seconds=Seconds(wall=time.monotonic() - started)))
+                raise
+
+        def as_failure(reason: str) -> TrainingError:
+            return TrainingError(f"{system}, seed {run.seed}: {reason} (-v shows where)")
+
+        return run_trial(trial, make_and_store, RunMeasurements().reason, as_failure)
+
+    def _store(self, trial: optuna.Trial, result: RunOutcome, command: str) -> float:
+        """Store scores, costs and predictions, and return the run's value: the objective on validation, never on test.
+
+        The ledger has its entry before the test labels are used.
+        """
         names = self.data.label_names
-        validation = score_run(np.asarray(self.data.validation.labels), outcome.validation, names)
+        validation = score_run(np.asarray(self.data.validation.labels), result.validation, names)
         value = validation.metrics.get(self.spec.objective)
         if value is None:
-            raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is no number on validation")
-        known = {**outcome.about, "seconds": outcome.seconds, "validation": validation.to_attribute()}
-        known["trained_on"] = self.spec.final.train_on
+            raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is not a number on validation")
+        attributes = {
+            **result.about,
+            **run_attributes(seconds=result.seconds, validation=validation, trained_on=self.spec.final.train_on),
+        }
         predicted = len(self.data.validation)
-        if self.held_out and outcome.test is not None:
-            test, table = self.held_out.reveal(outcome.test, command, trial.number)
-            known["test"] = test.to_attribute()
+        if self.held_out and result.test is not None:
+            test, table = self.held_out.reveal(result.test, command, trial.number)
+            attributes |= run_attributes(test=test)
             predicted += len(table)
             write_predictions(trial, table, self.storage, self.artifacts)
-        known["predicted_per_second"] = predicted / max(outcome.seconds["predict"], 1e-9)
-        for name, content in known.items():
-            trial.set_user_attr(name, content)
+        speed = predicted / max(result.seconds["predict"], 1e-9)
+        write_attributes(trial, attributes | run_attributes(predicted_per_second=speed))
         return float(value)
 
 
 @contextmanager
 def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:
-    """The final room of a study, for one process at a time; its companion study is made where it is new.
+    """Open the final runs of a study for one process at a time; create its companion study if it is new.
 
-    With `searched` it opens only for a study whose search has begun.
-
-    Raises HpoError for anything the user can mend, before the store is touched.
+    With `searched`, the study's search must have begun. Raises HpoError for wrong input, before the store is written.
     """
-    from hpo.search.worker import check_spec  # torch and transformers come with it, which a reader of runs does without
-
-    check_spec(spec)
-    check_storage_url(url)
-    storage = open_storage(url) if store_exists(url) else None
-    search = find_study(storage, spec.name) if storage else None
-    if searched and search is None:
-        raise _no_search(spec)
-    if search:
-        check_same_spec(search, spec)
-    data = load_study_data(spec)
-    if search:
-        check_same_data(search, spec, data.about())
-    else:
-        for text in data.notices:
+    checked = preflight(spec, url, needs_search=searched)
+    if not checked.study:  # otherwise the search has shown them
+        for text in checked.data.notices:
             listener.notice(text)
-    if data.test is None:
-        listener.notice("no test split: runs are scored on validation only, and hpo compare has nothing to judge by")
-    storage = storage or open_storage(url)
-    direction = METRICS[spec.objective].direction
-    made = collect_provenance(spec, data.about())
-    study = open_study(storage, spec, direction, made, companion_name(spec.name))
+    if checked.data.test is None:
+        listener.notice("no test split: runs are scored on validation only, and `hpo compare` cannot run")
+    storage = storage_of(checked.study) if checked.study else open_storage(url)
+    provenance = collect_provenance(spec, checked.data.about())
+    study = open_study(storage, spec, METRICS[spec.objective].direction, provenance, companion_name(spec.name))
     trial_state.fail_dead_trials(study)
     spec.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(spec.folder / ".final.lock", timeout=0), frozen_gc():
-            yield FinalRuns(spec, data, storage, study, open_artifact_store(url, spec), listener)
+            yield FinalRuns(spec, checked.data, storage, study, open_artifact_store(url, spec), listener)
     except Timeout:
-        raise StudyError(f"another process makes final runs of study {spec.name!r}; wait for it, then go on") from None
-
-
-def _no_search(spec: StudySpec) -> StudyError:
-    return StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` comes first")
+        raise StudyError(
+            f"study {spec.name!r}: another process is making its final runs; wait until it has ended"
+        ) from None
 
 
 def predict_splits(
-    final: FinalRuns, answers: Callable[[Split], NDArray[Any]]
+    final: FinalRuns, predict: Callable[[Split], NDArray[Any]]
 ) -> tuple[NDArray[Any], NDArray[Any] | None, float]:
-    """Probabilities for validation and, where there is one, the test split without its labels; and the seconds."""
+    """Return probabilities for validation and, if there is one, for the test split without its labels; and seconds."""
     started = time.monotonic()
-    validation = answers(final.data.validation)
-    test = answers(final.held_out.blind) if final.held_out else None
+    validation = predict(final.data.validation)
+    test = predict(final.held_out.blind) if final.held_out else None
     return validation, test, time.monotonic() - started
 
 
 def find_run(study: optuna.Study, run: RunKey) -> FrozenTrial | None:
-    """The trial of a companion study that is this run, and ended in a way that lasts."""
-    key = json.loads(json.dumps(run.key()))
+    """Return the trial of a companion study that is this run and has an outcome that lasts."""
+    key = json.loads(json.dumps(run.key()))  # stored keys have gone through JSON, which turns tuples into lists
     for trial in study.get_trials(deepcopy=False):
-        if trial.user_attrs.get("run") == key and trial_state.outcome(trial) in LASTING_OUTCOMES:
+        if RunRecord.from_trial(trial).key == key and trial_state.outcome(trial) in LASTING_OUTCOMES:
             return trial
     return None

@@ -23,8 +23,7 @@ from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.scores import summarize_seeds
 from hpo.export.bundle import Bundle, OriginalResult, SeedScores, read_bundle, row_digests
 from hpo.results.formatting import format_mean_sd
-from hpo.search.preflight import load_study_data
-from hpo.search.worker import check_spec
+from hpo.search.preflight import preflight
 from hpo.store.provenance import describe_device, installed_versions
 from hpo.store.storage import companion_name, default_storage_url, find_study, open_storage, store_exists
 from hpo.study.spec import StudySpec, load_study
@@ -258,7 +257,6 @@ def _check_values(bundle: Bundle, spec: StudySpec) -> None:
 
 def _check_before(bundle: Bundle, spec: StudySpec, url: str, listener: RunListener) -> None:
     """Raise HpoError where data or checkpoint are not those of the bundle, or runs of another kind were begun here."""
-    check_spec(spec)
     if store_exists(url):
         begun = find_study(open_storage(url), companion_name(spec.name))
         if begun and begun.user_attrs["identity"] != spec.identity():
@@ -267,7 +265,7 @@ def _check_before(bundle: Bundle, spec: StudySpec, url: str, listener: RunListen
             )
         return
     try:
-        data = load_study_data(spec)
+        data = preflight(spec, url).data
     except DataError as error:
         raise DataError(f"{error}; --set data.source=PATH (or data.train, data.test) names the data here") from None
     if data.fingerprint != bundle.data.fingerprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpo.search.budget import EXACT_ATTRIBUTE, spent_seconds, stop_message
+from hpo.search.budget import spent_seconds, stop_message
 from hpo.store.sqlite_reader import StudySnapshot, StudySummary, read_study, read_summaries
 from hpo.store.storage import list_studies, load_stored_study, open_storage
 from hpo.store.trial_state import TrialView, count_outcomes, is_finished, is_superseded, outcome, wall_seconds
@@ -81,7 +81,6 @@ def study_status(stored: Study | StudySnapshot, most: int | None = None) -> dict
         "seconds": round(spent_seconds(trials), 1),
         "saved_by_pruning": _saved(trials),
         "speed": attributes.get("speed"),
-        "saved_by_levers": _saved_by_levers(trials, attributes.get(EXACT_ATTRIBUTE)),
         "data": attributes.get("data"),
         "device": attributes.get("device"),
         "best": rows[0] if has_best else None,
@@ -159,10 +158,3 @@ def _saved(trials: Sequence[TrialView]) -> float:
             saved += wall_seconds(trial) * (planned / steps - 1)
     whole = sum(wall_seconds(trial) for trial in trials) + saved
     return round(saved / whole, 4) if whole else 0.0
-
-
-def _saved_by_levers(trials: Sequence[TrialView], exact: float | None) -> float | None:
-    """The share by which the levers shortened training; None where the plain arithmetic was not timed."""
-    run = [known for known in (trial.user_attrs for trial in trials) if known.get("examples")]
-    whole = (exact or 0.0) * sum(known["examples"] for known in run)
-    return round(1 - sum(known["seconds"]["train"] for known in run) / whole, 4) if whole else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,56 @@ import optuna
 from optuna.trial import TrialState
 
 from hpo.atomic import atomic_folder
+from hpo.store.records import TrialRecord
+from hpo.store.trial_order import is_better
 from hpo.store.trial_state import is_superseded
 from hpo.study.spec import StudySpec
 from hpo.training.metrics import Direction
 
 
 @dataclass(frozen=True)
+class WeightsInfo:
+    """Content of trial.json: the trial that the weights belong to. `place` is its replay index."""
+
+    trial: int
+    place: int
+    objective: str
+    value: float
+    values: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
 class BestWeights:
-    """What `best/` holds of a study: the model of its best complete trial, and trial.json, which says whose it is."""
+    """The folder `best/` of a study: the model of its best complete trial, and trial.json."""
 
     study: optuna.Study
     spec: StudySpec
     direction: Direction
 
-    def offer(self, about: Mapping[str, Any], save: Callable[[Path], None]) -> None:
-        """Keep what `save` writes into a folder, where no complete trial is better than the one that it is about."""
+    def offer(self, info: WeightsInfo, save: Callable[[Path], None]) -> None:
+        """Keep what `save` writes into a folder, unless a complete trial is as good or better."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if all(self._is_better(about["value"], other.value) for other in complete):
-            with atomic_folder(self.spec.folder / "best", lambda: not self._is_beaten(about["value"])) as folder:
+        if all(other.value is None or is_better(info.value, other.value, self.direction) for other in complete):
+            with atomic_folder(self.spec.folder / "best", lambda: not self._is_beaten(info.value)) as folder:
                 save(folder)
-                (folder / "trial.json").write_text(json.dumps(about, indent=2), encoding="utf8")
-
-    def _is_better(self, value: float, than: float | None) -> bool:
-        return than is None or (value > than if self.direction == "maximize" else value < than)
+                (folder / "trial.json").write_text(json.dumps(asdict(info), indent=2), encoding="utf8")
 
     def _is_beaten(self, value: float) -> bool:
-        """Whether the kept weights are a better trial's of this study, which another worker has just ended."""
+        """Whether the stored weights belong to a trial of this study that is as good or better.
+
+        Checked again when the folder is moved into place, because another worker may have finished in between.
+        """
         try:
-            told = json.loads((self.spec.folder / "best" / "trial.json").read_text(encoding="utf8"))
+            stored = json.loads((self.spec.folder / "best" / "trial.json").read_text(encoding="utf8"))
         except (OSError, ValueError):
             return False
-        same = [each for each in self.study.get_trials(deepcopy=False) if each.number == told["trial"]]
-        ours = bool(same) and same[0].user_attrs.get(self.spec.search.value) == told["value"]
-        return ours and not self._is_better(value, told["value"]) and not is_superseded(same[0])
+        owner = next(
+            (trial for trial in self.study.get_trials(deepcopy=False) if trial.number == stored["trial"]), None
+        )
+        if owner is None or is_superseded(owner):
+            return False
+        # Weights left by another study of the same name do not count: their trial has another value.
+        record = TrialRecord.from_trial(owner)
+        owner_value = record.best if self.spec.search.value == "best" else record.last
+        return owner_value == stored["value"] and not is_better(value, stored["value"], self.direction)

@@ -1,14 +1,88 @@
-"""The rows of a study, where its objective can be computed on them."""
+"""Checks before a search, a dry run or final runs: everything that can be wrong is found before anything is written."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from hpo.data.splits import TextData, load_splits
+from hpo.errors import StudyError
+from hpo.store.storage import check_same_data, check_same_spec, find_stored_study
 from hpo.study.spec import StudySpec
+from hpo.training.arguments import check_arguments
 from hpo.training.metrics import unsuitable_reason
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True)
+class CheckedStudy:
+    """A study file that can be run, with its rows, and the search of that name if the store has one."""
+
+    spec: StudySpec
+    data: TextData
+    study: Study | None
+
+
+def preflight(
+    spec: StudySpec,
+    url: str,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+    needs_search: bool = False,
+) -> CheckedStudy:
+    """Check the study file, compare it with the stored study, load the data and compare them too.
+
+    Cheap checks come first, and nothing is written. Raises SpecError, StoreError, StudyError and DataError; with
+    `needs_search`, StudyError if the search has not begun.
+    """
+    check_spec(spec, sampler, pruner)
+    study = find_stored_study(spec, url)
+    if needs_search and study is None:
+        raise no_search_error(spec)
+    if study:
+        check_same_spec(study, spec)  # before the data are loaded, which may take minutes
+    data = load_study_data(spec)
+    if study:
+        check_same_data(study, spec, data.about())
+    return CheckedStudy(spec, data, study)
+
+
+def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: BasePruner | None = None) -> None:
+    """Raise SpecError for a sampler, pruner, field or value that cannot be used, without touching data or store."""
+    import optuna
+
+    from hpo.search.pruners import build_pruner
+    from hpo.search.samplers import build_sampler, option_error
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Under DDP only the first process learns that a trial is pruned; the others would wait forever (trap 21).
+        raise StudyError("hpo was started by torchrun, but a trial runs on one device: run `hpo search --workers N`")
+    build_pruner(spec, pruner)
+    try:
+        # Optuna checks some options only when it draws.
+        if sampler is None:
+            spec.space.suggest(optuna.create_study(sampler=build_sampler(spec)).ask())
+    except (TypeError, ValueError) as error:
+        raise option_error(spec, "search.sampler", error) from None
+    if reason := unsuitable_reason(spec.objective, classes=2):
+        raise spec.error("objective", reason)
+    check_arguments(spec)
+    if spec.folder.exists() and not spec.folder.is_dir():
+        raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
+
+
+def no_search_error(spec: StudySpec) -> StudyError:
+    """Return the error for a study whose search has not begun."""
+    return StudyError(f"no study {spec.name!r} in the store; start it with `{spec.command('search')}`")
 
 
 def load_study_data(spec: StudySpec) -> TextData:
-    """The study's rows. Raises DataError, and SpecError where the objective does not fit the number of classes."""
+    """Load the rows of a study. Raises DataError, and SpecError if the objective does not fit the number of classes."""
     data = load_splits(spec.data, spec.file.parent)
     if reason := unsuitable_reason(spec.objective, len(data.label_names)):
         raise spec.error("objective", reason)

@@ -1,4 +1,4 @@
-"""PRUNERS, over rungs: Optuna's, which see no trial that was interrupted."""
+"""PRUNERS: Optuna's pruners over the rungs of a trial, without trials that were interrupted."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from optuna.pruners import BasePruner
 
 from hpo.errors import unknown_name
 from hpo.search.samplers import option_error
+from hpo.store.optuna_internals import read_all_trials
 from hpo.store.trial_state import is_superseded, replay_index
 from hpo.study.spec import EveryExamples, StudySpec
 
 PrunerOptions = Mapping[str, Any]
-FULL_SCHEDULE = 1000  # the last rung, where rungs are shares of a schedule in thousandths
+FULL_SCHEDULE = 1000  # the last rung if rungs are shares of a schedule, counted in thousandths
 
 
 def without_superseded(study: optuna.Study) -> optuna.Study:
-    """The study without trials that run again elsewhere: a result must not compete with itself."""
+    """Return a view of the study without trials that were interrupted and run again.
+
+    Otherwise the second attempt of a trial would compete with the results of its own first attempt.
+    """
     view = copy.copy(study)
 
     def get_trials(deepcopy: bool = True, states: Any = None) -> list[optuna.trial.FrozenTrial]:
@@ -32,7 +36,7 @@ def without_superseded(study: optuna.Study) -> optuna.Study:
 
 
 class AshaPruner(pruners.SuccessiveHalvingPruner):
-    """Asynchronous successive halving (Li et al. 2020) over the rungs."""
+    """Asynchronous successive halving (Li et al. 2020, https://arxiv.org/abs/1810.05934)."""
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
         """Whether the trial is not among the best 1 / reduction_factor at its rung."""
@@ -40,14 +44,18 @@ class AshaPruner(pruners.SuccessiveHalvingPruner):
 
 
 class ReplayableHyperband(pruners.HyperbandPruner):
-    """Hyperband (Li et al. 2018): a trial's bracket follows from its place, which an interruption does not change."""
+    """Hyperband (Li et al. 2018, https://arxiv.org/abs/1603.06560) whose brackets survive an interruption.
+
+    Optuna derives a trial's bracket from its number, which is another one if the trial runs again. Here it follows
+    from the replay index, which stays the same.
+    """
 
     def _get_bracket_id(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> int:
         if is_superseded(trial):
-            return -1  # in nobody's bracket
-        placed = copy.copy(trial)
-        placed.number = replay_index(trial, study._storage.get_all_trials(study._study_id, deepcopy=False))
-        return super()._get_bracket_id(study, placed)
+            return -1  # in no bracket
+        renumbered = copy.copy(trial)
+        renumbered.number = replay_index(trial, read_all_trials(study))
+        return super()._get_bracket_id(study, renumbered)
 
 
 def _asha(options: PrunerOptions, first: int, last: int | None) -> BasePruner:
@@ -56,21 +64,21 @@ def _asha(options: PrunerOptions, first: int, last: int | None) -> BasePruner:
 
 def _hyperband(options: PrunerOptions, first: int, last: int | None) -> BasePruner:
     if last is None and "max_resource" not in options:
-        raise ValueError("hyperband over rungs by examples needs max_resource, the examples of a whole trial")
+        raise ValueError("hyperband needs max_resource, the examples of a full trial, if rungs are counted in examples")
     return ReplayableHyperband(**{"min_resource": first, "max_resource": last, "reduction_factor": 2, **options})
 
 
 def _patient(options: PrunerOptions, first: int, last: int | None) -> BasePruner:
-    own = dict(options)
-    wrapped = own.pop("wrapped", None)
+    remaining = dict(options)
+    wrapped = remaining.pop("wrapped", None)
     if wrapped is not None and wrapped not in PRUNERS:
         raise ValueError(f"wrapped is {wrapped!r}; it {unknown_name(str(wrapped), PRUNERS)}")
     inner = PRUNERS[wrapped]({}, first, last) if wrapped else None
-    # A patience of one would need three rungs before the last to say anything; by default there are two.
-    return pruners.PatientPruner(inner, **{"patience": 0, **own})
+    # A patience of 1 needs three rungs before the last one to prune anything; by default there are two.
+    return pruners.PatientPruner(inner, **{"patience": 0, **remaining})
 
 
-# Each takes its options, the first rung, and the last one where it is the same for all trials.
+# Name -> pruner, from its options, the first rung, and the last rung if it is the same for all trials.
 PRUNERS: dict[str, Callable[[PrunerOptions, int, int | None], BasePruner]] = {
     "none": lambda options, first, last: pruners.NopPruner(**options),
     "median": lambda options, first, last: pruners.MedianPruner(**options),
@@ -82,8 +90,13 @@ PRUNERS: dict[str, Callable[[PrunerOptions, int, int | None], BasePruner]] = {
 }
 
 
-def build_pruner(spec: StudySpec) -> BasePruner:
-    """The study's pruner. Raises SpecError: an unknown name, an option that it does not take."""
+def build_pruner(spec: StudySpec, instance: BasePruner | None = None) -> BasePruner:
+    """Return the pruner of a study: the given instance, or the one that the study file names.
+
+    Raises SpecError for an unknown name, and for an option that the pruner does not accept.
+    """
+    if instance is not None:
+        return instance
     name, options = spec.search.pruner.name, spec.search.pruner.options
     if name not in PRUNERS:
         raise spec.error("search.pruner", f"is {name!r}; it {unknown_name(name, PRUNERS)}")

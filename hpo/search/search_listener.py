@@ -1,4 +1,4 @@
-"""Who hears what a search does; light to import, so that the shell starts at once."""
+"""Callbacks for the progress of a search. Imports nothing heavy, so that the shell starts at once."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 class SearchListener:
-    """Hears what a search does; the shell shows it. Every method may be left as it is."""
+    """Receives the progress of a search. Every method does nothing by default."""
 
     def notice(self, text: str) -> None:
-        """Something the user should know."""
+        """Receive a message for the user."""
 
     def opens(self, study: Study) -> None:
-        """The study is open: new, or with the trials of earlier sittings."""
+        """Receive the open study: a new one, or one with the trials of earlier sessions."""
 
     def runs(self, study: Study) -> None:
-        """Workers elsewhere are at it; called now and then."""
+        """Receive the study now and then while workers in other processes run its trials."""
 
     def begins(self, number: int, values: Mapping[str, Any], budget: Budget) -> None:
-        """A trial starts."""
+        """Receive the number and the hyperparameters of a trial that starts."""
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
-        """An optimizer step is done; without a loss, a batch is evaluated."""
+        """Receive a finished optimizer step; without a loss, a batch was evaluated."""
 
     def rung(self, rung: int, value: float) -> None:
-        """A trial was evaluated."""
+        """Receive the objective of the running trial at a rung."""
 
     def ends(self, trial: FrozenTrial, study: Study) -> None:
-        """A trial ended, one way or another."""
+        """Receive a trial that has ended, whatever its outcome."""

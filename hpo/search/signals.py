@@ -1,4 +1,4 @@
-"""How a run is told to end: a signal that arrived, or a parent process that is gone."""
+"""How a running search or final run is stopped: by a signal, or because its parent process has ended."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from types import FrameType
 
 @dataclass
 class StopSignal:
-    """What tells the running trial to end: a signal that arrived, or a parent process that is gone."""
+    """Whether the running trial should stop: a signal arrived, or the parent process has ended."""
 
-    asked: bool = False
+    is_requested: bool = False
     in_trial: bool = False
     parent: int | None = None
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt between two steps where the user asked to stop."""
-        if self.asked or (self.parent is not None and os.getppid() != self.parent):
+        """Raise KeyboardInterrupt if a stop was requested. Called between two training steps."""
+        if self.is_requested or (self.parent is not None and os.getppid() != self.parent):
             raise KeyboardInterrupt
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the trial after its present step; a second one, or one outside a trial, at once."""
+        """Handle SIGINT and SIGTERM: end the trial after its current step.
+
+        A second signal, or one outside a trial, raises KeyboardInterrupt at once.
+        """
 
         def handle(_number: int, _frame: FrameType | None) -> None:
-            if self.asked or not self.in_trial:
+            if self.is_requested or not self.in_trial:
                 raise KeyboardInterrupt
-            self.asked = True
+            self.is_requested = True
 
+        # Python lets only the main thread install signal handlers.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -369,3 +369,14 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, Seconds):
         return value.measured()
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def study_attributes(**known: Any) -> dict[str, Any]:
+    """Return the attributes that store these fields of a StudyRecord, as `trial_attributes` does for a trial."""
+    return _attributes(StudyRecord, {"accelerations": "speed"}, known)
+
+
+def write_attributes(owner: Any, attributes: Mapping[str, Any]) -> None:
+    """Store attributes with a running trial or a study; each is a transaction of its own."""
+    for key, value in attributes.items():
+        owner.set_user_attr(key, value)

@@ -1,14 +1,16 @@
-"""What a search will take, in lines for a person."""
+"""The dry run on the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hpo.results.formatting import format_cost, format_duration
 from hpo.search.search_listener import SearchListener
 from hpo.terminal.console import print_line
 from hpo.terminal.progress import LiveLine
+
+if TYPE_CHECKING:
+    from hpo.search.estimate import Estimate
 
 TIMING = "timing a few steps ..."
 
@@ -17,52 +19,40 @@ class EstimateProgress(LiveLine, SearchListener):
     """A live line for the steps that are being timed."""
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
-        """How many are done."""
+        """Show how many steps are done."""
         if self.above != TIMING:
             self.head(TIMING)
         self.show(f"{step} done")
 
 
-def print_estimate(found: Mapping[str, Any]) -> None:
-    """Trials, seconds, memory and disk, and what to know of them."""
-    trials, trial = found["trials"], found["full_trial"]
+def print_estimate(estimate: Estimate) -> None:
+    """Print trials, time, memory and disk use, and notes about them."""
+    seconds = estimate.trial_seconds
+    span = f"{format_cost(seconds.shortest)} (shortest) to {format_cost(seconds.longest)} (longest)"
+    fitting = estimate.trials_in_timeout
+    timeout = "" if fitting is None else f"; about {fitting} full trials fit into the timeout"
+    print_line(f"{estimate.study}: {estimate.trials_left} of {estimate.trials_wanted} trials left to run")
+    print_line(f"full trial: typically {format_cost(seconds.typical)}, from {span}")
     print_line(
-        f"{found['study']}: {trials['left']} of {trials['wanted']} trials to run: {found['steps']:,} steps, "
-        f"{found['examples']:,} examples, {found['tokens']:,} tokens if none is pruned"
+        f"whole search: {format_duration(estimate.search_seconds)} without pruning, of which "
+        f"{format_cost(estimate.loading_seconds)} for loading; pruning usually shortens this{timeout}"
     )
-    parts = ", ".join(f"{name} {format_cost(trial[name])}" for name in ("training", "evaluation"))
-    ends = "" if trials["left"] < 2 else f", from {format_cost(trial['shortest'])} to {format_cost(trial['longest'])}"
-    print_line(f"a full trial: {format_cost(trial['seconds'])} ({parts}){ends}")
-    print_line(f"the search: {_search(found['search'])}")
-    memory, disk = found["memory"], found["disk"]
     print_line(
-        f"memory: {format_bytes(memory['bytes'])} of the {memory['of']}, "
-        f"in batches of {memory['rows']} x {memory['tokens']} tokens"
+        f"memory: {format_bytes(estimate.memory_bytes)} at the peak, "
+        f"with batches of {estimate.memory_rows} x {estimate.memory_tokens} tokens"
     )
-    print_line(f"disk: {format_bytes(disk['model'])} for the best model, {format_bytes(disk['store'])} in the store")
-    timed = found["timed"]
-    print_line(f"timed on {timed['steps']} steps in {format_duration(timed['seconds'])}, {found['device']}")
-    for note in found["notes"]:
+    print_line(
+        f"disk: {format_bytes(estimate.model_bytes)} for the best model, {format_bytes(estimate.store_bytes)} "
+        "in the store"
+    )
+    print_line(f"timed for {format_duration(estimate.timed_seconds)} on {estimate.device}")
+    for note in estimate.notes:
         print_line(f"note: {note}")
-    print_line("nothing was written; the same line without --dry-run starts it")
+    print_line("nothing was written; run the same command without --dry-run to start the search")
 
 
 def format_bytes(size: float) -> str:
-    """`0.2 MB`, `96 MB`, `1.3 GB`."""
+    """Format a size: `0.2 MB`, `96 MB`, `1.3 GB`."""
     if size >= 1e9:
         return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
-
-
-def _search(search: Mapping[str, Any]) -> str:
-    once = search["loading"] + search["starting"]
-    told = f"{format_duration(search['without_pruning'] + once)} without pruning"
-    if search["with_pruning"] is not None:
-        told += (
-            f", about {format_duration(search['with_pruning'] + once)} with {search['pruner']} "
-            f"({search['share_run']:.0%} of the steps)"
-        )
-    told += f", {format_cost(once)} of it to load and start"
-    if search["fit"] is not None:
-        told += f"; about {search['fit']} of the trials fit into {format_duration(search['timeout'])}"
-    return told

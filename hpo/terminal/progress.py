@@ -16,7 +16,7 @@ from hpo.results.formatting import format_duration, format_values
 from hpo.search.budget import Budget, count_finished
 from hpo.search.search_listener import SearchListener
 from hpo.store.trial_state import outcome
-from hpo.study.spec import StudySpec
+from hpo.study.spec import EveryExamples, StudySpec
 from hpo.terminal.console import OUTCOME_STYLES, err, out
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class SearchProgress(LiveLine, SearchListener):
 
     def rung(self, rung: int, value: float) -> None:
         """Remember the last rung for the live line."""
-        self.last_rung = f"{self.spec.objective} {value:.4f} at rung {rung}"
+        self.last_rung = f"{self.spec.objective} {value:.4f} {format_rung(self.spec, rung)}"
 
     def ends(self, trial: FrozenTrial, study: Study) -> None:
         """One line per ended trial, which stays."""
@@ -129,7 +129,7 @@ class SearchProgress(LiveLine, SearchListener):
         mark = " *best" if trial.number == self.best_number else ""
         reason = trial.user_attrs.get("reason", "") if how not in {"complete", "pruned"} else ""
         if how == "pruned":
-            reason = f"at rung {max(trial.intermediate_values, default=0)}"
+            reason = format_rung(self.spec, max(trial.intermediate_values, default=0))
         text = f"#{trial.number:<3} {how:<11} {value}  {seconds:6.1f} s  {format_values(trial.params)}  {reason}{mark}"
         err.print(Text(text.rstrip(), style=OUTCOME_STYLES.get(how, "red")), soft_wrap=True)
 
@@ -184,6 +184,13 @@ class PredictionProgress(LiveLine):
         pace = (done - self.began[1]) / max(now - self.began[0], 1e-3)
         if self.live or not err.is_terminal:
             self.show(f"{done:,} texts" + (f", {pace:,.{0 if pace >= 10 else 1}f} a second" if pace else ""))
+
+
+def format_rung(spec: StudySpec, rung: int) -> str:
+    """Format a rung: `at 25 % of its schedule`, or `at 2,000 examples`."""
+    if isinstance(spec.search.rungs, EveryExamples):
+        return f"at {rung:,} examples"
+    return f"at {rung / 10:g} % of its schedule"  # rungs are counted in thousandths
 
 
 def _run_line(trial: FrozenTrial) -> str:

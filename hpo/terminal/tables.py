@@ -17,7 +17,7 @@ from hpo.results.formatting import (
     format_values,
 )
 from hpo.results.study_status import study_status
-from hpo.search.budget import stop_message
+from hpo.search.budget import why_ended
 from hpo.study.spec import StudySpec
 from hpo.terminal.console import OUTCOME_STYLES, print_line
 from hpo.terminal.table_layout import Column, print_columns
@@ -46,11 +46,8 @@ def print_outcome(study: Study, spec: StudySpec, following: str = "") -> None:
         f"in {format_duration(found['seconds'])}{saved}"
     )
     best = found["best"]
-    if found["finished"] < spec.search.trials and not stop_message(study.user_attrs):
-        early = (
-            "the study's time is spent; a longer --timeout goes on" if spec.search.timeout else "nothing is left to try"
-        )
-        print_line("it ended early: other processes still run trials" if "running" in found["endings"] else early)
+    if reason := why_ended(study, spec):
+        print_line(f"ended early: {reason}")
     if best is None:
         print_line("no trial is complete, so there is no best one. Why trials ended:")
         if len(found["trials"]) > BEST_ROWS:
@@ -155,9 +152,7 @@ def _print_standing(found: Mapping[str, Any]) -> None:
     if found["seconds"]:
         print_line(f"time spent {format_duration(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
     if found["speed"]:
-        timed = found["saved_by_levers"]
-        saved = "" if timed is None or timed < 0.005 else f", which saved about {timed:.0%} of the time to train"
-        print_line(f"speed: {format_values(found['speed'])}{saved}")
+        print_line(f"speed: {format_values(found['speed'])}")
     if found["data"]:
         rows = ", ".join(f"{count:,} {split}" for split, count in found["data"]["rows"].items())
         labels = found["data"]["labels"]

@@ -1,4 +1,4 @@
-"""A search by its results: the same trials whatever happens on the way, and nothing lost."""
+"""Whole searches: the same trials whatever interrupts them, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from optuna.trial import TrialState
 from hpo.errors import HpoError, SpecError, TrainingError
 from hpo.results.study_status import study_status
 from hpo.search.budget import spent_seconds
-from hpo.search.engines import SearchRun, run_search
+from hpo.search.engines import run_search
+from hpo.search.engines.base import SearchRun, WorkerRequest
 from hpo.search.search_listener import SearchListener
 from hpo.store import storage, trial_state
+from hpo.store.optuna_internals import storage_of, trial_id
 from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
 
@@ -36,7 +38,7 @@ def run(small: Path, store: str, *overrides: str) -> optuna.Study:
 
 
 def results(study: optuna.Study) -> dict[int, Any]:
-    """Place -> everything about a finished trial that must not depend on how the search came about."""
+    """Return, by replay index, everything about a finished trial that no interruption may change."""
     return {
         trial.user_attrs["place"]: (
             trial.state.name,
@@ -52,10 +54,10 @@ def results(study: optuna.Study) -> dict[int, Any]:
 
 
 @contextmanager
-def started(small: Path, store: str, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """`hpo search` in a process of its own, which does not outlive the test."""
+def start_search(small: Path, store: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `hpo search` in a process of its own, which ends with the test."""
     command = [sys.executable, "-m", "hpo", "search", str(small), "--storage", f"sqlite:///{small.parent}/{store}"]
-    with subprocess.Popen([*command, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -63,47 +65,47 @@ def started(small: Path, store: str, *words: str) -> Iterator[subprocess.Popen[s
 
 
 def wait_for_trials(store: Path, evaluated: int) -> None:
-    """Wait until so many trials, unfinished ones included, have passed their first rung."""
+    """Wait until so many trials, including unfinished ones, have passed their first rung."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.05)
         with (
-            contextlib.suppress(sqlite3.OperationalError),  # the file or its tables are not there yet
+            contextlib.suppress(sqlite3.OperationalError),  # the file or its tables do not exist yet
             contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as reader,
         ):
             query = "SELECT count(DISTINCT trial_id) FROM trial_intermediate_values"
             if reader.execute(query).fetchone()[0] >= evaluated:
                 return
-    raise AssertionError("the search never came so far")
+    raise AssertionError("the search did not evaluate enough trials in time")
 
 
-LONG = ("training.num_train_epochs=12", "search.pruner='asha'")  # seconds long, so that a signal falls inside a trial
+LONG = ("training.num_train_epochs=12", "search.pruner='asha'")  # seconds long, so that a signal arrives during a trial
 
 
-def test_interrupted_and_killed_it_ends_bit_for_bit_as_if_nothing_had_happened(small: Path) -> None:
+def test_an_interrupted_and_killed_search_gives_the_same_trials_bit_for_bit(small: Path) -> None:
     small.write_text(small.read_text() + KNOWN)
     store = small.parent / "broken.db"
-    words = [word for override in LONG for word in ("--set", override)] + ["--trials", "4"]
+    arguments = [word for override in LONG for word in ("--set", override)] + ["--trials", "4"]
 
-    with started(small, "broken.db", *words) as asked:
+    with start_search(small, "broken.db", *arguments) as interrupted:
         wait_for_trials(store, 1)
-        asked.send_signal(signal.SIGINT)
-        _, said = asked.communicate(timeout=60)
-    assert asked.returncode == 130 and "interrupted; everything that was finished is saved" in said
+        interrupted.send_signal(signal.SIGINT)
+        _, errors = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130 and "interrupted; everything that was finished is saved" in errors
     closed = optuna.load_study(study_name="small", storage=f"sqlite:///{store}").get_trials()
     assert [trial.state for trial in closed if trial_state.outcome(trial) == trial_state.INTERRUPTED] == [
         TrialState.FAIL
     ]
     assert not any(trial.state == TrialState.RUNNING for trial in closed)
 
-    with started(small, "broken.db", *words) as killed:
+    with start_search(small, "broken.db", *arguments) as killed:
         wait_for_trials(store, 3)
         killed.kill()
 
-    with started(small, "broken.db", *words) as again:
-        _, said = again.communicate(timeout=240)
-    assert again.returncode == 0, said
-    assert "continuing" in said
+    with start_search(small, "broken.db", *arguments) as continued:
+        _, errors = continued.communicate(timeout=240)
+    assert continued.returncode == 0, errors
+    assert "continuing" in errors
     whole = run(small, "whole.db", *LONG, "search.trials=4")
     broken = optuna.load_study(study_name="small", storage=f"sqlite:///{store}")
     assert len(broken.get_trials()) > 4 and len(results(broken)) == 4
@@ -111,30 +113,31 @@ def test_interrupted_and_killed_it_ends_bit_for_bit_as_if_nothing_had_happened(s
     assert [trial.user_attrs.get("source") for trial in whole.get_trials()] == ["paper", None, None, None]
 
 
-def test_three_sittings_draw_what_one_draws(small: Path) -> None:
+def test_three_sessions_draw_the_same_trials_as_one(small: Path) -> None:
     for total in (1, 2, 3):
-        sittings = run(small, "three.db", f"search.trials={total}")
-    assert results(sittings) == results(run(small, "one.db", "search.trials=3"))
-    assert len({trial.params["learning_rate"] for trial in sittings.get_trials()}) == 3
+        sessions = run(small, "three.db", f"search.trials={total}")
+    assert results(sessions) == results(run(small, "one.db", "search.trials=3"))
+    assert len({trial.params["learning_rate"] for trial in sessions.get_trials()}) == 3
 
 
 def test_sigterm_ends_a_search_like_ctrl_c(small: Path) -> None:
-    with started(small, "term.db", "--set", LONG[0]) as process:
+    with start_search(small, "term.db", "--set", LONG[0]) as process:
         wait_for_trials(small.parent / "term.db", 1)
         process.terminate()
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Go on with" in said
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Go on with" in errors
 
 
 def test_workers_in_processes_share_one_study_and_fill_the_budget_exactly(small: Path) -> None:
     study = run(small, "two.db", "search.workers=2", "search.trials=4", "search.sampler='random'")
-    found = study.get_trials()
-    assert len(results(study)) == 4 and sum(map(trial_state.is_finished, found)) == 4
-    assert len({trial.user_attrs["worker"]["pid"] for trial in found} - {os.getpid()}) == 2
+    trials = study.get_trials()
+    assert len(results(study)) == 4 and sum(map(trial_state.is_finished, trials)) == 4
+    assert len({trial.user_attrs["worker"]["pid"] for trial in trials} - {os.getpid()}) == 2
 
 
-def test_a_failing_worker_is_told(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SearchRun, "orders", lambda self: {"file": "/no/such/study.toml", "overrides": []})
+def test_a_failing_worker_raises_its_error(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = WorkerRequest("/no/such/study.toml", [], "", os.getpid())
+    monkeypatch.setattr(SearchRun, "worker_request", lambda self: request)
     with pytest.raises(TrainingError, match="2 of 2 workers failed; the last one: .*no such file"):
         run(small, "fail.db", "search.workers=2")
 
@@ -145,7 +148,7 @@ def test_workers_on_ray(small: Path) -> None:
     assert sum(map(trial_state.is_finished, study.get_trials())) == 3
 
 
-def test_the_timeout_ends_a_trial_inside_and_more_time_goes_on_with_it(small: Path) -> None:
+def test_a_timeout_ends_the_running_trial(small: Path) -> None:
     study = run(small, "time.db", "training.num_train_epochs=400", "search.timeout=4", "search.trials=1")
     stopped = study.get_trials()[0]
     assert trial_state.outcome(stopped) == trial_state.OUT_OF_TIME and not trial_state.is_finished(stopped)
@@ -154,17 +157,19 @@ def test_the_timeout_ends_a_trial_inside_and_more_time_goes_on_with_it(small: Pa
     assert len(run(small, "time.db", "training.num_train_epochs=400", "search.timeout=4").get_trials()) == before
 
 
-def test_divergence_fails_the_trial_at_once_and_the_search_goes_on(small: Path) -> None:
+def test_divergence_fails_the_trial_at_once_and_the_search_continues(small: Path) -> None:
     axis = "space.parameters.learning_rate={choices=[1e30, 1e-3]}"
     study = run(small, "nan.db", axis, "search.sampler='grid'", "search.trials=2", "training.max_grad_norm=0.0")
-    ends = {trial.params["learning_rate"]: trial for trial in study.get_trials()}
-    assert trial_state.outcome(ends[1e30]) == trial_state.DIVERGED and "at step" in ends[1e30].user_attrs["reason"]
-    assert ends[1e30].user_attrs["steps"] < ends[1e-3].user_attrs["steps"]
-    assert ends[1e-3].state == TrialState.COMPLETE
+    by_rate = {trial.params["learning_rate"]: trial for trial in study.get_trials()}
+    assert (
+        trial_state.outcome(by_rate[1e30]) == trial_state.DIVERGED and "at step" in by_rate[1e30].user_attrs["reason"]
+    )
+    assert by_rate[1e30].user_attrs["steps"] < by_rate[1e-3].user_attrs["steps"]
+    assert by_rate[1e-3].state == TrialState.COMPLETE
     assert sum(map(trial_state.is_finished, study.get_trials())) == 2
 
 
-def test_a_grid_ends_when_every_point_is_tried(small: Path) -> None:
+def test_a_grid_ends_when_every_point_was_tried(small: Path) -> None:
     axis = "space.parameters.learning_rate={choices=[1e-4, 1e-3]}"
     study = run(small, "grid.db", axis, "search.sampler='grid'", "search.trials=9")
     assert sorted(trial.params["learning_rate"] for trial in study.get_trials()) == [1e-4, 1e-3]
@@ -190,8 +195,8 @@ def test_the_best_weights_are_kept_and_score_what_the_trial_scored(small: Path) 
     study = run(small, "best.db", "search.trials=3", "training.num_train_epochs=6")
     folder = small.parent / "small"
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["best"]
-    told = json.loads((folder / "best" / "trial.json").read_text())
-    assert (told["trial"], told["value"]) == (study.best_trial.number, study.best_value)
+    stored = json.loads((folder / "best" / "trial.json").read_text())
+    assert (stored["trial"], stored["value"]) == (study.best_trial.number, study.best_value)
     model = AutoModelForSequenceClassification.from_pretrained(folder / "best").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "best")
     rows = load_splits(load_study(small).data, small.parent).validation
@@ -200,7 +205,7 @@ def test_the_best_weights_are_kept_and_score_what_the_trial_scored(small: Path) 
     assert float((predicted.numpy() == rows.labels).mean()) == pytest.approx(study.best_value)
 
 
-def test_the_value_may_be_the_best_rung_and_its_weights_are_the_ones_kept(small: Path) -> None:
+def test_the_value_of_a_trial_can_be_its_best_rung(small: Path) -> None:
     study = run(small, "rung.db", "search.value='best'", "training.num_train_epochs=6", "search.trials=2")
     for trial in study.get_trials():
         curve = trial.intermediate_values
@@ -208,28 +213,28 @@ def test_the_value_may_be_the_best_rung_and_its_weights_are_the_ones_kept(small:
         assert trial.user_attrs["last"] == curve[max(curve)]
 
 
-def test_each_trial_says_what_it_was_and_what_it_cost(small: Path) -> None:
+def test_a_trial_stores_its_scores_costs_and_provenance(small: Path) -> None:
     trial = run(small, "cost.db", "search.trials=1").get_trials()[0]
-    said = trial.user_attrs
-    assert set(said["metrics"]) == {"250", "500", "1000"} == {str(rung) for rung in trial.intermediate_values}
-    assert {"accuracy", "f1", "f1_macro", "roc_auc", "log_loss", "mcc", "loss"} <= set(said["metrics"]["1000"])
-    assert said["examples"] == 96 and 96 * 5 < said["tokens"] <= 96 * 32 and said["steps"] == 6
-    assert said["seconds"]["wall"] == pytest.approx(said["seconds"]["train"] + said["seconds"]["evaluation"])
-    assert said["peak_memory"] > 1e8
-    assert set(said["provenance"]) == {"spec_hash", "git", "versions", "device", "data"}
-    assert said["effective"]["learning_rate"] == trial.params["learning_rate"]
+    stored = trial.user_attrs
+    assert set(stored["metrics"]) == {"250", "500", "1000"} == {str(rung) for rung in trial.intermediate_values}
+    assert {"accuracy", "f1", "f1_macro", "roc_auc", "log_loss", "mcc", "loss"} <= set(stored["metrics"]["1000"])
+    assert stored["examples"] == 96 and 96 * 5 < stored["tokens"] <= 96 * 32 and stored["steps"] == 6
+    assert stored["seconds"]["wall"] == pytest.approx(stored["seconds"]["train"] + stored["seconds"]["evaluation"])
+    assert stored["peak_memory"] > 1e8
+    assert set(stored["provenance"]) == {"spec_hash", "git", "versions", "device", "data"}
+    assert stored["effective"]["learning_rate"] == trial.params["learning_rate"]
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "message"),
     [
         ("search.sampler='tep'", "search.sampler is 'tep'; it is unknown; did you mean tpe?"),
-        ("search.sampler={name='tpe', n_startup=3}", "search.sampler is refused: .*unexpected keyword.*n_startup"),
-        ("search.sampler='grid'", "search.sampler is refused: grid needs a step or choices for learning_rate"),
+        ("search.sampler={name='tpe', n_startup=3}", "search.sampler was refused: .*unexpected keyword.*n_startup"),
+        ("search.sampler='grid'", "search.sampler was refused: grid needs a step or choices for learning_rate"),
         ("search.pruner='ashe'", "search.pruner is 'ashe'; it is unknown; did you mean asha?"),
-        ("search.pruner={name='patient', wrapped='x'}", "search.pruner is refused: wrapped is 'x'"),
-        ("search.sampler={name='tpe', n_startup_trials='5'}", "search.sampler is refused"),
-        ("search.sampler={name='tpe', seed=5}", "every draw follows from search.seed"),
+        ("search.pruner={name='patient', wrapped='x'}", "search.pruner was refused: wrapped is 'x'"),
+        ("search.sampler={name='tpe', n_startup_trials='5'}", "search.sampler was refused"),
+        ("search.sampler={name='tpe', seed=5}", "all draws follow from search.seed"),
         ("training.num_train_epochs=0", "num_train_epochs is 0; must be at least"),
         ("training.prediction_loss_only=true", "without predictions there is no score"),
         ("space.parameters.lr_scheduler_type={choices=['cosine_with_min_lr']}", "is refused by the library"),
@@ -250,15 +255,15 @@ def test_each_trial_says_what_it_was_and_what_it_cost(small: Path) -> None:
         ("model.checkpoint='./nowhere'", "no folder"),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_is_written(small: Path, override: str, says: str) -> None:
+def test_wrong_input_is_refused_before_anything_is_written(small: Path, override: str, message: str) -> None:
     before = sorted(small.parent.iterdir())
-    with pytest.raises(HpoError, match=says) as caught:
+    with pytest.raises(HpoError, match=message) as caught:
         run(small, "none.db", override)
     assert "\n" not in str(caught.value)
     assert sorted(small.parent.iterdir()) == before
 
 
-def test_a_space_may_hold_model_fields_and_what_trainer_reads_too_early(small: Path) -> None:
+def test_a_space_can_have_model_fields_and_fields_that_trainer_reads_early(small: Path) -> None:
     study = run(
         small,
         "wide.db",
@@ -272,30 +277,30 @@ def test_a_space_may_hold_model_fields_and_what_trainer_reads_too_early(small: P
             assert trial.user_attrs["effective"][name] == value
 
 
-def test_inline_runs_one_worker(small: Path) -> None:
-    with pytest.raises(SpecError, match="engine inline runs one"):
+def test_engine_inline_runs_one_worker(small: Path) -> None:
+    with pytest.raises(SpecError, match="engine inline runs one worker"):
         run(small, "many.db", "search.engine='inline'", "search.workers=2")
 
 
 def test_a_grid_survives_an_interruption_and_known_good_starts(small: Path) -> None:
     axis = "space.parameters.learning_rate={choices=[1e-4, 1e-3]}"
     start = 'space.known_good=[{source="paper", learning_rate=1e-3}]'
-    words = (axis, start, "search.sampler='grid'", "search.trials=9")
-    study = run(small, "grid.db", *words, "search.timeout=0.001")  # the study is made, nothing is run
-    broken = optuna.create_study(storage=study._storage, study_name="small", load_if_exists=True)
+    overrides = (axis, start, "search.sampler='grid'", "search.trials=9")
+    study = run(small, "grid.db", *overrides, "search.timeout=0.001")  # creates the study and runs nothing
+    broken = optuna.create_study(storage=storage_of(study), study_name="small", load_if_exists=True)
     broken.enqueue_trial({"learning_rate": 1e-4})
     with pytest.warns(UserWarning, match="Heartbeat"):
         trial = broken.ask()
     trial.suggest_categorical("learning_rate", [1e-4, 1e-3])
     trial.set_user_attr("reason", trial_state.INTERRUPTED)
     broken.tell(trial, state=TrialState.FAIL)
-    study = run(small, "grid.db", *words)
-    ended = [trial.params["learning_rate"] for trial in study.get_trials() if trial_state.is_finished(trial)]
-    assert {1e-4, 1e-3} == set(ended)
+    study = run(small, "grid.db", *overrides)
+    rates = [trial.params["learning_rate"] for trial in study.get_trials() if trial_state.is_finished(trial)]
+    assert {1e-4, 1e-3} == set(rates)
     assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())
 
 
-def test_a_trial_lost_on_another_host_does_not_hold_the_last_place_for_ever(
+def test_a_trial_lost_on_another_host_is_failed_after_its_heartbeats_stop(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "GRACE_PERIOD", 2)
@@ -306,15 +311,15 @@ def test_a_trial_lost_on_another_host_does_not_hold_the_last_place_for_ever(
     with pytest.warns(UserWarning, match="Heartbeat"):
         lost = study.ask()
     lost.set_user_attr("worker", {"host": "gone", "pid": 1, "started": 1.0})
-    opened.record_heartbeat(lost._trial_id)  # type: ignore[attr-defined]
+    opened.record_heartbeat(trial_id(lost))  # type: ignore[attr-defined]
     study = run(small, "lost.db", "search.trials=2")
     assert trial_state.outcome(study.get_trials()[lost.number]) == trial_state.KILLED
     assert sum(map(trial_state.is_finished, study.get_trials())) == 2
 
 
-def test_a_larger_budget_is_what_the_store_says_from_then_on(small: Path) -> None:
+def test_a_larger_budget_is_stored(small: Path) -> None:
     run(small, "more.db", "search.trials=1")
     study = run(small, "more.db", "search.trials=2")
-    found = study_status(study)
-    assert (found["finished"], found["wanted"], found["state"]) == (2, 2, "finished")
+    status = study_status(study)
+    assert (status["finished"], status["wanted"], status["state"]) == (2, 2, "finished")
     assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())

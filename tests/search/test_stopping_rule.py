@@ -1,4 +1,4 @@
-"""A search stops where nothing is left to gain above the noise, says so, and goes on where it is told to."""
+"""`search.stop = "noise"` ends a search if no gain above the noise is expected, until the rule is removed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hpo.errors import SpecError
 from hpo.search.budget import stop_message
 from hpo.search.engines import run_search
 from hpo.search.search_listener import SearchListener
+from hpo.search.setup import open_search
 from hpo.search.stopping_rule import expected_gain, has_stopped, should_stop
-from hpo.search.worker import open_search
 from hpo.study.search_space import SearchSpace
 from hpo.study.spec import StudySpec, load_study
 
@@ -29,33 +29,33 @@ SPACE = SearchSpace.model_validate({"parameters": AXES})
 RULE = ("search.stop='noise'",)
 
 
-def searched(
-    number: int, score: Callable[[float], float], noise: float = 0.002, top: float = 1.0, space: SearchSpace = SPACE
+def random_trials(
+    count: int, score: Callable[[float], float], noise: float = 0.002, top: float = 1.0, space: SearchSpace = SPACE
 ) -> list[FrozenTrial]:
-    """Complete trials at random values, scored by how far along its axis, up to `top`, the learning rate is."""
-    draw = np.random.default_rng(1)
+    """Return complete trials at random values; the score depends on the position of the learning rate, up to `top`."""
+    rng = np.random.default_rng(1)
     axes = {name: axis.distribution() for name, axis in space.parameters.items()}
-    made = []
-    for _ in range(number):
-        share = top * draw.random()
-        values = {"learning_rate": 1e-5 * 1000**share, "num_train_epochs": int(draw.integers(1, 6))}
-        values |= {"optim": AXES["optim"]["choices"][int(draw.integers(2))]}
-        known = {name: values[name] for name in axes}
-        made.append(create_trial(params=known, distributions=axes, value=score(share) + draw.normal(0, noise)))
-    return made
+    trials = []
+    for _ in range(count):
+        position = top * rng.random()
+        values = {"learning_rate": 1e-5 * 1000**position, "num_train_epochs": int(rng.integers(1, 6))}
+        values |= {"optim": AXES["optim"]["choices"][int(rng.integers(2))]}
+        params = {name: values[name] for name in axes}
+        trials.append(create_trial(params=params, distributions=axes, value=score(position) + rng.normal(0, noise)))
+    return trials
 
 
-def flat(share: float) -> float:
+def flat(position: float) -> float:
     return 0.9
 
 
-def bent(share: float) -> float:
-    return 0.9 - 2 * (share - 0.6) ** 2
+def curved(position: float) -> float:
+    return 0.9 - 2 * (position - 0.6) ** 2
 
 
-def stored(found: list[FrozenTrial], direction: str = "maximize") -> optuna.Study:
+def store(trials: list[FrozenTrial], direction: str = "maximize") -> optuna.Study:
     study = optuna.create_study(direction=direction)
-    study.add_trials(found)
+    study.add_trials(trials)
     return study
 
 
@@ -64,92 +64,94 @@ def spec(small: Path) -> StudySpec:
     return load_study(small, RULE).model_copy(update={"space": SPACE})
 
 
-def test_all_alike_it_stops_after_twelve_complete_trials_and_no_sooner(spec: StudySpec) -> None:
-    found = searched(12, flat)
-    assert not should_stop(stored(found[:11]), spec, 400)
-    study = stored(found)
+def test_equal_scores_stop_after_twelve_complete_trials(spec: StudySpec) -> None:
+    trials = random_trials(12, flat)
+    assert not should_stop(store(trials[:11]), spec, 400)
+    study = store(trials)
     assert not has_stopped(study, spec) and stop_message(study.user_attrs) is None
     assert should_stop(study, spec, 400) and has_stopped(study, spec)
-    said = stop_message(study.user_attrs)
-    assert said and said.startswith('stopped by search.stop = "noise" after 12 complete trials: another is expected to')
+    message = stop_message(study.user_attrs)
+    assert message and message.startswith(
+        'stopped by search.stop = "noise" after 12 complete trials: another trial is expected to'
+    )
 
 
-def test_trials_that_are_not_complete_count_for_nothing(spec: StudySpec) -> None:
+def test_only_complete_trials_count(spec: StudySpec) -> None:
     others = [
         create_trial(state=state, value=0.5 if state == TrialState.PRUNED else None, intermediate_values={125: 0.5})
         for state in (TrialState.PRUNED, TrialState.FAIL)
     ]
-    assert not should_stop(stored([*searched(11, flat), *others * 20]), spec, 400)
-    assert should_stop(stored([*others * 20, *searched(12, flat)]), spec, 400)
+    assert not should_stop(store([*random_trials(11, flat), *others * 20]), spec, 400)
+    assert should_stop(store([*others * 20, *random_trials(12, flat)]), spec, 400)
 
 
-def test_it_goes_on_where_much_may_be_gained(spec: StudySpec) -> None:
-    rising = stored(searched(14, lambda share: 0.3 + 0.5 * share, top=0.4))
+def test_a_large_expected_gain_continues_the_search(spec: StudySpec) -> None:
+    rising = store(random_trials(14, lambda position: 0.3 + 0.5 * position, top=0.4))
     assert not should_stop(rising, spec, 400) and not has_stopped(rising, spec)
     best = create_trial(
         params={"learning_rate": 1e-3, "num_train_epochs": 3, "optim": "adafactor"},
         distributions={name: axis.distribution() for name, axis in SPACE.parameters.items()},
         value=0.97,
     )
-    assert not should_stop(stored([*searched(12, flat), best]), spec, 100_000)
+    assert not should_stop(store([*random_trials(12, flat), best]), spec, 100_000)
 
 
-def test_it_must_hold_after_three_trials_in_a_row(spec: StudySpec) -> None:
-    found = searched(22, bent)
-    gains = [expected_gain(found[:number], SPACE, True, 150) for number in range(10, 23)]
-    held = [each.expected < each.noise for each in gains]
+def test_the_rule_must_hold_three_times_in_a_row(spec: StudySpec) -> None:
+    trials = random_trials(22, curved)
+    gains = [expected_gain(trials[:count], SPACE, "maximize", 150) for count in range(10, 23)]
+    held = [gain.expected < gain.noise for gain in gains]
     assert held[0] is False and held[-1] is True
     first = held.index(True)
-    assert not should_stop(stored(found[: 10 + first]), spec, 150)
-    third = next(place for place in range(2, 13) if all(held[place - 2 : place + 1]))
-    assert should_stop(stored(found[: 10 + third]), spec, 150)
+    assert not should_stop(store(trials[: 10 + first]), spec, 150)
+    third = next(index for index in range(2, 13) if all(held[index - 2 : index + 1]))
+    assert should_stop(store(trials[: 10 + third]), spec, 150)
 
 
-def test_few_validation_rows_hide_what_many_would_show() -> None:
-    found = searched(40, flat, noise=0.01)
-    few, many = (expected_gain(found, SPACE, True, rows) for rows in (50, 1_000_000))
+def test_noise_depends_on_the_number_of_validation_rows() -> None:
+    trials = random_trials(40, flat, noise=0.01)
+    few, many = (expected_gain(trials, SPACE, "maximize", rows) for rows in (50, 1_000_000))
     assert few.expected == many.expected and abs(few.noise - 0.0424) < 0.006
-    assert 0.005 < many.noise < 0.015  # what is seen between trials of near values
+    assert 0.005 < many.noise < 0.015  # estimated from trials of similar values
 
 
-def test_perfect_and_equal_scores_are_no_trouble() -> None:
+def test_perfect_and_equal_scores_have_no_gain() -> None:
     axes = {name: axis.distribution() for name, axis in SPACE.parameters.items()}
-    same = [create_trial(params=each.params, distributions=axes, value=1.0) for each in searched(12, flat)]
-    found = expected_gain(same, SPACE, True, 100)
-    assert found.expected == 0 < found.noise < 0.02
+    same = [create_trial(params=trial.params, distributions=axes, value=1.0) for trial in random_trials(12, flat)]
+    gain = expected_gain(same, SPACE, "maximize", 100)
+    assert gain.expected == 0 < gain.noise < 0.02
 
 
-def test_what_is_minimized_is_judged_by_its_own_noise_alone() -> None:
-    found, turned = searched(20, bent), searched(20, bent)
+def test_a_minimized_metric_has_no_binomial_noise() -> None:
+    trials, turned = random_trials(20, curved), random_trials(20, curved)
     for trial in turned:
         trial.value = -float(trial.value or 0)
-    up, down = expected_gain(found, SPACE, True, 10**9), expected_gain(turned, SPACE, False, 10)
+    up, down = expected_gain(trials, SPACE, "maximize", 10**9), expected_gain(turned, SPACE, "minimize", 10)
     assert up.expected == pytest.approx(down.expected) and up.noise == pytest.approx(down.noise, rel=1e-3)
 
 
-def test_another_name_is_refused(small: Path) -> None:
+def test_unknown_rules_are_refused(small: Path) -> None:
     with pytest.raises(SpecError, match=r"search.stop is \"nosie\"; input should be 'none' or 'noise'"):
         load_study(small, ("search.stop='nosie'",))
 
 
-def test_a_search_that_it_stopped_stays_stopped_until_the_rule_is_taken_away(small: Path) -> None:
-    class Heard(SearchListener):
+def test_a_stopped_search_stays_stopped_until_the_rule_is_removed(small: Path) -> None:
+    class NoticeListener(SearchListener):
         def __init__(self) -> None:
             self.notices: list[str] = []
 
         def notice(self, text: str) -> None:
             self.notices.append(text)
 
-    def searched_on(*overrides: str) -> tuple[optuna.Study, list[str]]:
-        listener = Heard()
+    def continue_search(*overrides: str) -> tuple[optuna.Study, list[str]]:
+        listener = NoticeListener()
         study = run_search(load_study(small, overrides), f"sqlite:///{small.parent}/store.db", listener)
         return study, [text for text in listener.notices if "stopped by" in text]
 
-    made = open_search(load_study(small), f"sqlite:///{small.parent}/store.db", SearchListener())[2]
-    made.add_trials(searched(12, flat, space=load_study(small).space))
+    study = open_search(load_study(small), f"sqlite:///{small.parent}/store.db", SearchListener())[2]
+    study.add_trials(random_trials(12, flat, space=load_study(small).space))
     for _ in range(2):
-        study, said = searched_on("search.trials=30", *RULE)
-        assert len(study.get_trials()) == 12 and len(said) == 1
+        study, messages = continue_search("search.trials=30", *RULE)
+        assert len(study.get_trials()) == 12 and len(messages) == 1
         assert study.user_attrs["stopped"]["complete"] == 12
-    study, said = searched_on("search.trials=13")
-    assert len(study.get_trials()) == 13 and not said and not study.user_attrs["stopped"]
+    study, messages = continue_search("search.trials=13")
+    assert len(study.get_trials()) == 13 and not messages and not study.user_attrs["stopped"]

@@ -1,0 +1,81 @@
+"""Opening a search: load what all its trials share, then open the study in the store, or create it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+
+from hpo.data.splits import TextData
+from hpo.data.token_cache import tokenize_split, truncation_notice
+from hpo.search.preflight import load_study_data, preflight
+from hpo.search.search_listener import SearchListener
+from hpo.store.optuna_internals import storage_of
+from hpo.store.provenance import collect_provenance
+from hpo.store.records import StudyRecord, study_attributes
+from hpo.store.storage import open_storage, open_study
+from hpo.study.spec import StudySpec
+from hpo.training.acceleration.presets import announce_accelerations, choose_accelerations
+from hpo.training.checkpoint import load_checkpoint
+from hpo.training.context import RunContext
+from hpo.training.metrics import METRICS, evaluate_modules
+
+
+def open_search(
+    spec: StudySpec,
+    url: str,
+    listener: SearchListener,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+) -> tuple[RunContext, BaseStorage, optuna.Study]:
+    """Check and load everything, then open the study in the store, or create it.
+
+    Nothing is written before every input has been checked.
+    """
+    checked = preflight(spec, url, sampler, pruner)
+    context, notices = load_context(spec, checked.data, listener.notice)
+    storage = storage_of(checked.study) if checked.study else open_storage(url)
+    about_data = {**checked.data.about(), "notices": notices}
+    provenance = collect_provenance(spec, about_data) | study_attributes(accelerations=dict(context.levers))
+    study = open_study(storage, spec, context.direction, provenance)
+    # Accelerations are part of a study: its trials stay comparable wherever it is continued.
+    context = replace(context, levers=StudyRecord.from_attributes(study.user_attrs).accelerations or {})
+    announce_accelerations(spec, context.levers, study, listener.notice)
+    return context, storage_of(study), study
+
+
+def prepare_context(spec: StudySpec, listener: SearchListener) -> tuple[RunContext, dict[str, Any]]:
+    """Load the data of a study and what all its trials share; return it with a description of the data."""
+    data = load_study_data(spec)
+    context, notices = load_context(spec, data, listener.notice)
+    return context, {**data.about(), "notices": notices}
+
+
+def load_context(spec: StudySpec, data: TextData, notice: Callable[[str], None]) -> tuple[RunContext, list[str]]:
+    """Load the checkpoint and the tokens that all trials share; return them with the notices about them.
+
+    Raises DataError, ModelError and SpecError.
+    """
+    checkpoint = load_checkpoint(spec, data)
+    length = spec.model.max_length
+    train, validation = (tokenize_split(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
+    batch = spec.space.parameters.get("per_device_train_batch_size")
+    if batch and max(batch.ends) > len(train):
+        key = "space.parameters.per_device_train_batch_size"
+        raise spec.error(key, f"goes up to {max(batch.ends)}, but there are {len(train)} train rows; lower it")
+    notices = [*data.notices, *checkpoint.notices]
+    if data.test is None:
+        notices.append("no test split, so `hpo compare` cannot run; set data.test to files, a fraction or a row count")
+    if METRICS[spec.objective].two_classes_only:
+        notices.append(f"{spec.objective} treats {data.label_names[1]!r} as the positive class")
+    notices += [text for text in [truncation_notice(train, length)] if text]
+    for text in notices:
+        notice(text)
+    accelerations = choose_accelerations(spec, checkpoint)
+    modules = evaluate_modules(len(data.label_names))
+    return RunContext(spec, checkpoint, train, validation, modules, accelerations), notices

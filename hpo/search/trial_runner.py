@@ -1,0 +1,46 @@
+"""Running one trial of a search, or one final run, so that the store always has who ran it and why it ended."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+import optuna
+
+from hpo.store.provenance import collect_provenance
+from hpo.store.records import RunProvenance, trial_attributes, write_attributes
+from hpo.store.trial_state import worker_identity
+from hpo.study.spec import StudySpec
+from hpo.training.measurements import TrialEnded
+
+TRACEBACK_CHARACTERS = 4000  # of the end of a traceback, which says where
+
+
+def run_trial(
+    trial: optuna.Trial,
+    body: Callable[[], float],
+    describe: Callable[[BaseException], str],
+    as_failure: Callable[[str], Exception],
+) -> float:
+    """Return the value of `body`, after storing the identity of this process with the trial.
+
+    If `body` raises, `describe` gives the reason that is stored: the outcome, and what led to it. A trial that was
+    pruned, that its own values ended, or that was interrupted raises its exception again. Any other exception is stored
+    with its traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs.
+    """
+    write_attributes(trial, trial_attributes(worker=worker_identity()))
+    try:
+        return body()
+    except BaseException as error:
+        reason = describe(error)
+        write_attributes(trial, trial_attributes(reason=reason))
+        if isinstance(error, optuna.TrialPruned | TrialEnded | KeyboardInterrupt):
+            raise
+        write_attributes(trial, trial_attributes(traceback=traceback.format_exc()[-TRACEBACK_CHARACTERS:]))
+        raise as_failure(reason) from error
+
+
+def run_provenance(spec: StudySpec, fingerprint: str) -> RunProvenance:
+    """Return which code, versions, device and data the trials of this process are run with."""
+    stored = collect_provenance(spec, {})
+    return RunProvenance(stored["spec_hash"], fingerprint, stored["device"], stored["git"], stored["versions"])
