@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 
 from hpo.data.splits import Split, TextData
-from hpo.evaluation.comparison import Comparison, SystemRuns
+from hpo.evaluation.comparison import Comparison
 from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.report.blocks import Block, Excerpt, Paragraph, Section, Table, figure_blocks
 from hpo.results.formatting import TextTable, classes_table, generalization_sentences
@@ -66,12 +66,11 @@ def misclassified_section(results: StudyResults) -> Section:
     split = results.data.test
     predictions = runs.deployed(runs.systems[0])
     blocks = _confident_errors(results.data, split, predictions)
-    baseline = _best_baseline(runs, comparison)
-    if baseline:
-        theirs = runs.deployed(baseline)
+    if baseline := _best_baseline(runs, comparison):
+        name, theirs = baseline
         for right, wrong, heading in (
-            (predictions, theirs, f"The winner is right, {baseline.name} is wrong"),
-            (theirs, predictions, f"{baseline.name} is right, the winner is wrong"),
+            (predictions, theirs, f"The winner is right, {name} is wrong"),
+            (theirs, predictions, f"{name} is right, the winner is wrong"),
         ):
             blocks += _disagreements(results.data, split, right, wrong, heading)
     return Section(anchor, title, blocks)
@@ -82,13 +81,18 @@ def select_winner(comparison: ComparisonResult) -> ComparisonResult:
     return comparison.model_copy(update={"systems": [comparison.winner_system]})
 
 
-def _best_baseline(runs: Comparison, comparison: ComparisonResult) -> SystemRuns | None:
-    """Return the baseline with the best mean on test; a rerun of the winner's own values does not count."""
+def _best_baseline(runs: Comparison, comparison: ComparisonResult) -> tuple[str, pandas.DataFrame] | None:
+    """Return name and predictions of the baseline with the best mean on test.
+
+    A rerun of the winner's own values does not count, nor a baseline that has the winner's own runs.
+    """
     winner = runs.systems[0]
-    baselines = [system for system in runs.systems[1:] if system.name != RERUN and system.runs != winner.runs]
-    means = {system.system: system.test[comparison.objective].mean for system in comparison.systems}
+    baselines = {
+        system.name: system for system in runs.systems[1:] if system.name != RERUN and system.runs != winner.runs
+    }
     select = max if comparison.direction == "maximize" else min
-    return select(baselines, key=lambda system: means[system.name], default=None)
+    name = select(baselines, key=lambda name: comparison.system(name).test[comparison.objective].mean, default=None)
+    return None if name is None else (name, runs.deployed(baselines[name]))
 
 
 def _confident_errors(data: TextData, split: Split, predictions: pandas.DataFrame) -> list[Block]:

@@ -1,4 +1,4 @@
-"""`StudyResults`: all that is stored about one study, as the report, the plots, the dashboard and the exports read it."""
+"""`StudyResults`: what is stored about one study, as the report, the plots, the dashboard and the exports read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small study whose search, fresh runs and two baselines were made once; each test gets a copy of its own."""
+"""A small study with a search, retrained runs and two baselines, made once per session; each test gets its own copy."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ STUDY = FINAL + 'baselines = ["majority", "recipe"]\n'
 
 
 @pytest.fixture
-def judged(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+def study_file(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
     """The study file, in a folder of its own, with store, artifacts and model folder."""
-    shutil.copytree(_made(tmp_path_factory), tmp_path, dirs_exist_ok=True)
+    shutil.copytree(evaluate_once(tmp_path_factory), tmp_path, dirs_exist_ok=True)
     return tmp_path / "small.toml"
 
 
 @pytest.fixture
-def record(judged: Path) -> StudyResults:
-    """Everything that is known of it."""
-    return record_of(judged)
+def results(study_file: Path) -> StudyResults:
+    """The results of that study."""
+    return open_results(study_file)
 
 
-def record_of(file: Path, *overrides: str) -> StudyResults:
-    """What the store beside a study file knows of it."""
+def open_results(file: Path, *overrides: str) -> StudyResults:
+    """Open the results of a study whose store is in the folder of its file."""
     spec = load_study(file, overrides)
     return read_results(spec, storage_url(spec))
 
 
-def make(file: Path) -> None:
-    """Search, retrain and baselines of a study file."""
+def evaluate_study(file: Path) -> None:
+    """Search, retrain and run the baselines of a study."""
     spec = load_study(file)
     run_search(spec, storage_url(spec), SearchListener())
     with open_final_runs(spec, storage_url(spec), RunListener(), searched=True) as final:
@@ -49,10 +49,15 @@ def make(file: Path) -> None:
         run_baselines(final, baseline_names(spec))
 
 
-def _made(factory: pytest.TempPathFactory) -> Path:
-    folder = factory.getbasetemp() / "judged"  # one for all test files of a session, which a fixture here would not be
+def evaluate_once(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the evaluated study.
+
+    The session's temporary folder is the cache: a session-scoped fixture that several test files import would be made
+    once per file.
+    """
+    folder = factory.getbasetemp() / "evaluated"
     if not folder.exists():
         folder.mkdir()
         (folder / "small.toml").write_text(STUDY)
-        make(folder / "small.toml")
+        evaluate_study(folder / "small.toml")
     return folder
