@@ -21,6 +21,7 @@ from hpo.results.study_results import StudyResults
 from hpo.search.engines import run_search
 from hpo.search.search_listener import SearchListener
 from hpo.store.records import TrialRecord
+from tests.support.evaluated_study import open_results
 
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE / "kept.bundle.zip"
@@ -41,7 +42,7 @@ def study(tmp_path: Path) -> hpo.Study:
 @pytest.fixture
 def results(study: hpo.Study) -> StudyResults:
     """The results of the kept study."""
-    return study.record()
+    return open_results(study.spec.file)
 
 
 def assert_same_figures(actual: Any, expected: Any, where: str = "") -> None:
@@ -68,8 +69,8 @@ def test_status_is_what_show_printed(study: hpo.Study) -> None:
     assert status.keys() - kept.keys() == {"accelerations"}
 
 
-def test_trials_table_has_every_trial(study: hpo.Study) -> None:
-    table = study.trials.set_index("number")
+def test_trials_table_has_every_trial(results: StudyResults) -> None:
+    table = results.trials_table.set_index("number")
     for row in EXPECTED_SHOW["trials"]:
         assert table.loc[row["trial"], "outcome"] == row["ending"]
         for name, value in row["values"].items():
@@ -107,7 +108,7 @@ def test_report_has_the_figures_and_records_one_use(study: hpo.Study, results: S
     winner = EXPECTED_COMPARE["systems"][0]["test"]["accuracy"]
     assert f"{winner['mean']:.4f} +/- {winner['sd']:.4f} on 60 test rows" in text
     assert "trial #3: killed" in text and "8 of 8 trials finished" in text
-    companion = study.record().companion
+    companion = open_results(study.spec.file).companion
     assert companion and len(list_uses(companion)) == before + 1
 
 

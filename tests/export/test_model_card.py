@@ -145,7 +145,7 @@ def test_card_reveals_nothing_about_this_machine(tmp_path: Path, test: str) -> N
     assert (
         "baseline majority has not been run; `hpo baseline STUDY majority` runs it" in text
         if test
-        else "without a test split" in text
+        else "a comparison needs a test split" in text
     )
     data = yaml.safe_load(text.split("---\n")[1])
     assert "base_model" not in data and "datasets" not in data and ("type: custom" in text) == bool(test)

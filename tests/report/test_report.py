@@ -22,6 +22,7 @@ from hpo.report.blocks import Paragraph, Section, escape_markdown, markdown_sent
 from hpo.report.render import SECTIONS, build_sections, render_html, render_markdown
 from hpo.results.study_results import StudyResults
 from tests.support import synthetic
+from tests.support.evaluated_study import open_results
 
 
 class Page(HTMLParser):
@@ -101,7 +102,7 @@ def test_best_config_is_the_winner(finished: tuple[Path, str, str]) -> None:
 def test_texts_of_the_data_are_never_markup(finished: tuple[Path, str, str]) -> None:
     folder, page, markdown = finished
     parsed = Page(page)
-    texts = hpo.Study(folder.parent / "synthetic.toml").record().data
+    texts = open_results(folder.parent / "synthetic.toml").data
     assert texts and texts.test and any("<script" in text for text in texts.test.texts)
     assert "<script" in parsed.text  # visible as text ...
     assert len(parsed.find_all("script")) == 2 + len(parsed.find_all("div")) - len(
@@ -173,7 +174,7 @@ def test_any_study_has_a_report_that_names_what_is_missing(
 
 def test_equal_results_give_equal_reports_apart_from_the_time(tmp_path: Path) -> None:
     spec = synthetic.make(tmp_path, 10)
-    results = hpo.Study(spec.file).record()
+    results = open_results(spec.file)
     results.compare()
     first, second = (render_markdown(results, build_sections(results)) for _ in range(2))
     assert first.splitlines()[3:] == second.splitlines()[3:]
@@ -199,7 +200,7 @@ def test_report_is_recorded_in_the_ledger_of_the_test_split(tmp_path: Path) -> N
 
 def test_properties_do_not_use_the_test_split(tmp_path: Path) -> None:
     spec = synthetic.make(tmp_path, 10)
-    results = hpo.Study(spec.file).record()
+    results = open_results(spec.file)
     assert results.companion
     before = len(list_uses(results.companion))
     assert results.comparison is None and results.comparison_runs is None
@@ -221,7 +222,7 @@ def test_section_is_one_function_and_one_row(tmp_path: Path, monkeypatch: pytest
         return Section("steps", "Optimizer steps", [Paragraph(f"{sum(t.steps or 0 for t in results.trials)} steps.")])
 
     monkeypatch.setitem(SECTIONS, "steps", steps_section)
-    results = hpo.Study(synthetic.make(tmp_path, 5, final=False).file).record()
+    results = open_results(synthetic.make(tmp_path, 5, final=False).file)
     sections = build_sections(results)
     assert '<a href="#steps">Optimizer steps</a>' in render_html(results, sections)
     assert "## Optimizer steps" in render_markdown(results, sections)
