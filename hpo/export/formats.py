@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpo.atomic import atomic_file, atomic_folder
 from hpo.errors import ModelError, StudyError
-from hpo.export.bundle import write_bundle
+from hpo.export.bundle_writer import write_bundle
 from hpo.export.model_card import model_card
 from hpo.results.best_config import best_config_json, best_config_python, best_config_toml, best_config_yaml
 from hpo.results.study_results import StudyResults

@@ -125,7 +125,7 @@ def _space_table(results: StudyResults) -> Table:
     for name, parameter in results.spec.space.parameters.items():
         starts = [start.values[name] for start in results.spec.space.known_good if name in start.values]
         rows.append([name, parameter.description, ", ".join(map(format_value, starts))])
-    return Table("The search space", TextTable(["hyperparameter", "range", "known-good starts"], rows, words=3))
+    return Table("The search space", TextTable(["hyperparameter", "range", "starting points"], rows, words=3))
 
 
 def _reproduction_commands(results: StudyResults) -> str:

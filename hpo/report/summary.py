@@ -146,7 +146,7 @@ def _did_search_pay(comparison: ComparisonResult) -> str:
     if decisive.outcome == "worse":
         return f"No: {decisive.against} is better."
     if any(difference.same_runs for difference in deciding):
-        return "It found the recipe itself: these values were known before the search."
+        return "No gain: the search chose the recipe itself, and its values were known before."
     if decisive.outcome == "none":
         return f"Not measurably: no significant gain over {decisive.against}."
     gain = format_amount(decisive.difference, comparison.objective)

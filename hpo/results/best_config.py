@@ -45,10 +45,10 @@ class SeedScores(SeedSummary):
     def from_runs(cls, runs: Sequence[RunRecord], split: str, metric: str) -> SeedScores | None:
         """Summarize a score of runs on one split; None if a run lacks it."""
         values = [scores.metrics.get(metric) for run in runs if (scores := run.scores_on(split))]
-        known = [value for value in values if value is not None]
-        if not runs or len(known) < len(runs):
+        defined = [value for value in values if value is not None]
+        if not runs or len(defined) < len(runs):
             return None
-        return cls(**summarize_seeds(known).model_dump(), seeds=[run.seed for run in runs])
+        return cls(**summarize_seeds(defined).model_dump(), seeds=[run.seed for run in runs])
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def find_best_config(results: StudyResults) -> BestConfig:
         try:
             candidate, runs = find_winner(results.spec, results.search, results.companion)
         except HpoError:
-            pass  # some runs are not there yet, so the search's own best trial stands
+            pass  # some runs are missing or failed, so the best trial of the search stands
         else:
             return BestConfig(results, results.trials[candidate.trial], [results.runs[run.number] for run in runs])
     return BestConfig(results, results.best, [])

@@ -57,7 +57,7 @@ class TrialRow(StatusRecord):
     metrics: dict[str, float] | None = Field(default=None, description="Validation scores at the last rung")
     effective: dict[str, Any] | None = Field(default=None, description="Values read back from the live run")
     seconds: float = Field(default=0.0, description="Wall time")
-    source: str | None = Field(default=None, description="Where a known-good start was published")
+    source: str | None = Field(default=None, description="Where a starting point was published")
     retry_of: int | None = None
     reason: str | None = Field(default=None, description="Why it ended, if it is not complete")
 

@@ -38,7 +38,7 @@ def build_trials_table(trials: Sequence[TrialRecord], objectives: Sequence[str] 
     - `replay_index`: the trial's position in a search that was never interrupted; `seed`;
     - `best`, `best_rung`: the best objective at any rung, and that rung;
     - `steps`, `examples`, `tokens`, `peak_memory` (bytes), `batch_split` (parts of a device batch);
-    - `start`, `end`, `source` of a known-good start, `retry_of`, `reason`, `device`, `host`, `process`.
+    - `start`, `end`, `source` of a published starting point, `retry_of`, `reason`, `device`, `host`, `process`.
     """
     table = pandas.DataFrame([_row(trial, objectives) for trial in trials])
     return table.dropna(axis="columns", how="all").convert_dtypes() if len(table) else table
@@ -46,12 +46,13 @@ def build_trials_table(trials: Sequence[TrialRecord], objectives: Sequence[str] 
 
 def _row(trial: TrialRecord, objectives: Sequence[str]) -> dict[str, Any]:
     names = ["value"] if len(objectives) == 1 else [f"value_{name}" for name in objectives]
+    values: Sequence[float | None] = trial.values or [None] * len(objectives)
     seconds = trial.seconds.measured() if trial.seconds != Seconds() else {}
     return {
         "number": trial.number,
         "state": trial.state,
         "outcome": trial.outcome,
-        **dict(zip(names, trial.values or [None] * len(objectives), strict=False)),
+        **dict(zip(names, values, strict=False)),
         "rung": trial.last_rung,
         **{f"params_{name}": value for name, value in trial.params.items()},
         **{f"effective_{name}": value for name, value in trial.effective.items()},

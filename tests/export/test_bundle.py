@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from hpo.errors import SpecError
-from hpo.export import bundle
+from hpo.export import bundle, bundle_writer
 from hpo.export.formats import export_format
 from hpo.results.best_config import best_config_dict, best_config_toml
 from hpo.results.study_results import StudyResults
@@ -62,7 +62,7 @@ def test_equal_content_gives_an_equal_bundle(bundle_file: Path, results: StudyRe
         entries = archive.infolist()
     names = [entry.filename for entry in entries]
     assert names == [bundle.MANIFEST, *sorted(names[1:])] and {entry.date_time for entry in entries} == {
-        bundle._TIMESTAMP
+        bundle_writer._TIMESTAMP
     }
     before, again = read_zip(bundle_file), read_zip(export_format(results, "bundle"))
     dated = {bundle.MANIFEST, "report.html", "report.md"}  # the report contains the time
@@ -74,7 +74,9 @@ def test_equal_content_gives_an_equal_bundle(bundle_file: Path, results: StudyRe
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_resolved_study_file_reads_as_the_same_study(file: Path, tmp_path: Path) -> None:
     spec = load_study(file, ("search.rungs={every_examples=50}", 'search.sampler={name="tpe", n_startup_trials=5}'))
-    (tmp_path / "study.toml").write_text(bundle.study_as_toml(spec, {"bf16": True, "model.attention_dropout": 0.0}))
+    (tmp_path / "study.toml").write_text(
+        bundle_writer.study_as_toml(spec, {"bf16": True, "model.attention_dropout": 0.0})
+    )
     again = load_study(tmp_path / "study.toml")
     training = {**spec.training, "bf16": True, "model.attention_dropout": 0.0, "speed": "exact"}
     assert again.resolved() == {**spec.resolved(), "training": training}
@@ -82,11 +84,13 @@ def test_resolved_study_file_reads_as_the_same_study(file: Path, tmp_path: Path)
 
 def test_storage_url_is_not_exported(study_file: Path) -> None:
     spec = load_study(study_file, ('storage="postgresql://me:secret@db/hpo"',))
-    assert "secret" not in bundle.study_as_toml(spec, {}) and "storage" not in bundle.study_as_toml(spec, {})
+    assert "secret" not in bundle_writer.study_as_toml(spec, {}) and "storage" not in bundle_writer.study_as_toml(
+        spec, {}
+    )
 
 
 def test_constraints_are_valid_for_pip() -> None:
-    lines = bundle.pip_constraints().splitlines()
+    lines = bundle_writer.pip_constraints().splitlines()
     assert lines[0].startswith("# Python 3.")
     requirements = {}
     for line in lines[1:]:
@@ -101,7 +105,7 @@ def test_constraints_are_valid_for_pip() -> None:
 def test_without_texts_there_are_no_digests(study_file: Path) -> None:
     results = open_results(study_file)
     results.__dict__["_data"] = (None, "they are missing")
-    bundle.write_bundle(results, study_file.parent / "b.zip")
+    bundle_writer.write_bundle(results, study_file.parent / "b.zip")
     assert bundle.ROWS not in read_zip(study_file.parent / "b.zip")
     assert bundle.read_bundle(study_file.parent / "b.zip").rows == {}
 

@@ -20,9 +20,10 @@ from hpo.data.splits import load_splits
 from hpo.errors import DataError, HpoError, ModelError, SpecError, StudyError, TrainingError
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.sealed_split import list_uses
+from hpo.export.agreement import judge_reproduction, prediction_interval
 from hpo.export.bundle import STUDY, read_bundle
 from hpo.export.formats import export_format
-from hpo.export.reproduction import describe_data_difference, judge_reproduction, prediction_interval, reproduce_bundle
+from hpo.export.reproduction import describe_data_difference, reproduce_bundle
 from hpo.results.best_config import SeedScores
 from hpo.results.study_results import StudyResults
 from hpo.store.records import RunRecord, SplitScores

@@ -277,7 +277,10 @@ def against(
             "no significant gain over bow-forest",
         ),
         ([against("recipe", "none", -0.03), against("nb-svm", "worse", -0.02)], "No: nb-svm is better."),
-        ([against("recipe", "none", 0.0, True), against("nb-svm", "better", 0.02)], "It found the recipe itself"),
+        (
+            [against("recipe", "none", 0.0, True), against("nb-svm", "better", 0.02)],
+            "the search chose the recipe itself",
+        ),
         ([against("recipe", "better", 0.01), against("rerun", "none", 0.0)], "Yes: better than recipe by 1.0 points."),
     ],
 )
