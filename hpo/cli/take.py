@@ -125,7 +125,7 @@ def reproduce(
     with interruptible(RunProgress()) as screen:
         found = reproduce_bundle(bundle, tuple(set_ or []), seeds, output, screen)
     if as_json:
-        typer.echo(json.dumps(found.about(), indent=2))
+        typer.echo(found.model_dump_json(indent=2))
     else:
         for sentence in found.sentences():
             typer.echo(sentence)

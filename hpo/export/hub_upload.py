@@ -1,4 +1,4 @@
-"""An exported model folder -> a repository on the Hugging Face hub, private unless it is said otherwise."""
+"""Upload an exported model folder to a repository on the Hugging Face hub, private by default."""
 
 from __future__ import annotations
 
@@ -10,78 +10,82 @@ from hpo.errors import HubError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_REFUSED = {
-    401: "does not know the token; `hf auth login` asks for another",
-    402: "asks for a payment before it takes this",
-    403: "does not let this token write there; it needs the right to write, and the name a place that is yours",
-    429: "has had too many requests; wait a while",
+_REFUSALS = {  # HTTP status -> what the hub did, and what to do
+    401: "does not accept the token; `hf auth login` stores another",
+    402: "requires a payment; see the settings of your account there",
+    403: "does not let this token write there; use a token with write access, and a name below your own account",
+    429: "has received too many requests; try again later",
 }
 
 
 def check_upload(name: str) -> None:
-    """Raise HubError for a name that no repository can have, and where there is no token or no line to the hub.
+    """Raise HubError if a repository cannot have this name, if the hub is switched off, or if there is no token.
 
-    The token is looked for where huggingface_hub does: HF_TOKEN, or what `hf auth login` has kept.
+    The token is looked up as huggingface_hub does: HF_TOKEN, or what `hf auth login` has stored.
     """
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is in the hub's own docs
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not exported
 
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise HubError(f"--push-to-hub {name!r}: {_line(error)}") from None
+        raise HubError(f"--push-to-hub is {name!r}: {_first_line(error)}") from None
     if constants.HF_HUB_OFFLINE:
         raise HubError("--push-to-hub: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so nothing is sent; unset it")
     if not get_token():
-        raise HubError("--push-to-hub: there is no token; `hf auth login` asks for one, or set HF_TOKEN")
+        raise HubError("--push-to-hub: there is no token; run `hf auth login`, or set HF_TOKEN")
 
 
 def push_to_hub(folder: Path, name: str, public: bool = False) -> str:
-    """The URL of the repository that now holds the folder's files, made for them: `user/name`, or `name` of one's own.
+    """Upload a folder to the repository `user/name`, or `name` below one's own account; return its URL.
 
-    A repository that is there is used where it is empty, as an upload that broke off leaves it. Raises HubError as
-    `check`, and where the hub cannot be reached or refuses; the folder is not touched. No message holds the token.
+    The repository is created if it does not exist. An existing one is used only if it is empty, as an interrupted
+    upload leaves it. Raises HubError like `check_upload`, and if the hub cannot be reached or refuses. The folder is
+    not changed, and no message contains the token.
     """
     check_upload(name)
     from huggingface_hub import HfApi
 
     api = HfApi()
     try:
-        where = _made(api, name, public)
+        repository = _create_repository(api, name, public)
         api.upload_folder(
-            repo_id=where, folder_path=folder, commit_message="Model and card, exported by hpo", repo_type="model"
+            repo_id=repository, folder_path=folder, commit_message="Model and card, exported by hpo", repo_type="model"
         )
     except HubError:
         raise
-    except Exception as error:  # its own errors, those of the transport, and of the threads that upload
-        reason = _reason(error, name, api.endpoint)
-        raise HubError(f"{reason}; the folder stays at {folder}, and the same command tries again") from None
-    return f"{api.endpoint}/{where}"
+    except Exception as error:  # errors of the hub, of the HTTP client, and of the threads that upload
+        reason = _describe_failure(error, name, api.endpoint)
+        raise HubError(f"{reason}; the folder remains at {folder}, and the same command tries again") from None
+    return f"{api.endpoint}/{repository}"
 
 
-def _made(api: HfApi, name: str, public: bool) -> str:
-    """The full name of the new repository, or of one that is there and empty."""
+def _create_repository(api: HfApi, name: str, public: bool) -> str:
+    """Create the repository, or accept one that exists and is empty; return its full name."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         return api.create_repo(name, private=not public, repo_type="model").repo_id
     except HfHubHTTPError as error:
-        if error.response.status_code != 409:
+        if error.response.status_code != 409:  # 409: it exists
             raise
-    whole = name if "/" in name else f"{api.whoami()['name']}/{name}"
-    found = api.model_info(whole)
-    if any(file.rfilename != ".gitattributes" for file in found.siblings or []):
-        raise HubError(f"--push-to-hub {whole}: there is such a repository, with files in it; choose another name")
-    if not found.private and not public:
+    full_name = name if "/" in name else f"{api.whoami()['name']}/{name}"
+    repository = api.model_info(full_name)
+    if any(file.rfilename != ".gitattributes" for file in repository.siblings or []):
+        raise HubError(f"--push-to-hub is {full_name}: this repository exists and has files; choose another name")
+    if not repository.private and not public:
         raise HubError(
-            f"--push-to-hub {whole}: there is such a repository, and it is public; --public says that is meant"
+            f"--push-to-hub is {full_name}: this repository exists and is public; add --public if that is intended"
         )
-    return whole
+    return full_name
 
 
-def _reason(error: Exception, name: str, endpoint: str) -> str:
-    """What went wrong in one line, from the errors that led to it; never what the hub itself wrote but its number."""
+def _describe_failure(error: Exception, name: str, endpoint: str) -> str:
+    """Describe a failed upload in one line.
+
+    Of the hub's response only the status is quoted: its text can repeat request headers, and so the token.
+    """
     from huggingface_hub.errors import HfHubHTTPError
 
     causes: list[BaseException] = [error]
@@ -90,13 +94,14 @@ def _reason(error: Exception, name: str, endpoint: str) -> str:
     for cause in causes:
         if isinstance(cause, HfHubHTTPError):
             status = cause.response.status_code
-            return f"--push-to-hub {name}: {endpoint} {_REFUSED.get(status, f'answered {status}')}"
-    said = f"{type(causes[-1]).__name__}: {_line(causes[-1])}"
-    return f"--push-to-hub {name}: {endpoint} cannot be reached, or the line broke ({said})"
+            return f"--push-to-hub is {name}: {endpoint} {_REFUSALS.get(status, f'answered with status {status}')}"
+    first_cause = f"{type(causes[-1]).__name__}: {_first_line(causes[-1])}"
+    return f"--push-to-hub is {name}: {endpoint} cannot be reached, or the connection broke ({first_cause})"
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, with the token masked."""
     from huggingface_hub import get_token
 
-    first = (str(error).strip().splitlines() or [""])[0]
-    return first.replace(get_token() or "\0", "***")
+    line = (str(error).strip().splitlines() or [""])[0]
+    return line.replace(get_token() or "\0", "***")

@@ -1,4 +1,4 @@
-"""The model card: README.md of the model folder, with metadata that the hub understands."""
+"""The model card: README.md of the exported model folder, with the metadata that the Hugging Face hub reads."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
-from optuna.trial import FrozenTrial
 
 from hpo.data.readers import READERS
 from hpo.errors import ModelError, StudyError
 from hpo.evaluation.retraining import choose_deployed_run
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
-from hpo.report.error_analysis import MAX_CLASSES
-from hpo.results.best_config import BestConfig, find_best_config
+from hpo.report.error_analysis import MAX_CLASSES, select_winner
+from hpo.results.best_config import BestConfig, find_best_config, stored_data
 from hpo.results.formatting import (
     TextTable,
     classes_table,
@@ -29,271 +28,252 @@ from hpo.results.formatting import (
 )
 from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
-from hpo.store.trial_state import count_outcomes, wall_seconds
+from hpo.store.records import RunRecord
 from hpo.study.spec import NamedComponent, StudySpec
+from hpo.training.metrics import METRICS
 from hpo.training.model_folder import read_model_info
 
-# Scores that the hub has a name for, and that name.
-HUB_METRICS = {
-    "accuracy": "accuracy",
-    "f1": "f1",
-    "f1_macro": "f1",
-    "f1_weighted": "f1",
-    "precision": "precision",
-    "precision_macro": "precision",
-    "precision_weighted": "precision",
-    "recall": "recall",
-    "recall_macro": "recall",
-    "recall_weighted": "recall",
-    "roc_auc": "roc_auc",
-    "mcc": "matthews_correlation",
-}
 
+def model_card(results: StudyResults) -> str:
+    """Return the card of the model in the study's model folder: YAML metadata, then Markdown.
 
-def model_card(record: StudyResults) -> str:
-    """Markdown with YAML metadata on top, about the model in the study's model folder.
-
-    Nothing in it names a folder of this machine or the store. Raises StudyError where there is no model, or another
-    study's.
+    It names no folder of this machine and not the store. It shows the comparison, which the ledger of the test split
+    records. Raises StudyError if there is no model, or if it is not the winner's.
     """
-    found = find_best_config(record)
-    run = _deployed(found)
-    data = _metadata(found, run)
-    parts = [
-        _about(found, run),
-        _use(record.spec),
-        _results(record),
-        _training(found, run),
-        _search(record),
-        _origin(record, run),
-        _limits(found),
+    best = find_best_config(results)
+    run = _find_deployed_run(best)
+    results.compare()
+    sections = [
+        _description(best, run),
+        _usage(results.spec),
+        _evaluation(results),
+        _training(best, run),
+        _search(results),
+        _provenance(results, run),
+        _limitations(results),
     ]
-    body = "\n\n".join([f"# {record.spec.name}", *(part.markdown() for part in parts)])
-    return f"---\n{data.to_yaml()}\n---\n\n{strip_folders(body)}\n"
+    body = "\n\n".join([f"# {results.spec.name}", *(section.markdown() for section in sections)])
+    return f"---\n{_metadata(results.spec, run).to_yaml()}\n---\n\n{strip_folders(body)}\n"
 
 
-def _deployed(found: BestConfig) -> FrozenTrial:
-    """The run whose model lies in the model folder."""
-    spec = found.record.spec
-    made = spec.command("retrain")
+def _find_deployed_run(best: BestConfig) -> RunRecord:
+    """Return the run whose model is in the model folder."""
+    spec = best.results.spec
     try:
-        recipe = read_model_info(spec.model_folder)
+        info = read_model_info(spec.model_folder)
     except ModelError as error:
-        raise StudyError(f"there is no model to take away: {error}") from None
-    run = found.deployed_run
-    if run is None or recipe.made.get("run") != run.user_attrs["run"]:
+        raise StudyError(f"there is no model to export: {error}") from None
+    run = best.deployed_run
+    if run is None or info.made.get("run") != run.key:
         raise StudyError(
-            f"{spec.model_folder}: is not the winner's model as the store knows it; `{made}` makes it anew"
+            f"{spec.model_folder}: does not hold the winner's model of this store; "
+            f"`{spec.command('retrain')}` writes it again"
         )
     return run
 
 
-def _metadata(found: BestConfig, run: FrozenTrial) -> ModelCardData:
-    """What the hub reads: task, base, data and this very model's scores on the test split."""
-    spec = found.record.spec
-    base, data = hub_id(spec, spec.model.checkpoint), hub_id(spec, spec.data.source)
-    scores = (run.user_attrs.get("test") or {}).get("metrics", {})
+def _metadata(spec: StudySpec, run: RunRecord) -> ModelCardData:
+    """Return task, base model, data and the test scores of this model."""
+    dataset = hub_id(spec, spec.data.source)
+    scores = run.test.metrics if run.test else {}
+    hub_names = {name: hub_name for name in scores if name in METRICS and (hub_name := METRICS[name].hub_name)}
     results = [
         EvalResult(
             task_type="text-classification",
-            dataset_type=data or "custom",
+            dataset_type=dataset or "custom",
             dataset_name=source_name(spec),
-            dataset_config=spec.data.config if data else None,
-            dataset_revision=spec.data.revision if data else None,
+            dataset_config=spec.data.config if dataset else None,
+            dataset_revision=spec.data.revision if dataset else None,
             dataset_split="test",
-            metric_type=HUB_METRICS[name],
+            metric_type=hub_name,
             metric_name=name,
-            metric_value=round(value, 6),
+            metric_value=round(scores[name], 6),
         )
-        for name, value in scores.items()
-        if name in HUB_METRICS
+        for name, hub_name in hub_names.items()
     ]
     return ModelCardData(
-        base_model=base,
-        datasets=[data] if data else None,
+        base_model=hub_id(spec, spec.model.checkpoint),
+        datasets=[dataset] if dataset else None,
         eval_results=results or None,
         library_name="transformers",
-        metrics=list(dict.fromkeys(HUB_METRICS[name] for name in scores if name in HUB_METRICS)) or None,
+        metrics=list(dict.fromkeys(hub_names.values())) or None,
         model_name=spec.name,
         pipeline_tag="text-classification",
         tags=["hyperparameter-search", "optuna"],
     )
 
 
-def _about(found: BestConfig, run: FrozenTrial) -> Section:
-    record, spec = found.record, found.record.spec
-    labels = ", ".join(record.search.user_attrs["data"]["labels"])
-    start = f"{checkpoint_name(spec)} fine-tuned on {source_name(spec)}"
-    lines = [f"A text classifier: {start}. It tells apart: {labels}."]
-    how = _chosen(found, run)
-    this = _score(run, "test", spec.objective) or _score(run, "validation", spec.objective)
-    lines.append(
-        f"Its hyperparameters are those of trial #{found.trial.number}, the winner of a search; it is the run of seed "
-        f"{run.user_attrs['seed']}, {how}: {this}."
-    )
-    if record.found:
-        held = record.found["optimism"]["test"]
-        mean = f"{spec.objective} {format_mean_sd(held)} on {record.found['rows']['test']:,} test rows"
-        lines.append(f"Over {len(held['values'])} seeds: {mean}. Against its baselines: {record.found['verdict']}.")
+def _description(best: BestConfig, run: RunRecord) -> Section:
+    results, spec = best.results, best.results.spec
+    labels = ", ".join(stored_data(results).labels)
+    score = _score_on(run, "test", spec.objective) or _score_on(run, "validation", spec.objective)
+    lines = [
+        f"A text classifier: {checkpoint_name(spec)} fine-tuned on {source_name(spec)}. Labels: {labels}.",
+        f"Its hyperparameters are those of trial #{best.trial.number}, the winner of a search. It is the run with seed "
+        f"{run.seed}, {_explain_choice(best, run)}: {score}.",
+    ]
+    if comparison := results.comparison:
+        test = comparison.generalization.test
+        mean = f"{spec.objective} {format_mean_sd(test)} on {comparison.rows['test']:,} test rows"
+        lines.append(f"Over {len(test.values)} seeds: {mean}. Compared with baselines: {comparison.verdict}.")
     else:
-        lines.append(f"It was compared with nothing: {record.missing}.")
-    return Section("about", "What it is", [Paragraph(line) for line in lines])
+        lines.append(f"It was not compared with baselines: {results.missing_reason}.")
+    return Section("description", "Model description", [Paragraph(line) for line in lines])
 
 
-def _use(spec: StudySpec) -> Section:
-    """How to ask it, with transformers alone and with hpo, which prepares texts as in training."""
-    plain = (
+def _usage(spec: StudySpec) -> Section:
+    """Show how to call the model with transformers alone, and with hpo, which prepares texts as in training."""
+    with_transformers = (
         "from transformers import pipeline\n\n"
         f'classify = pipeline("text-classification", model="{spec.name}", truncation=True, '
         f"max_length={spec.model.max_length})\n"
         'print(classify("a text"))'
     )
-    ours = f'import hpo\n\nprint(hpo.load("{spec.name}").predict(["a text"])[0])'
+    with_hpo = f'import hpo\n\nprint(hpo.load("{spec.name}").predict(["a text"])[0])'
     blocks: list[Block] = [
-        Paragraph(f'Where "{spec.name}" stands, put this folder\'s path, or, for transformers, its name on the hub.')
+        Paragraph(f'Replace "{spec.name}" by the path of this folder or, for transformers, by its name on the hub.')
     ]
     if spec.data.clean:
         steps = ", ".join(map(str, spec.data.clean))
         blocks.append(
-            Paragraph(f"Texts were cleaned in training ({steps}). hpo does it by itself, transformers does not.")
+            Paragraph(f"Texts were cleaned for training ({steps}). hpo cleans them too, transformers does not.")
         )
-    return Section(
-        "use", "How to use it", [*blocks, Code("With transformers", plain, "python"), Code("With hpo", ours, "python")]
-    )
+    blocks += [Code("With transformers", with_transformers, "python"), Code("With hpo", with_hpo, "python")]
+    return Section("usage", "How to use it", blocks)
 
 
-def _results(record: StudyResults) -> Section:
-    """The comparison, in the very figures of `hpo compare`."""
-    found = record.found
-    if found is None:
-        return Section("results", "Results", [Paragraph(f"None on a test split: {record.missing}.")])
-    shared = {**found, "make": "hpo baseline STUDY"}  # without the path of the study file
+def _evaluation(results: StudyResults) -> Section:
+    """Show the comparison, with the figures of `hpo compare`."""
+    anchor, title = "evaluation", "Evaluation"
+    comparison = results.comparison
+    if comparison is None:
+        return Section(anchor, title, [Paragraph(f"There is no evaluation on a test split: {results.missing_reason}.")])
+    # The command of this machine holds the path of its study file.
+    public = comparison.model_copy(update={"baseline_command": "hpo baseline STUDY"})
     blocks: list[Block] = [
-        Table(f"{found['objective']} on {found['rows']['test']:,} test rows", gains_table(found)),
-        Paragraph(explain_gains_table(found["objective"])),
-        BulletList([row["verdict"] for row in found["differences"]]),
-        Table("Metrics on the test split, means over seeds", scores_table(found)),
+        Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
+        Paragraph(explain_gains_table(comparison.objective)),
+        BulletList([difference.verdict for difference in comparison.differences]),
+        Table("Metrics on the test split, means over seeds", scores_table(comparison)),
     ]
-    if len(found["labels"]) <= MAX_CLASSES:
-        ours = {**found, "systems": found["systems"][:1]}
-        blocks.append(Table("Classes of the winner, means over seeds; rows are true labels", classes_table(ours)))
-    return Section(
-        "results", "Results", [*blocks, BulletList([*generalization_sentences(found), *comparison_remarks(shared)])]
-    )
+    if len(comparison.labels) <= MAX_CLASSES:
+        caption = "Scores of the winner per class, means over seeds; rows are true labels"
+        blocks.append(Table(caption, classes_table(select_winner(comparison))))
+    blocks.append(BulletList([*generalization_sentences(comparison), *comparison_remarks(public)]))
+    return Section(anchor, title, blocks)
 
 
-def _training(found: BestConfig, run: FrozenTrial) -> Section:
-    """Sampled values, and what the live run had."""
-    effective = run.user_attrs["effective"]
-    fixed = found.record.fixed
-    names = list(dict.fromkeys([*found.values, *fixed, *effective]))
-    rows = [[name, str(found.values.get(name, fixed.get(name, ""))), str(effective.get(name, ""))] for name in names]
+def _training(best: BestConfig, run: RunRecord) -> Section:
+    """Compare sampled and fixed values with those read back from the live run."""
+    fixed, sampled = best.results.fixed_fields, best.values
+    names = list(dict.fromkeys([*sampled, *fixed, *run.effective]))
+    rows = [[name, str(sampled.get(name, fixed.get(name, ""))), str(run.effective.get(name, ""))] for name in names]
     table = TextTable(["", "searched or fixed", "in the live run"], rows, words=3)
-    return Section("training", "Training", [Table("Values", table)])
+    return Section("training", "Training", [Table("Hyperparameters", table)])
 
 
-def _search(record: StudyResults) -> Section:
-    """Space, trials, budget, sampler, pruner, rungs and seeds."""
-    spec, search = record.spec, record.spec.search
-    endings = format_outcomes(count_outcomes(record.trials))
+def _search(results: StudyResults) -> Section:
+    spec, search = results.spec, results.spec.search
     timeout = "" if search.timeout is None else f", {format_duration(search.timeout)}"
+    device_seconds = sum(trial.seconds.wall for trial in results.trials)
     facts = [
-        ["objective", f"{spec.objective} on validation, {record.directions[0]}d"],
-        ["trials", endings],
+        ["objective", f"{spec.objective} on validation, {results.directions[0]}d"],
+        ["trials", format_outcomes(results.status.outcomes)],
         ["budget", f"{search.trials} trials{timeout}"],
-        ["device time", format_duration(sum(map(wall_seconds, record.trials)))],
-        ["sampler, pruner", f"{_shown_component(search.sampler)}, {_shown_component(search.pruner)}"],
+        ["device time", format_duration(device_seconds)],
+        ["sampler, pruner", f"{_describe_component(search.sampler)}, {_describe_component(search.pruner)}"],
         ["rungs", str(search.rungs)],
-        ["a trial's value", f"its {search.value} rung"],
+        ["value of a trial", f"at its {search.value} rung"],
         ["seed of the search", str(search.seed)],
-        ["seeds of the fresh runs", ", ".join(map(str, spec.final.seed_list))],
+        ["seeds of the retrained runs", ", ".join(map(str, spec.final.seed_list))],
     ]
-    axes = [[name, axis.shown] for name, axis in spec.space.parameters.items()]
+    ranges = [[name, parameter.description] for name, parameter in spec.space.parameters.items()]
     return Section(
         "search",
-        "The search",
+        "Hyperparameter search",
         [
-            Table("How it was searched", TextTable(["", ""], facts, words=2)),
-            Table("The search space", TextTable(["parameter", "range"], axes, words=2)),
+            Table("Settings of the search", TextTable(["", ""], facts, words=2)),
+            Table("The search space", TextTable(["hyperparameter", "range"], ranges, words=2)),
         ],
     )
 
 
-def _origin(record: StudyResults, run: FrozenTrial) -> Section:
-    """Data, versions, device and code."""
-    known, made = record.search.user_attrs["data"], run.user_attrs["provenance"]
+def _provenance(results: StudyResults, run: RunRecord) -> Section:
+    data = stored_data(results)
     facts = [
-        ["data", source_name(record.spec)],
-        ["rows", ", ".join(f"{count:,} {split}" for split, count in known["rows"].items())],
-        ["trained on", record.spec.final.train_on],
-        ["fingerprint of the data", known["fingerprint"]],
-        ["hash of the study", made["spec_hash"]],
-        ["git", format_commit(made["git"])],
-        ["device", made["device"]],
-        ["versions", format_values(made["versions"])],
+        ["data", source_name(results.spec)],
+        ["rows", ", ".join(f"{count:,} {split}" for split, count in data.rows.items())],
+        ["trained on", results.spec.final.train_on],
+        ["fingerprint of the data", data.fingerprint],
+        ["hash of the study", run.provenance.spec_hash],
+        ["git", format_commit(run.provenance.git)],
+        ["device", run.provenance.device],
+        ["versions", format_values(run.provenance.versions)],
     ]
-    return Section("origin", "Where it comes from", [Table("Provenance", TextTable(["", ""], facts, words=2))])
+    return Section("provenance", "Provenance", [Table("Provenance", TextTable(["", ""], facts, words=2))])
 
 
-def _limits(found: BestConfig) -> Section:
-    record, spec = found.record, found.record.spec
+def _limitations(results: StudyResults) -> Section:
+    spec = results.spec
     lines = [
-        f"Texts are cut off after {spec.model.max_length} tokens.",
-        *(f"{notice[0].upper()}{notice[1:]}." for notice in record.search.user_attrs["data"].get("notices") or []),
+        f"Texts are truncated after {spec.model.max_length} tokens.",
+        *(f"{notice[0].upper()}{notice[1:]}." for notice in stored_data(results).notices),
     ]
-    if record.found:
-        uses = record.found["test_uses"]["count"]
-        lines.append(f"The test split was used {uses} times; the more often, the less its scores mean.")
+    if comparison := results.comparison:
+        uses = comparison.test_uses.count
+        lines.append(f"The test split was used {uses} times; the more often, the less its scores prove.")
     if spec.model.trust_remote_code:
-        lines.append("The checkpoint brings code of its own; loading it needs trust_remote_code=True.")
-    lines.append("Nothing is known of texts that are unlike those it was trained and tested on.")
-    return Section("limits", "Limits", [BulletList(lines)])
+        lines.append("The checkpoint contains code of its own; loading it needs trust_remote_code=True.")
+    lines.append("It was not evaluated on texts that are unlike its training and test data.")
+    return Section("limitations", "Limitations", [BulletList(lines)])
 
 
 def hub_id(spec: StudySpec, name: str | None) -> str | None:
-    """A checkpoint or data source that is on the hub by its id; None for built-in ones, files and folders."""
+    """Return the hub id of a checkpoint or data source; None for built-in ones, files and folders."""
     if name is None or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", name) or Path(name).suffix in READERS:
         return None
     return None if (spec.file.parent / name).exists() else name
 
 
 def checkpoint_name(spec: StudySpec) -> str:
-    """The checkpoint; of a folder its own name alone."""
-    return _last(spec, spec.model.checkpoint) + (f" ({spec.model.revision})" if spec.model.revision else "")
+    """Return the name of the checkpoint, of a folder only its last part, with its revision."""
+    return _public_name(spec, spec.model.checkpoint) + (f" ({spec.model.revision})" if spec.model.revision else "")
 
 
 def source_name(spec: StudySpec) -> str:
-    """The data's source; of files and folders their own names alone."""
+    """Return the name of the data source, of files and folders only their last part."""
     if spec.data.source is not None:
-        return _last(spec, spec.data.source) + (f" ({spec.data.config})" if spec.data.config else "")
+        return _public_name(spec, spec.data.source) + (f" ({spec.data.config})" if spec.data.config else "")
     train = [spec.data.train] if isinstance(spec.data.train, str) else spec.data.train or []
-    return ", ".join(_last(spec, file) for file in train)
+    return ", ".join(_public_name(spec, file) for file in train)
 
 
-def _last(spec: StudySpec, name: str) -> str:
+def _public_name(spec: StudySpec, name: str) -> str:
     return name if name.startswith("builtin:") or hub_id(spec, name) else Path(name).name
 
 
-def _chosen(found: BestConfig, run: FrozenTrial) -> str:
-    """How this very run came to be the one."""
-    spec, count = found.record.spec, len(found.runs)
+def _explain_choice(best: BestConfig, run: RunRecord) -> str:
+    """Explain why this run was chosen among the retrained runs."""
+    spec, count = best.results.spec, len(best.runs)
     if count == 1:
         return "the only one"
-    if choose_deployed_run(spec, found.runs, found.record.directions[0], None) is not run:
+    default = choose_deployed_run(spec, best.runs, best.results.directions[0], None)
+    if default is None or default.number != run.number:
         return f"one of {count}, chosen by its seed"
     return f"the best of {count} on validation" if spec.final.train_on == "train" else f"the first of {count}"
 
 
-def _score(run: FrozenTrial, split: str, objective: str) -> str:
-    value = (run.user_attrs.get(split) or {}).get("metrics", {}).get(objective)
+def _score_on(run: RunRecord, split: str, objective: str) -> str:
+    scores = run.scores_on(split)
+    value = scores.metrics.get(objective) if scores else None
     return "" if value is None else f"{objective} {value:.4f} on {split}"
 
 
-def strip_folders(text: str) -> str:
-    """A text in which absolute paths are cut down to their last name: errors and commands that it quotes hold some."""
-    return re.sub(r"(?<![\w.:/])~?/(?:[^\s/'\"`|]+/)+", "", text)
-
-
-def _shown_component(component: NamedComponent) -> str:
+def _describe_component(component: NamedComponent) -> str:
     options = format_values(component.options)
     return f"{component} ({options})" if options else str(component)
+
+
+def strip_folders(text: str) -> str:
+    """Shorten absolute paths to their last part: quoted errors and commands may contain some."""
+    return re.sub(r"(?<![\w.:/])~?/(?:[^\s/'\"`|]+/)+", "", text)

@@ -1,4 +1,4 @@
-"""What a report is made of: each block shows as HTML by the page's template, and as Markdown by itself."""
+"""The blocks that reports, notes and model cards consist of, and their Markdown; page.html.j2 renders them as HTML."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hpo.results.formatting import TextTable
 from hpo.results.study_results import StudyResults
 
 MAX_EXCERPT = 700  # characters of a text that are shown
-# What means something to Markdown, and only where it does: `warmup_ratio` and `[1.2, 3.4]` are left to be read.
-_MARKUP = {
+# Escapes for characters that are markup in Markdown, and only at positions where they are: `warmup_ratio` and
+# `[1.2, 3.4]` stay readable in a file that people open in an editor.
+_ESCAPES = {
     r"([\\`*|~])": r"\\\1",
     r"&(?=#?\w+;)": "&amp;",
     r"<(?=[A-Za-z/!?])": "&lt;",
@@ -24,16 +25,16 @@ _MARKUP = {
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph; a caution is told apart."""
+    """A paragraph; a caution is highlighted."""
 
     text: str
     caution: bool = False
     kind: ClassVar[str] = "text"
 
     def markdown(self) -> str:
-        """The paragraph, a caution in bold."""
-        said = markdown_sentence(self.text)
-        return f"**Note:** {said}" if self.caution else said
+        """Return the paragraph; a caution starts with a bold word."""
+        sentence = markdown_sentence(self.text)
+        return f"**Note:** {sentence}" if self.caution else sentence
 
 
 @dataclass(frozen=True)
@@ -44,54 +45,45 @@ class BulletList:
     kind: ClassVar[str] = "items"
 
     def markdown(self) -> str:
-        """One bullet per sentence."""
+        """Return one bullet per sentence."""
         return "\n".join(f"- {markdown_sentence(item)}" for item in self.items)
 
 
 @dataclass(frozen=True)
 class QuestionAnswer:
-    """A question that the reader came with, answered in a few words, and what stands behind that."""
+    """A question of the reader, a short answer, and the facts that support it."""
 
     question: str
     answer: str
-    behind: list[str]
+    facts: list[str]
     kind: ClassVar[str] = "answer"
 
     def markdown(self) -> str:
-        """The question in bold, then its answer."""
-        return "\n".join(
-            [
-                f"**{markdown_sentence(self.question)}** {markdown_sentence(self.answer)}",
-                *(f"- {markdown_sentence(each)}" for each in self.behind),
-            ]
-        )
+        """Return the question in bold, its answer, and a bullet per fact."""
+        first = f"**{markdown_sentence(self.question)}** {markdown_sentence(self.answer)}"
+        return "\n".join([first, *(f"- {markdown_sentence(fact)}" for fact in self.facts)])
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under heads, with a caption that says what they are."""
+    """A table of text with a caption."""
 
     caption: str
-    shown: TextTable
+    content: TextTable
     kind: ClassVar[str] = "table"
 
     def markdown(self) -> str:
-        """A pipe table; numbers stand to the right."""
-        rows = [self.shown.heads, ["---" if place < self.shown.words else "---:" for place in self._places]]
-        lines = [
-            "| " + " | ".join(row if line == 1 else [escape_markdown(cell) for cell in row]) + " |"
-            for line, row in enumerate([*rows, *self.shown.rows])
-        ]
+        """Return a pipe table; columns of numbers are aligned to the right."""
+        heads = [escape_markdown(head) for head in self.content.heads]
+        alignment = ["---" if index < self.content.words else "---:" for index in range(len(heads))]
+        rows = [[escape_markdown(cell) for cell in row] for row in self.content.rows]
+        lines = ["| " + " | ".join(row) + " |" for row in [heads, alignment, *rows]]
         return "\n".join([f"{escape_markdown(self.caption)}:", "", *lines])
-
-    @property
-    def _places(self) -> range:
-        return range(len(self.shown.heads))
 
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy."""
+    """Code or configuration to copy."""
 
     caption: str
     text: str
@@ -99,14 +91,14 @@ class Code:
     kind: ClassVar[str] = "code"
 
     def markdown(self) -> str:
-        """A fenced block, its fence longer than any within."""
+        """Return a fenced block; its fence is longer than any run of backticks within."""
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", self.text)), default=0))
         return f"{escape_markdown(self.caption)}:\n\n{fence}{self.language}\n{self.text.rstrip()}\n{fence}"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot by its name in FIGURES, what it shows in words, and plotly's JSON of it."""
+    """A figure of `hpo.plots.FIGURES` with its alt text and its plotly JSON."""
 
     name: str
     caption: str
@@ -115,27 +107,27 @@ class Figure:
     kind: ClassVar[str] = "figure"
 
     def markdown(self) -> str:
-        """What the plot shows, in words."""
+        """Return the caption and the alt text."""
         return f"{escape_markdown(self.caption)}: {escape_markdown(self.alt)}"
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A text of the data with what was said of it."""
+    """The beginning of a text of the data, under a heading that says how it was classified."""
 
-    said: str
+    heading: str
     text: str
     kind: ClassVar[str] = "excerpt"
 
     @property
-    def shown(self) -> str:
-        """The text's beginning, on one line."""
-        whole = " ".join(self.text.split())
-        return whole if len(whole) <= MAX_EXCERPT else f"{whole[:MAX_EXCERPT]} … ({len(whole):,} characters)"
+    def beginning(self) -> str:
+        """The first characters of the text, on one line."""
+        line = " ".join(self.text.split())
+        return line if len(line) <= MAX_EXCERPT else f"{line[:MAX_EXCERPT]} … ({len(line):,} characters)"
 
     def markdown(self) -> str:
-        """A quotation in which nothing is markup."""
-        return f"{escape_markdown(self.said)}\n\n> {escape_markdown(self.shown)}"
+        """Return a quotation whose markup is escaped."""
+        return f"{escape_markdown(self.heading)}\n\n> {escape_markdown(self.beginning)}"
 
 
 Block = Paragraph | BulletList | QuestionAnswer | Table | Code | Figure | Excerpt
@@ -143,40 +135,40 @@ Block = Paragraph | BulletList | QuestionAnswer | Table | Code | Figure | Excerp
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the report; its anchor is what links name."""
+    """A part of the report with a title; links within the page name its anchor."""
 
     anchor: str
     title: str
     blocks: list[Block]
 
     def markdown(self) -> str:
-        """The section under its heading."""
+        """Return the blocks under a heading."""
         return "\n\n".join([f"## {escape_markdown(self.title)}", *(block.markdown() for block in self.blocks)])
 
 
 def split_code_spans(text: str) -> list[tuple[bool, str]]:
-    """A sentence of ours in parts: whether each is `something to type`, and the part itself."""
+    """Split a sentence at its code spans: whether each part is code, and the part."""
     parts = re.split("`([^`]+)`", text)
-    return [(bool(place % 2), part) for place, part in enumerate(parts) if part]
+    return [(bool(index % 2), part) for index, part in enumerate(parts) if part]
 
 
 def markdown_sentence(text: str) -> str:
-    """A sentence of ours as Markdown, in which only what is to be typed is marked."""
-    line = " ".join(text.split())  # a blank line would end what is to be typed, and what follows would be markup
+    """Return one of our sentences as Markdown, in which code spans are the only markup."""
+    line = " ".join(text.split())  # a blank line would end a code span, and what follows would be markup
     return "".join(f"`{part}`" if is_code else escape_markdown(part) for is_code, part in split_code_spans(line))
 
 
 def escape_markdown(text: str) -> str:
-    """Text on one line in which Markdown sees no markup, HTML included; what reads as plain text stays as it is."""
+    """Return any text on one line in which Markdown sees no markup and no HTML; plain text stays as it is."""
     line = re.sub(r"\s+", " ", text)
-    for sign, meant in _MARKUP.items():
-        line = re.sub(sign, meant, line)
+    for pattern, replacement in _ESCAPES.items():
+        line = re.sub(pattern, replacement, line)
     return line
 
 
-def figure_blocks(record: StudyResults, name: str, caption: str, without: str = "") -> list[Block]:
-    """The figure of that name, or the sentence that stands in its place where there is nothing to draw."""
-    drawing = FIGURES[name](record)
+def figure_blocks(results: StudyResults, name: str, caption: str, placeholder: str = "") -> list[Block]:
+    """Draw a figure of FIGURES; if there is nothing to draw, return the placeholder sentence, if there is one."""
+    drawing = FIGURES[name](results)
     if drawing is None:
-        return [Paragraph(without)] if without else []
+        return [Paragraph(placeholder)] if placeholder else []
     return [Figure(name, caption, drawing.alt, drawing.figure.to_json())]

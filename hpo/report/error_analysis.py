@@ -1,4 +1,4 @@
-"""The winner under the lamp: optimism and seeds, how it errs, and the texts on which it does."""
+"""Report sections on the winner's test predictions: generalization gap, error analysis, misclassified examples."""
 
 from __future__ import annotations
 
@@ -7,119 +7,129 @@ from typing import Any
 
 import pandas
 
-from hpo.data.splits import Split
+from hpo.data.splits import Split, TextData
+from hpo.evaluation.comparison import Comparison
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.report.blocks import Block, Excerpt, Paragraph, Section, Table, figure_blocks
 from hpo.results.formatting import TextTable, classes_table, generalization_sentences
 from hpo.results.study_results import StudyResults
 from hpo.study.spec import RERUN
 
-EXCERPTS_PER_KIND = 6  # texts of each kind
-MAX_CLASSES = 12  # in the table of the confusion
+MAX_EXCERPTS = 6  # of the winner's errors; of each kind of disagreement half as many
+MAX_CLASSES = 12  # in the table of scores per class
 
 
-def generalization_section(record: StudyResults) -> Section:
-    """What the search promised, and what fresh seeds keep of it."""
-    found = record.found
-    if found is None:
-        return Section("optimism", "Optimism and seed spread", [_not_yet()])
-    said = [Paragraph(line[0].upper() + line[1:] + ".") for line in generalization_sentences(found)]
-    kept, objective = found["optimism"], found["objective"]
-    seeds = found["systems"][0]["seeds"]
-    columns = [(split, kept[split]["values"]) for split in ("validation", "test") if kept[split]]
-    rows = [[str(seed), *(f"{values[place]:.4f}" for _, values in columns)] for place, seed in enumerate(seeds)]
-    table = Table(f"The winner's {objective} by seed", TextTable(["seed", *(split for split, _ in columns)], rows))
-    return Section(
-        "optimism",
-        "Optimism and seed spread",
-        [*said, *figure_blocks(record, "optimism", "What was promised, and kept"), table],
-    )
-
-
-def errors_section(record: StudyResults) -> Section:
-    """Confusion matrix, classes, ROC and calibration of the winner on the test split."""
-    found = record.found
-    if found is None:
-        return Section("errors", "How it errs", [_not_yet()])
-    blocks: list[Block] = figure_blocks(record, "confusion", "Confusion of the winner, mean over seeds")
-    ours = {**found, "systems": found["systems"][:1]}
-    if len(found["labels"]) <= MAX_CLASSES:
-        blocks.append(Table("Classes of the winner; rows are true labels", classes_table(ours)))
-    else:
-        blocks.append(Paragraph(f"{len(found['labels'])} classes: the scores of each are in hpo compare --json."))
-    blocks += figure_blocks(
-        record, "roc", "ROC curve" + ("s, one class against the rest" if len(found["labels"]) > 2 else "")
-    )
-    blocks += figure_blocks(record, "calibration", "Calibration: is it right as often as it is sure")
-    return Section("errors", "How it errs", blocks)
-
-
-def misclassified_section(record: StudyResults) -> Section:
-    """The texts that the winner gets most confidently wrong, and where it and the best baseline disagree."""
-    title = "Texts to read"
-    comparison = record.comparison_runs
-    if comparison is None or record.found is None:
-        return Section("texts", title, [_not_yet()])
-    if record.data is None or record.data.test is None:
-        return Section("texts", title, [Paragraph(f"The texts cannot be shown: {record.data_missing}.")])
-    split, labels = record.data.test, list(record.data.label_names)
-    ours, *others = comparison.systems
-    table = comparison.deployed(ours)
-    wrong = table[table["label"] != table["predicted"]]
-    sure = wrong.assign(sure=_confidence(wrong)).sort_values("sure", ascending=False)
-    count = f"{len(wrong):,} of {len(table):,} test texts are labelled wrongly by the model that is deployed."
-    blocks: list[Block] = [Paragraph(f"{count} Those of which it is surest:" if len(wrong) else count)]
-    blocks += [
-        Excerpt(
-            f"{_said(labels, row, 'predicted')}, {row['sure']:.3f} sure; labelled {labels[int(row['label'])]}",
-            _text(split, row),
-        )
-        for row in _rows(sure.head(EXCERPTS_PER_KIND))
+def generalization_section(results: StudyResults) -> Section:
+    """Compare the search's best validation score with the scores of retraining, seed by seed."""
+    anchor, title = "generalization", "Generalization gap"
+    comparison = results.comparison
+    if comparison is None:
+        return Section(anchor, title, [_not_compared()])
+    sentences = [Paragraph(line[0].upper() + line[1:] + ".") for line in generalization_sentences(comparison)]
+    summaries = {"validation": comparison.generalization.validation, "test": comparison.generalization.test}
+    columns = {split: summary.values for split, summary in summaries.items() if summary}
+    rows = [
+        [str(seed), *(f"{values[index]:.4f}" for values in columns.values())]
+        for index, seed in enumerate(comparison.winner_system.seeds)
     ]
-    rivals = [each for each in others if each.name != RERUN and each.runs != ours.runs]
-    if rivals:
-        scores = {each["system"]: each["test"][record.spec.objective]["mean"] for each in record.found["systems"]}
-        rival = max(rivals, key=lambda each: comparison.sign * scores[each.name])
-        blocks += _disagreements(split, labels, table, (rival.name, comparison.deployed(rival)))
-    return Section("texts", title, blocks)
+    table = Table(f"The winner's {comparison.objective} by seed", TextTable(["seed", *columns], rows))
+    figure = figure_blocks(results, "optimism", "Best score of the search, and scores of retraining")
+    return Section(anchor, title, [*sentences, *figure, table])
 
 
-def _disagreements(
-    split: Split, labels: list[str], ours: pandas.DataFrame, rival: tuple[str, pandas.DataFrame]
-) -> list[Block]:
-    """Where the winner is right and the rival wrong, and the other way round; the surest of the right ones first."""
-    name, theirs = rival
-    blocks: list[Block] = []
-    for right, wrong, said in (
-        (ours, theirs, f"The winner is right, {name} wrong"),
-        (theirs, ours, f"{name} is right, the winner wrong"),
-    ):
-        differ = (right["predicted"] == right["label"]) & (wrong["predicted"] != wrong["label"])
-        chosen = right[differ.to_numpy()]
-        chosen = chosen.assign(sure=_confidence(chosen)).sort_values("sure", ascending=False)
-        blocks.append(Paragraph(f"{said}: {len(chosen):,} texts" + (", such as:" if len(chosen) else ".")))
-        blocks += [
-            Excerpt(f"labelled {labels[int(row['label'])]}, {row['sure']:.3f} sure", _text(split, row))
-            for row in _rows(chosen.head(EXCERPTS_PER_KIND // 2))
-        ]
+def errors_section(results: StudyResults) -> Section:
+    """Show the winner's confusion matrix, scores per class, ROC curve and calibration on the test split."""
+    anchor, title = "errors", "Error analysis"
+    comparison = results.comparison
+    if comparison is None:
+        return Section(anchor, title, [_not_compared()])
+    blocks = figure_blocks(results, "confusion", "Confusion matrix of the winner, mean over seeds")
+    count = len(comparison.labels)
+    if count <= MAX_CLASSES:
+        caption = "Scores of the winner per class; rows are true labels"
+        blocks.append(Table(caption, classes_table(select_winner(comparison))))
+    else:
+        blocks.append(Paragraph(f"`hpo compare --json` prints the scores of each of the {count} classes."))
+    blocks += figure_blocks(results, "roc", "ROC curve" + ("s, one class against the rest" if count > 2 else ""))
+    blocks += figure_blocks(results, "calibration", "Calibration: accuracy by confidence")
+    return Section(anchor, title, blocks)
+
+
+def misclassified_section(results: StudyResults) -> Section:
+    """Show the errors of which the winner is most confident, and texts on which it and the best baseline disagree."""
+    anchor, title = "misclassified", "Misclassified examples"
+    runs, comparison = results.comparison_runs, results.comparison
+    if runs is None or comparison is None:
+        return Section(anchor, title, [_not_compared()])
+    if results.data is None or results.data.test is None:
+        return Section(anchor, title, [Paragraph(f"The texts cannot be shown: {results.data_missing_reason}.")])
+    split = results.data.test
+    predictions = runs.deployed(runs.systems[0])
+    blocks = _confident_errors(results.data, split, predictions)
+    if baseline := _best_baseline(runs, comparison):
+        name, theirs = baseline
+        for right, wrong, heading in (
+            (predictions, theirs, f"The winner is right, {name} is wrong"),
+            (theirs, predictions, f"{name} is right, the winner is wrong"),
+        ):
+            blocks += _disagreements(results.data, split, right, wrong, heading)
+    return Section(anchor, title, blocks)
+
+
+def select_winner(comparison: ComparisonResult) -> ComparisonResult:
+    """Return the comparison with the winner as its only system, for tables of the winner alone."""
+    return comparison.model_copy(update={"systems": [comparison.winner_system]})
+
+
+def _best_baseline(runs: Comparison, comparison: ComparisonResult) -> tuple[str, pandas.DataFrame] | None:
+    """Return name and predictions of the baseline with the best mean on test.
+
+    A rerun of the winner's own values does not count, nor a baseline that has the winner's own runs.
+    """
+    winner = runs.systems[0]
+    baselines = {
+        system.name: system for system in runs.systems[1:] if system.name != RERUN and system.runs != winner.runs
+    }
+    select = max if comparison.direction == "maximize" else min
+    name = select(baselines, key=lambda name: comparison.system(name).test[comparison.objective].mean, default=None)
+    return None if name is None else (name, runs.deployed(baselines[name]))
+
+
+def _confident_errors(data: TextData, split: Split, predictions: pandas.DataFrame) -> list[Block]:
+    """Count the deployed model's errors and show the most confident ones."""
+    wrong = _sort_by_confidence(predictions[predictions["label"] != predictions["predicted"]])
+    sentence = f"The deployed model misclassifies {len(wrong):,} of {len(predictions):,} test texts."
+    blocks: list[Block] = [Paragraph(f"{sentence} The most confident errors:" if len(wrong) else sentence)]
+    for index, row in _iterate_rows(wrong.head(MAX_EXCERPTS)):
+        predicted, label = data.label_names[int(row["predicted"])], data.label_names[int(row["label"])]
+        heading = f"predicted {predicted} with confidence {row['confidence']:.3f}; labelled {label}"
+        blocks.append(Excerpt(heading, split.texts[index]))
     return blocks
 
 
-def _confidence(table: pandas.DataFrame) -> Any:
-    return table.filter(like="probability_").max(axis=1)
+def _disagreements(
+    data: TextData, split: Split, right: pandas.DataFrame, wrong: pandas.DataFrame, heading: str
+) -> list[Block]:
+    """Count the texts that only one of two systems classifies correctly, and show its most confident ones."""
+    differs = (right["predicted"] == right["label"]) & (wrong["predicted"] != wrong["label"])
+    rows = _sort_by_confidence(right[differs.to_numpy()])
+    blocks: list[Block] = [Paragraph(f"{heading}: {len(rows):,} texts" + (", for example:" if len(rows) else "."))]
+    for index, row in _iterate_rows(rows.head(MAX_EXCERPTS // 2)):
+        label = data.label_names[int(row["label"])]
+        blocks.append(Excerpt(f"labelled {label}, confidence {row['confidence']:.3f}", split.texts[index]))
+    return blocks
 
 
-def _rows(table: pandas.DataFrame) -> list[Mapping[str, Any]]:
-    """Each row with its place in the split, which is its index."""
-    return [{**row, "place": place} for place, row in table.to_dict("index").items()]
+def _sort_by_confidence(predictions: pandas.DataFrame) -> pandas.DataFrame:
+    """Add the probability of the predicted class as a column, and sort by it."""
+    confidence = predictions.filter(like="probability_").max(axis=1)
+    return predictions.assign(confidence=confidence).sort_values("confidence", ascending=False)
 
 
-def _said(labels: list[str], row: Mapping[str, Any], column: str) -> str:
-    return f"predicted {labels[int(row[column])]}"
+def _iterate_rows(predictions: pandas.DataFrame) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return each row with its index in the split."""
+    return [(int(index), row) for index, row in predictions.to_dict("index").items()]
 
 
-def _text(split: Split, row: Mapping[str, Any]) -> str:
-    return split.texts[int(row["place"])]
-
-
-def _not_yet() -> Paragraph:
-    return Paragraph("Nothing is known of the test split yet; see the verdict.")
+def _not_compared() -> Paragraph:
+    return Paragraph("Nothing was evaluated on the test split yet; see the verdict.")

@@ -1,9 +1,8 @@
-"""Where the figures come from: the data, what failed, and how to make them again."""
+"""Report sections on the data, on failures, and on provenance and reproduction."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
@@ -12,122 +11,127 @@ from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
 from hpo.results.formatting import TextTable, format_value, format_values
 from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
-from hpo.store.trial_state import outcome
+from hpo.store.records import RunRecord, TrialRecord
 
-MAX_FAILURES = 20  # failures one by one
+MAX_FAILURES = 20  # that are listed one by one
+_NO_FAILURE = {"complete", "pruned", "running", "waiting"}
+_WORD_PERCENTILES = (5, 50, 95, 100)
 
 
-def data_section(record: StudyResults) -> Section:
-    """Rows, classes, lengths, duplicates, leaks and truncation of the splits."""
-    stored = record.search.user_attrs.get("data")
+def data_section(results: StudyResults) -> Section:
+    """Show rows, classes, text lengths, repeated texts, leaks into train, and truncation."""
+    anchor, title = "data", "The data"
+    stored = results.study.data
     if stored is None:
-        return Section("data", "The data", [Paragraph(f"Nothing is known of them: {record.data_missing}.")])
-    spec = record.spec
-    source = spec.data.source or ", ".join(
-        [spec.data.train] if isinstance(spec.data.train, str) else spec.data.train or []
-    )
-    blocks: list[Block] = [
-        Paragraph(f"{source}; fingerprint {stored['fingerprint']}; labels {', '.join(stored['labels'])}.")
-    ]
-    if record.data is None:
-        rows = [[split, f"{count:,}"] for split, count in stored["rows"].items()]
-        blocks += [Table("Rows", TextTable(["split", "rows"], rows))]
-        blocks += [Paragraph(f"More is not known, as the texts are not at hand: {record.data_missing}.")]
+        return Section(anchor, title, [Paragraph(f"The data are unknown: {results.data_missing_reason}.")])
+    spec = results.spec
+    train = [spec.data.train] if isinstance(spec.data.train, str) else spec.data.train or []
+    source = spec.data.source or ", ".join(train)
+    blocks: list[Block] = [Paragraph(f"{source}; fingerprint {stored.fingerprint}; labels {', '.join(stored.labels)}.")]
+    if results.data is None:
+        rows = [[split, f"{count:,}"] for split, count in stored.rows.items()]
+        blocks.append(Table("Rows", TextTable(["split", "rows"], rows)))
+        blocks.append(Paragraph(f"The texts are not available: {results.data_missing_reason}."))
     else:
-        blocks += [_splits(record.data), _classes(record.data)]
-    notices = list(stored.get("notices") or [])
-    if not any("are cut" in each for each in notices):
+        blocks += [_split_table(results.data), _class_table(results.data)]
+    notices = list(stored.notices)
+    if not any("are cut" in notice for notice in notices):
         notices.append(f"no text of train is longer than {spec.model.max_length} tokens, so none is cut")
-    return Section("data", "The data", [*blocks, BulletList(notices)])
+    return Section(anchor, title, [*blocks, BulletList(notices)])
 
 
-def failures_section(record: StudyResults) -> Section:
-    """Trials and runs that came to no result, and why."""
-    good = {"complete", "pruned", "running", "waiting"}
-    failed = [("trial", trial) for trial in record.trials if outcome(trial) not in good]
-    failed += [("final run", run) for run in record.runs if outcome(run) not in good]
+def failures_section(results: StudyResults) -> Section:
+    """List trials and final runs that failed, with their reasons."""
+    anchor, title = "failures", "Failures"
+    candidates: list[tuple[str, TrialRecord | RunRecord]] = [("trial", trial) for trial in results.trials]
+    candidates += [("final run", run) for run in results.runs]
+    failed = [(kind, record) for kind, record in candidates if record.outcome not in _NO_FAILURE]
     if not failed:
-        return Section("failures", "What failed", [Paragraph("Nothing: every trial ended by itself or was pruned.")])
-    counts = Counter((kind, outcome(trial)) for kind, trial in failed)
-    rows = [[kind, why, str(count)] for (kind, why), count in counts.most_common()]
-    listed = [f"{kind} #{trial.number}: {_reason(trial)}" for kind, trial in failed[:MAX_FAILURES]]
+        return Section(anchor, title, [Paragraph("No trial and no final run failed.")])
+    counts = Counter((kind, record.outcome) for kind, record in failed)
+    rows = [[kind, outcome, str(count)] for (kind, outcome), count in counts.most_common()]
+    reasons = [f"{kind} #{record.number}: {record.reason or record.outcome}" for kind, record in failed[:MAX_FAILURES]]
     blocks: list[Block] = [
-        Table("Endings without a result", TextTable(["", "ending", "count"], rows, words=2)),
-        BulletList(listed),
+        Table("Outcomes without a result", TextTable(["", "outcome", "count"], rows, words=2)),
+        BulletList(reasons),
     ]
     if len(failed) > MAX_FAILURES:
-        blocks.append(Paragraph(f"{len(failed) - MAX_FAILURES} more are in hpo export --format trials-csv."))
-    return Section("failures", "What failed, and why", blocks)
+        blocks.append(
+            Paragraph(f"`hpo export --format trials-csv` lists the {len(failed) - MAX_FAILURES} others as well.")
+        )
+    return Section(anchor, title, blocks)
 
 
-def provenance_section(record: StudyResults) -> Section:
-    """Versions, device, code, seeds and space, and the commands that make all of it again."""
-    spec, known = record.spec, record.search.user_attrs
-    facts = [["study", spec.name], ["objective", ", ".join(record.objectives)]]
-    if record.is_ours:
-        facts += [
-            ["checkpoint", spec.model.checkpoint],
-            ["tokens per text", str(spec.model.max_length)],
-            ["sampler, pruner", f"{spec.search.sampler}, {spec.search.pruner}"],
-            ["rungs", str(spec.search.rungs)],
-            ["search seed", str(spec.search.seed)],
-            ["final seeds", ", ".join(map(str, spec.final.seed_list))],
-            ["fixed training fields", format_values(spec.fixed) or "none"],
-            ["speed", f"{spec.speed}: {format_values(record.levers) or 'nothing taken'}"],
-            ["overrides", ", ".join(known.get("overrides") or []) or "none"],
-            ["hash of the study", str(known.get("spec_hash"))],
-            ["git", format_commit(known.get("git"))],
-            ["device", str(known.get("device"))],
-            ["versions", format_values(known.get("versions") or {})],
-        ]
-    blocks: list[Block] = [Table("What it was made with", TextTable(["", ""], facts, words=2))]
-    if record.is_ours:
-        blocks += [_space(record), Code("To make it again", _commands(record), "sh")]
-    return Section("provenance", "Where it comes from, and how to reproduce it", blocks)
+def provenance_section(results: StudyResults) -> Section:
+    """List versions, device, code, seeds and search space, and the commands that reproduce the results."""
+    facts = [["study", results.spec.name], ["objective", ", ".join(results.objectives)]]
+    blocks: list[Block] = []
+    if results.is_ours:
+        facts += _study_facts(results)
+        blocks = [_space_table(results), Code("Commands", _reproduction_commands(results), "sh")]
+    table = Table("Provenance", TextTable(["", ""], facts, words=2))
+    return Section("provenance", "Provenance and reproduction", [table, *blocks])
 
 
-def _splits(known: TextData) -> Table:
-    """Rows, lengths in words, repeats within a split, and texts that stand in train too."""
-    train = set(known.train.texts)
+def _study_facts(results: StudyResults) -> list[list[str]]:
+    spec, study = results.spec, results.study
+    return [
+        ["checkpoint", spec.model.checkpoint],
+        ["tokens per text", str(spec.model.max_length)],
+        ["sampler, pruner", f"{spec.search.sampler}, {spec.search.pruner}"],
+        ["rungs", str(spec.search.rungs)],
+        ["search seed", str(spec.search.seed)],
+        ["final seeds", ", ".join(map(str, spec.final.seed_list))],
+        ["fixed training fields", format_values(spec.fixed) or "none"],
+        ["speed", f"{spec.speed}: {format_values(results.accelerations) or 'no accelerations'}"],
+        ["overrides", ", ".join(study.overrides) or "none"],
+        ["hash of the study", str(study.spec_hash)],
+        ["git", format_commit(study.git)],
+        ["device", str(study.device)],
+        ["versions", format_values(study.versions)],
+    ]
+
+
+def _split_table(data: TextData) -> Table:
+    """Return rows and lengths in words per split, texts that it repeats, and texts that are in train too."""
+    train = set(data.train.texts)
     rows = []
-    for name, split in known.splits().items():
+    for name, split in data.splits().items():
         words = np.asarray([len(text.split()) for text in split.texts])
-        repeats = len(split) - len(set(split.texts))
+        lengths = [f"{np.percentile(words, share):,.0f}" for share in _WORD_PERCENTILES]
+        repeated = len(split) - len(set(split.texts))
         leaked = "" if name == "train" else f"{sum(text in train for text in split.texts):,}"
-        lengths = [f"{np.percentile(words, share):,.0f}" for share in (5, 50, 95, 100)]
-        rows.append([name, f"{len(split):,}", *lengths, f"{repeats:,}", leaked])
-    heads = ["split", "rows", "words 5 %", "median", "95 %", "longest", "repeats", "in train"]
+        rows.append([name, f"{len(split):,}", *lengths, f"{repeated:,}", leaked])
+    heads = ["split", "rows", "words 5 %", "median", "95 %", "longest", "repeated", "in train"]
     return Table("Rows, words per text, and repeated texts", TextTable(heads, rows))
 
 
-def _classes(known: TextData) -> Table:
-    given = known.splits()
-    counts = {name: Counter(split.labels) for name, split in given.items()}
+def _class_table(data: TextData) -> Table:
+    splits = data.splits()
+    counts = {name: Counter(split.labels) for name, split in splits.items()}
     rows = [
-        [label, *(_share(counts[name][place], given[name]) for name in given)]
-        for place, label in enumerate(known.label_names)
+        [name, *(_count_and_share(counts[split_name][label], split) for split_name, split in splits.items())]
+        for label, name in enumerate(data.label_names)
     ]
-    return Table("Rows of each class", TextTable(["class", *given], rows))
+    return Table("Rows per class", TextTable(["class", *splits], rows))
 
 
-def _share(count: int, split: Split) -> str:
+def _count_and_share(count: int, split: Split) -> str:
     return f"{count:,} ({count / len(split):.1%})"
 
 
-def _space(record: StudyResults) -> Table:
-    """The search space, an axis a row."""
+def _space_table(results: StudyResults) -> Table:
     rows = []
-    for name, axis in record.spec.space.parameters.items():
-        starts = [format_value(start.values[name]) for start in record.spec.space.known_good if name in start.values]
-        rows.append([name, axis.shown, ", ".join(starts)])
-    return Table("The search space", TextTable(["parameter", "range", "known-good starts"], rows, words=3))
+    for name, parameter in results.spec.space.parameters.items():
+        starts = [start.values[name] for start in results.spec.space.known_good if name in start.values]
+        rows.append([name, parameter.description, ", ".join(map(format_value, starts))])
+    return Table("The search space", TextTable(["hyperparameter", "range", "starting points"], rows, words=3))
 
 
-def _commands(record: StudyResults) -> str:
-    spec, file = record.spec, f"{record.spec.name}.bundle.zip"
-    bundle = spec.command("export", "--format", "bundle", "--output", file)
-    return f"{spec.command('run')}\n\n# elsewhere, with the same data at hand\n{bundle}\nhpo reproduce {file}\n"
-
-
-def _reason(trial: Any) -> str:
-    return str(trial.user_attrs.get("reason", outcome(trial)))
+def _reproduction_commands(results: StudyResults) -> str:
+    spec, file = results.spec, f"{results.spec.name}.bundle.zip"
+    export = spec.command("export", "--format", "bundle", "--output", file)
+    return (
+        f"# this study again, or its continuation\n{spec.command('run')}\n\n"
+        f"# the winner alone, on another machine that has the same data\n{export}\nhpo reproduce {file}\n"
+    )

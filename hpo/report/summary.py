@@ -1,12 +1,12 @@
-"""The first screen: did the search pay, what to use, can it be trusted; then the configuration and the comparison."""
+"""The first sections of the report: the verdict, the best configuration, and the comparison with baselines."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from hpo.errors import HpoError
+from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import format_amount
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, QuestionAnswer, Section, Table, figure_blocks
 from hpo.results.best_config import best_config_python, best_config_toml
@@ -21,164 +21,182 @@ from hpo.results.formatting import (
     scores_table,
 )
 from hpo.results.study_results import StudyResults
-from hpo.store.trial_state import count_outcomes
 from hpo.study.spec import RERUN
 from hpo.training.model_folder import INFO_FILE
 
+FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
+RECIPE = "recipe"  # the baseline with published values: what a user has without a search
 
-def verdict_section(record: StudyResults) -> Section:
-    """The verdict in a sentence, and the three questions that a reader comes with."""
-    found = record.found
-    if found is None:
-        return Section("verdict", "The verdict", _without_verdict(record))
-    paid = QuestionAnswer("Did the search pay?", _paid(found), [row["verdict"] for row in _deciding(found)])
+
+def verdict_section(results: StudyResults) -> Section:
+    """Answer the three questions of a reader: did the search pay, what to use, can the result be trusted."""
+    anchor, title = "verdict", "The verdict"
+    comparison = results.comparison
+    if comparison is None:
+        return Section(anchor, title, _without_comparison(results))
+    deciding = [difference.verdict for difference in _deciding_differences(comparison)]
     return Section(
-        "verdict",
-        "The verdict",
-        [Paragraph(_in_one_sentence(found)), paid, _to_use(record, found), _trust(found)],
-    )
-
-
-def _in_one_sentence(found: Mapping[str, Any]) -> str:
-    """The winner's score and cost, and how it stands to its baselines."""
-    winner, objective = found["systems"][0], found["objective"]
-    score, cost = format_mean_sd(winner["test"][objective]), format_cost(winner["cost_seconds"])
-    rows = f"{found['rows']['test']:,} test rows"
-    return f"The winner: {objective} {score} on {rows}, for {cost} of device time; {found['verdict']}."
-
-
-def configuration_section(record: StudyResults) -> Section:
-    """The winner's values, ready to be copied."""
-    try:
-        blocks: list[Block] = [
-            Code("best_config.toml", best_config_toml(record), "toml"),
-            Code("The same in Python, without hpo", best_config_python(record), "python"),
-        ]
-    except HpoError as error:
-        blocks = [Paragraph(f"There is none: {error}.")]
-    return Section("configuration", "The best configuration", blocks)
-
-
-def baselines_section(record: StudyResults) -> Section:
-    """The winner against each baseline: gains with intervals, costs, and every metric."""
-    found = record.found
-    if found is None:
-        return Section("baselines", "Winner against baselines", [Paragraph("Not compared yet; see the verdict.")])
-    rows = found["rows"]
-    about = (
-        f"{found['objective']} on {rows['test']:,} test rows; trained on {found['trained_on']} "
-        f"({rows['train']:,} train and {rows['validation']:,} validation rows)"
-    )
-    return Section(
-        "baselines",
-        "Winner against baselines",
+        anchor,
+        title,
         [
-            Table(about[0].upper() + about[1:], gains_table(found)),
-            Paragraph(explain_gains_table(found["objective"])),
-            *figure_blocks(record, "intervals", "The winner's gain over each baseline, with 95 % intervals"),
-            BulletList([row["verdict"] for row in found["differences"]]),
-            Table("Metrics on the test split, means over seeds", scores_table(found)),
-            BulletList(comparison_remarks(found)),
+            Paragraph(_summary_sentence(comparison)),
+            QuestionAnswer("Did the search pay?", _did_search_pay(comparison), deciding),
+            _what_to_use(results, comparison),
+            _can_it_be_trusted(comparison),
         ],
     )
 
 
-def _without_verdict(record: StudyResults) -> list[Block]:
-    """What can be said before there is a comparison."""
-    endings = format_outcomes(count_outcomes(record.trials))
-    known: list[Block] = [Paragraph(f"There is no verdict yet: {record.missing}.", caution=True)]
-    if record.best is not None:
-        value = f"{record.objectives[0]} {record.best.value:.4f}"
-        known.append(
+def configuration_section(results: StudyResults) -> Section:
+    """Show the best configuration, ready to be copied."""
+    try:
+        blocks: list[Block] = [
+            Code("best_config.toml", best_config_toml(results), "toml"),
+            Code("The same in Python, without hpo", best_config_python(results), "python"),
+        ]
+    except HpoError as error:
+        blocks = [Paragraph(f"There is no best configuration: {error}.")]
+    return Section("configuration", "Best configuration", blocks)
+
+
+def baselines_section(results: StudyResults) -> Section:
+    """Compare the winner with each baseline: gains with confidence intervals, cost, and every metric."""
+    anchor, title = "baselines", "Winner against baselines"
+    comparison = results.comparison
+    if comparison is None:
+        return Section(anchor, title, [Paragraph("There is no comparison yet; see the verdict.")])
+    rows = comparison.rows
+    caption = (
+        f"{comparison.objective} on {rows['test']:,} test rows; trained on {comparison.trained_on} "
+        f"({rows['train']:,} train and {rows['validation']:,} validation rows)"
+    )
+    gains = "The winner's gain over each baseline, with 95 % confidence intervals"
+    return Section(
+        anchor,
+        title,
+        [
+            Table(caption[0].upper() + caption[1:], gains_table(comparison)),
+            Paragraph(explain_gains_table(comparison.objective)),
+            *figure_blocks(results, "intervals", gains),
+            BulletList([difference.verdict for difference in comparison.differences]),
+            Table("Metrics on the test split, means over seeds", scores_table(comparison)),
+            BulletList(comparison_remarks(comparison)),
+        ],
+    )
+
+
+def _without_comparison(results: StudyResults) -> list[Block]:
+    """Describe the state of a study that has no comparison yet."""
+    blocks: list[Block] = [Paragraph(f"There is no verdict yet: {results.missing_reason}.", caution=True)]
+    if results.best is not None:
+        score = f"{results.objectives[0]} {results.best.value:.4f}"
+        blocks.append(
             Paragraph(
-                f"The best trial is #{record.best.number} with {value} on validation. It was chosen because "
-                "it is high, so expect less of it on new texts; fresh seeds and baselines tell how much less."
+                f"The best trial is #{results.best.number} with {score} on validation. It was selected for this score, "
+                "so expect a lower one on new texts; retraining and baselines show how much lower."
             )
         )
-    elif len(record.directions) > 1:
-        known.append(Paragraph(f"The study has {len(record.directions)} objectives: no single trial is the best."))
-    return [*known, Paragraph(f"Trials: {endings}.")]
+    elif len(results.directions) > 1:
+        blocks.append(Paragraph(f"The study has {len(results.directions)} objectives: no single trial is the best."))
+    return [*blocks, Paragraph(f"Trials: {format_outcomes(results.status.outcomes)}.")]
 
 
-def _rivals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The winner against each baseline, the hardest first; a rerun of its own values is no rival."""
-    rows = [row for row in found["differences"] if row["against"] != RERUN]
-    return sorted(rows, key=lambda row: float(row["difference"]))
+def _summary_sentence(comparison: ComparisonResult) -> str:
+    """Return the winner's score and cost, and the verdict."""
+    winner = comparison.winner_system
+    score = f"{comparison.objective} {_test_score(winner, comparison)} on {comparison.rows['test']:,} test rows"
+    return f"The winner: {score}, for {format_cost(winner.cost_seconds)} of device time; {comparison.verdict}."
 
 
-def _deciding(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that decide whether the search paid, the first one most: what is better than the winner, else what it
-    does not beat, else what it beats by the least; before its like, the recipe: what one had without a search."""
-    rows = sorted(_rivals(found), key=lambda row: row["against"] != "recipe")
-    worse = [row for row in rows if row["outcome"] == "worse"]
-    even = [row for row in rows if row["outcome"] == "none"]
-    recipe = [row for row in rows if row["against"] == "recipe"]
-    decides = (worse or even or recipe or rows)[:1]
-    return decides + [row for row in recipe if row not in decides]
+def _test_score(system: SystemResult, comparison: ComparisonResult) -> str:
+    return format_mean_sd(system.test[comparison.objective])
 
 
-def _paid(found: Mapping[str, Any]) -> str:
-    """Whether the search was worth its time: a gain over what one would have had without it."""
-    rows = _deciding(found)
-    if not rows:
-        return "Not known: no baseline was run."
-    name, outcome = rows[0]["against"], rows[0]["outcome"]
-    if outcome == "worse":
-        return f"No: {name} is better."
-    if any(row["same_runs"] for row in rows):
-        return "It found the recipe itself: the values were known before it."
-    if outcome == "none":
-        return f"Not that one could tell: no significant gain over {name}."
-    gain, others = format_amount(rows[0]["difference"], found["objective"]), len(_rivals(found)) - 1
-    return f"Yes: better than {name} by {gain}" + (f", and than {others} more." if others else ".")
+def _hardest_first(comparison: ComparisonResult) -> list[DifferenceResult]:
+    """Return the differences to the baselines by size, the smallest gain first; without a rerun of the winner."""
+    differences = [difference for difference in comparison.differences if difference.against != RERUN]
+    return sorted(differences, key=lambda difference: difference.difference)
 
 
-def _to_use(record: StudyResults, found: Mapping[str, Any]) -> QuestionAnswer:
-    """The winner, unless something is better, or as good and cheaper."""
-    spec, systems = record.spec, {system["system"]: system for system in found["systems"]}
-    rows = _rivals(found)
-    worse = [row["against"] for row in rows if row["outcome"] == "worse"]
-    even = [row["against"] for row in rows if row["outcome"] == "none" and not row["same_runs"]]
-    even.sort(key=lambda name: float(systems[name]["cost_seconds"]))
-    cost = format_cost(systems["winner"]["cost_seconds"])
-    score = format_mean_sd(systems["winner"]["test"][found["objective"]])
-    behind = [f"the winner: trial #{found['winner']['trial']}, {found['objective']} {score} on test, cost {cost}"]
-    behind += [_other(systems[name], found["objective"]) for name in (worse[:1] or even[:1])]
-    if (spec.model_folder / INFO_FILE).is_file():
-        behind.append(f"the winner's model: try `hpo predict {shlex.quote(str(spec.model_folder))} 'a text'`")
+def _deciding_differences(comparison: ComparisonResult) -> list[DifferenceResult]:
+    """Return the differences that decide whether the search paid, the decisive one first.
+
+    That is a baseline that is better than the winner; else one that the winner does not beat; else the recipe, or the
+    baseline that is beaten by the least. Of several such baselines the recipe comes first, and it is always included:
+    it is what a user has without a search.
+    """
+    differences = sorted(_hardest_first(comparison), key=lambda difference: difference.against != RECIPE)
+    worse = _with_outcome(differences, "worse")
+    even = _with_outcome(differences, "none")
+    recipe = [difference for difference in differences if difference.against == RECIPE]
+    decisive = (worse or even or recipe or differences)[:1]
+    return decisive + [difference for difference in recipe if difference not in decisive]
+
+
+def _with_outcome(differences: Sequence[DifferenceResult], outcome: str) -> list[DifferenceResult]:
+    return [difference for difference in differences if difference.outcome == outcome]
+
+
+def _did_search_pay(comparison: ComparisonResult) -> str:
+    """Answer whether the winner beats what a user has without a search."""
+    deciding = _deciding_differences(comparison)
+    if not deciding:
+        return "Unknown: no baseline was run."
+    decisive = deciding[0]
+    if decisive.outcome == "worse":
+        return f"No: {decisive.against} is better."
+    if any(difference.same_runs for difference in deciding):
+        return "No gain: the search chose the recipe itself, and its values were known before."
+    if decisive.outcome == "none":
+        return f"Not measurably: no significant gain over {decisive.against}."
+    gain = format_amount(decisive.difference, comparison.objective)
+    others = len(_hardest_first(comparison)) - 1
+    also = f", and better than {others} other{'s' * (others > 1)}" if others else ""
+    return f"Yes: better than {decisive.against} by {gain}{also}."
+
+
+def _what_to_use(results: StudyResults, comparison: ComparisonResult) -> QuestionAnswer:
+    """Recommend the winner, unless a baseline is better, or as good and cheaper."""
+    differences, winner = _hardest_first(comparison), comparison.winner_system
+    worse = [difference.against for difference in _with_outcome(differences, "worse")]
+    even = [difference.against for difference in _with_outcome(differences, "none") if not difference.same_runs]
+    even.sort(key=lambda name: comparison.system(name).cost_seconds)
+    facts = [f"the winner: trial #{comparison.winner.trial}, {_score_and_cost(winner, comparison)}"]
+    facts += [f"{name}: {_score_and_cost(comparison.system(name), comparison)}" for name in (worse[:1] or even[:1])]
+    folder = results.spec.model_folder
+    if (folder / INFO_FILE).is_file():
+        facts.append(f"the winner's model: try `hpo predict {shlex.quote(str(folder))} 'a text'`")
     if worse:
-        return QuestionAnswer("What do I use?", f"{worse[0]}, which is better.", behind)
-    if even:
-        return QuestionAnswer("What do I use?", f"The winner, or {even[0]}: no difference was found.", behind)
-    return QuestionAnswer("What do I use?", "The winner.", behind)
+        answer = f"{worse[0]}, which is better."
+    elif even:
+        answer = f"The winner, or {even[0]}: no difference was found."
+    else:
+        answer = "The winner."
+    return QuestionAnswer("What should I use?", answer, facts)
 
 
-def _other(system: Mapping[str, Any], objective: str) -> str:
-    score, cost = format_mean_sd(system["test"][objective]), format_cost(system["cost_seconds"])
-    return f"{system['system']}: {objective} {score} on test, cost {cost}"
+def _score_and_cost(system: SystemResult, comparison: ComparisonResult) -> str:
+    score = _test_score(system, comparison)
+    return f"{comparison.objective} {score} on test, cost {format_cost(system.cost_seconds)}"
 
 
-def _trust(found: Mapping[str, Any]) -> QuestionAnswer:
-    """What the figures rest on, and what stands against them."""
-    seeds = len(found["systems"][0]["runs"])
-    against = []
-    if seeds < 3:
-        against.append("too few seeds to know how much they scatter")
-    if found["missing"] or found["failed"]:
-        against.append("baselines are missing")
-    if found["search"]["finished"] < found["search"]["wanted"]:
-        against.append("the search is not finished")
-    if any(system["failed"] for system in found["systems"]):
-        against.append("some runs failed")
-    if found["test_uses"]["elsewhere"]:
-        against.append("other studies used the same test rows")
-    answer = "With care: " + ", ".join(against) + "." if against else "Yes, as far as its intervals go."
-    fresh = f"{seeds} fresh seeds" if seeds > 1 else "1 fresh seed"
-    rows = f"{found['rows']['test']:,} test rows by which hpo chose nothing"
-    rests = f"{fresh}, {rows}, {len(_rivals(found))} baselines on the same rows"
-    return QuestionAnswer("Can I trust it?", answer, [rests, *generalization_sentences(found), _uses(found)])
-
-
-def _uses(found: Mapping[str, Any]) -> str:
-    uses = found["test_uses"]
-    return f"the test split was used {uses['count']} times, looks at results included; the ledger has each"
+def _can_it_be_trusted(comparison: ComparisonResult) -> QuestionAnswer:
+    """List the evidence behind the comparison, and its weaknesses."""
+    seeds, uses = len(comparison.winner_system.runs), comparison.test_uses.count
+    cautions = {
+        "too few seeds to estimate their spread": seeds < FEW_SEEDS,
+        "baselines are missing": bool(comparison.missing or comparison.failed),
+        "the search is not finished": comparison.search.finished < comparison.search.wanted,
+        "some runs failed": any(system.failed for system in comparison.systems),
+        "other studies used the same test rows": bool(comparison.test_uses.elsewhere),
+    }
+    applicable = [caution for caution, applies in cautions.items() if applies]
+    answer = f"With caution: {', '.join(applicable)}." if applicable else "Yes, within its confidence intervals."
+    seed_count = f"{seeds} fresh seeds" if seeds > 1 else "1 fresh seed"
+    baselines = len(_hardest_first(comparison))
+    evidence = (
+        f"{seed_count}, {comparison.rows['test']:,} test rows that hpo used for no choice, "
+        f"{baselines} baselines on the same rows"
+    )
+    ledger = f"the test split was used {uses} times, reports included; its ledger lists each use"
+    return QuestionAnswer("Can I trust the result?", answer, [evidence, *generalization_sentences(comparison), ledger])

@@ -1,246 +1,277 @@
-"""The best configuration of a study, to be taken along: as JSON values, TOML, YAML, or Python that runs without hpo."""
+"""The best configuration of a study, as JSON values, TOML, YAML, or Python code that runs without hpo."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from typing import Any
 
 import tomli_w
 import yaml
-from jinja2 import Environment, StrictUndefined
-from optuna.trial import FrozenTrial
+from pydantic import Field, model_validator
 
 from hpo.errors import HpoError, ModelError, StudyError
+from hpo.evaluation.comparison_result import SeedSummary
 from hpo.evaluation.retraining import choose_deployed_run, find_winner
 from hpo.evaluation.scores import summarize_seeds
 from hpo.results.formatting import format_mean_sd
 from hpo.results.study_results import StudyResults
+from hpo.results.template_environment import template_environment
 from hpo.search.budget import count_finished
+from hpo.store.records import DataSummary, RunProvenance, RunRecord, TrialRecord
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import select_arguments, select_model_fields
 from hpo.training.model_folder import read_model_info
 
+DEFAULT_BATCH_SIZE = 8  # per_device_train_batch_size of TrainingArguments
+
+
+class SeedScores(SeedSummary):
+    """One score over the retrained runs, with their seeds."""
+
+    values: list[float] = Field(min_length=1)
+    seeds: list[int]
+
+    @model_validator(mode="after")
+    def _has_a_seed_per_value(self) -> SeedScores:
+        if len(self.seeds) != len(self.values):
+            raise ValueError(f"has {len(self.values)} values for {len(self.seeds)} seeds")
+        return self
+
+    @classmethod
+    def from_runs(cls, runs: Sequence[RunRecord], split: str, metric: str) -> SeedScores | None:
+        """Summarize a score of runs on one split; None if a run lacks it."""
+        values = [scores.metrics.get(metric) for run in runs if (scores := run.scores_on(split))]
+        defined = [value for value in values if value is not None]
+        if not runs or len(defined) < len(runs):
+            return None
+        return cls(**summarize_seeds(defined).model_dump(), seeds=[run.seed for run in runs])
+
 
 @dataclass(frozen=True)
 class BestConfig:
-    """The trial whose values are the best, and the complete fresh runs of these values, where there are any."""
+    """The trial with the best values, and the complete retrained runs of these values, if there are any."""
 
-    record: StudyResults
-    trial: FrozenTrial
-    runs: list[FrozenTrial]
+    results: StudyResults
+    trial: TrialRecord
+    runs: list[RunRecord]
 
     @property
     def values(self) -> dict[str, Any]:
-        """Parameter -> value as sampled, in the order of the search space."""
-        return {name: self.trial.params[name] for name in self.record.spec.space.parameters}
+        """Hyperparameter -> value as sampled, in the order of the search space."""
+        return {name: self.trial.params[name] for name in self.results.spec.space.parameters}
 
     @property
-    def whole(self) -> dict[str, Any]:
-        """Fixed fields, levers and sampled values, by the names that a study file has for them."""
-        return {**self.record.fixed, **self.values}
+    def all_fields(self) -> dict[str, Any]:
+        """Fixed fields, accelerations and sampled values, under the names that a study file uses."""
+        return {**self.results.fixed_fields, **self.values}
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What TrainingArguments takes: the fixed fields and the sampled values, warmup as `warmup_steps`."""
-        return select_arguments(self.whole)
+        """Keyword arguments of TrainingArguments; `warmup_ratio` is passed as `warmup_steps`."""
+        return select_arguments(self.all_fields)
 
     @property
-    def model(self) -> dict[str, Any]:
-        """The values that are fields of the model's own configuration."""
-        return select_model_fields(self.whole)
+    def model_fields(self) -> dict[str, Any]:
+        """Values of fields of the model's configuration."""
+        return select_model_fields(self.all_fields)
 
     @cached_property
-    def deployed_run(self) -> FrozenTrial | None:
-        """The run whose model lies in the model folder, or would if it were there; None without runs."""
+    def deployed_run(self) -> RunRecord | None:
+        """The run whose model is in the model folder, or would be if there were one; None without runs."""
         try:
-            made = read_model_info(self.record.spec.model_folder).made
+            stored = read_model_info(self.results.spec.model_folder).made
         except ModelError:
-            made = {}
+            stored = {}
         for run in self.runs:
-            if all(made.get(name) == run.user_attrs[name] for name in ("run", "provenance")):
+            if stored.get("run") == run.key and RunProvenance.from_attribute(stored["provenance"]) == run.provenance:
                 return run
-        return choose_deployed_run(self.record.spec, self.runs, self.record.directions[0], None) if self.runs else None
+        if not self.runs:
+            return None
+        return choose_deployed_run(self.results.spec, self.runs, self.results.directions[0], None)
 
     @property
     def seed(self) -> int:
-        """The seed of that run, else of the trial."""
-        return int((self.deployed_run or self.trial).user_attrs["seed"])
+        """The seed of the deployed run, or of the trial if there are no runs."""
+        run = self.deployed_run
+        return run.seed if run else int(self.trial.seed or 0)
 
-    def fresh(self, split: str) -> dict[str, Any] | None:
-        """Mean, sd and values of the objective over the fresh runs, on `validation` or `test`, and the runs' seeds.
+    def retrained_scores(self, split: str) -> SeedScores | None:
+        """Return the objective over the retrained runs on `validation` or `test`.
 
-        None without runs, without the split, and for rows that the runs were trained on.
+        None without runs or without the split, and for validation if the runs were trained on its rows.
         """
-        seen = split == "validation" and self.record.spec.final.train_on != "train"
-        runs = [run for run in self.runs if split in run.user_attrs]
-        if seen or not runs:
+        if split == "validation" and self.results.spec.final.train_on != "train":
             return None
-        values = [run.user_attrs[split]["metrics"].get(self.record.spec.objective) for run in runs]
-        if None in values:
-            return None
-        return {**summarize_seeds(values), "seeds": [run.user_attrs["seed"] for run in runs]}
+        return SeedScores.from_runs(self.runs, split, self.results.spec.objective)
 
 
-def find_best_config(record: StudyResults) -> BestConfig:
-    """The best of a study: of the candidates that were retrained the winner, else the search's best trial.
+def find_best_config(results: StudyResults) -> BestConfig:
+    """Return the best configuration: the winner among the retrained candidates, or else the best trial of the search.
 
-    Raises StudyError where there is none: no complete trial, several objectives, a study that hpo did not make.
+    Raises StudyError if there is none: no complete trial, several objectives, or a study that hpo did not create.
     """
-    name = record.search.study_name
-    if not record.is_ours:
+    name = results.search.study_name
+    if not results.is_ours:
         raise StudyError(
-            f"study {name!r} was not made by hpo, so nothing is known of what its values trained; "
-            "--format trials-csv has all that is stored"
+            f"study {name!r} was not created by hpo, so what its values configure is unknown; "
+            "--format trials-csv exports all that is stored"
         )
-    if len(record.directions) > 1:
+    if len(results.directions) > 1:
         raise StudyError(
-            f"study {name!r} has {len(record.directions)} objectives, so no one trial is the best; "
-            "--format trials-csv has all trials"
+            f"study {name!r} has {len(results.directions)} objectives, so no single trial is the best; "
+            "--format trials-csv exports all trials"
         )
-    if record.best is None:
-        raise StudyError(f"no trial of study {name!r} is complete; `{record.spec.command('search')}` goes on")
-    if record.companion is not None:
+    if results.best is None:
+        raise StudyError(f"study {name!r} has no complete trial; continue with `{results.spec.command('search')}`")
+    if results.companion is not None:
         try:
-            chosen, runs = find_winner(record.spec, record.search, record.companion)
-            return BestConfig(record, record.trials[chosen.trial], runs)
+            candidate, runs = find_winner(results.spec, results.search, results.companion)
         except HpoError:
-            pass  # not all runs are there yet
-    return BestConfig(record, record.best, [])
+            pass  # some runs are missing or failed, so the best trial of the search stands
+        else:
+            return BestConfig(results, results.trials[candidate.trial], [results.runs[run.number] for run in runs])
+    return BestConfig(results, results.best, [])
 
 
-def best_config_dict(record: StudyResults) -> dict[str, Any]:
-    """The best configuration as JSON values.
+def best_config_dict(results: StudyResults) -> dict[str, Any]:
+    """Return the best configuration as JSON values. Raises StudyError like `find_best_config`.
 
-    `value` is the trial's own, on validation; `validation` and `test` are mean, sd and values of fresh runs, where
-    there are any. `values` are as sampled, `effective` as read back from the live run; `training` is for
-    TrainingArguments as it is, `model` for the model's configuration. Raises StudyError as `find`.
+    `value` is the trial's own score on validation; `validation` and `test` are mean, sd, values and seeds of the
+    retrained runs, or None. `values` are as sampled, `effective` as read back from the live run; `training` can be
+    passed to TrainingArguments, `model` to the model's configuration.
     """
-    best = find_best_config(record)
-    spec, attributes = record.spec, best.trial.user_attrs
+    best = find_best_config(results)
+    spec, trial, data = results.spec, best.trial, stored_data(results)
+    validation, test = best.retrained_scores("validation"), best.retrained_scores("test")
     return {
         "study": spec.name,
         "objective": spec.objective,
-        "direction": record.directions[0],
-        "trial": best.trial.number,
-        "found": f"{best.trial.datetime_complete:%Y-%m-%d}",
-        "value": best.trial.value,
-        "validation": best.fresh("validation"),
-        "test": best.fresh("test"),
+        "direction": results.directions[0],
+        "trial": trial.number,
+        "found": f"{trial.completed:%Y-%m-%d}",
+        "value": trial.value,
+        "validation": validation.model_dump() if validation else None,
+        "test": test.model_dump() if test else None,
         "checkpoint": spec.model.checkpoint,
         "revision": spec.model.revision,
         "max_length": spec.model.max_length,
-        "clean": _cleaning(spec),
-        "labels": record.search.user_attrs["data"]["labels"],
-        "data": record.search.user_attrs["data"]["fingerprint"],
+        "clean": _cleaning_steps(spec),
+        "labels": list(data.labels),
+        "data": data.fingerprint,
         "seed": best.seed,
         "values": best.values,
         "training": best.arguments,
-        "model": best.model,
-        "effective": attributes["effective"],
-        "batch_split": attributes.get("batch_split"),
-        "versions": attributes["provenance"]["versions"],
+        "model": best.model_fields,
+        "effective": dict(trial.effective),
+        "batch_split": trial.batch_split,
+        "versions": dict(trial.provenance.versions),
     }
 
 
-def best_config_json(record: StudyResults) -> str:
-    """`as_dict` as JSON."""
-    return json.dumps(best_config_dict(record), indent=2, ensure_ascii=False) + "\n"
+def best_config_json(results: StudyResults) -> str:
+    """Return `best_config_dict` as JSON."""
+    return json.dumps(best_config_dict(results), indent=2, ensure_ascii=False) + "\n"
 
 
-def best_config_yaml(record: StudyResults) -> str:
-    """`as_dict` as YAML, with the same lines of comment on top as the TOML has."""
-    return _comments(find_best_config(record)) + str(
-        yaml.safe_dump(best_config_dict(record), sort_keys=False, allow_unicode=True)
-    )
+def best_config_yaml(results: StudyResults) -> str:
+    """Return `best_config_dict` as YAML, with its scores in comments on top."""
+    values = str(yaml.safe_dump(best_config_dict(results), sort_keys=False, allow_unicode=True))
+    return _comment_lines(find_best_config(results)) + values
 
 
-def best_config_toml(record: StudyResults) -> str:
-    """The best configuration as tables of a study file: [model], [training] with the best values fixed."""
-    best = find_best_config(record)
-    spec = record.spec
+def best_config_toml(results: StudyResults) -> str:
+    """Return the best configuration as tables of a study file: [model], and [training] with the best values fixed."""
+    best, spec = find_best_config(results), results.spec
     model = {name: value for name, value in spec.model.model_dump(mode="json").items() if value not in (None, False)}
-    tables: dict[str, Any] = {"model": model, "training": {**best.whole, "speed": "exact"}}
+    tables: dict[str, Any] = {"model": model, "training": {**best.all_fields, "speed": "exact"}}
     if spec.data.clean:
-        tables = {"data": {"clean": _cleaning(spec)}, **tables}
-    use = [
-        "To use it again, take these tables over into a study file, where they fix what was searched;",
-        "then take the same names out of its search space.",
+        tables = {"data": {"clean": _cleaning_steps(spec)}, **tables}
+    usage = [
+        "To use it again, copy these tables into a study file, where they fix the values that were searched,",
+        "and remove the same names from its search space.",
     ]
-    return _comments(best, use) + "\n" + tomli_w.dumps(tables)
+    return _comment_lines(best, usage) + "\n" + tomli_w.dumps(tables)
 
 
-def best_config_python(record: StudyResults) -> str:
-    """The best configuration as Python that trains with plain transformers; it needs nothing of hpo."""
-    best = find_best_config(record)
-    spec = record.spec
-    accumulation = best.arguments.get("gradient_accumulation_steps", 1)
+def best_config_python(results: StudyResults) -> str:
+    """Return the best configuration as Python code that trains with plain transformers and does not import hpo."""
+    best, spec = find_best_config(results), results.spec
+    folder = "model" if spec.model_folder.is_dir() else "best"
     return render_template(
         "best.py.j2",
         study=spec.name,
-        score=_scores(best),
+        score=_describe_scores(best),
         model=spec.model,
-        tiny_from=f"{spec.name}/{'model' if spec.model_folder.is_dir() else 'best'}",
-        labels=record.search.user_attrs["data"]["labels"],
-        changes=best.model,
+        tiny_from=f"{spec.name}/{folder}",
+        labels=list(stored_data(results).labels),
+        changes=best.model_fields,
         seed=best.seed,
         arguments={"output_dir": f"{spec.name}-best", "seed": best.seed, "save_strategy": "no", **best.arguments},
-        mixed=bool({"bf16", "fp16"} & {name for name, value in best.arguments.items() if value is True}),
-        clean=_cleaning(spec),
-        accumulation=accumulation,
+        mixed=any(best.arguments.get(name) is True for name in ("bf16", "fp16")),
+        clean=_cleaning_steps(spec),
+        accumulation=best.arguments.get("gradient_accumulation_steps", 1),
         smoothing=best.arguments.get("label_smoothing_factor", 0.0),
-        split=best.trial.user_attrs.get("batch_split"),
-        batch=best.arguments.get("per_device_train_batch_size", 8),
+        split=best.trial.batch_split,
+        batch=best.arguments.get("per_device_train_batch_size", DEFAULT_BATCH_SIZE),
         best_rung=spec.search.value == "best",
     )
 
 
 def render_template(template: str, **values: Any) -> str:
-    """A template of this room with its values filled in, as plain text: nothing is escaped."""
-    room = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    room.filters["literal"] = python_literal
-    return room.from_string((files("hpo.results") / "templates" / template).read_text(encoding="utf8")).render(values)
+    """Fill in a template of this package as plain text; nothing is escaped."""
+    environment = template_environment("hpo.results")
+    environment.filters["literal"] = python_literal
+    return environment.get_template(template).render(values)
 
 
 def python_literal(value: Any) -> str:
-    """A JSON or TOML value as Python source."""
+    """Return a JSON or TOML value as Python source code, with double quotes if possible."""
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{python_literal(name)}: {python_literal(inner)}" for name, inner in value.items()) + "}"
-        )
+        items = (f"{python_literal(name)}: {python_literal(item)}" for name, item in value.items())
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(python_literal, value)) + "]"
-    quoted = repr(value)
-    return f'"{quoted[1:-1]}"' if isinstance(value, str) and quoted[0] == "'" and '"' not in value else quoted
+    source = repr(value)
+    if isinstance(value, str) and source[0] == "'" and '"' not in value:
+        return f'"{source[1:-1]}"'
+    return source
 
 
-def _cleaning(spec: StudySpec) -> list[Any]:
-    """The cleaning steps as a study file has them: the name, with its options where there are any."""
+def stored_data(results: StudyResults) -> DataSummary:
+    """Return what the store holds of the data of a study that hpo created."""
+    data = results.study.data
+    assert data is not None  # hpo stores it when it creates a study
+    return data
+
+
+def _cleaning_steps(spec: StudySpec) -> list[Any]:
+    """Return the cleaning steps as a study file writes them: the name, or a table if there are options."""
     return [{"name": step.name, **step.options} if step.options else step.name for step in spec.data.clean]
 
 
-def _scores(best: BestConfig) -> list[str]:
-    """What the configuration scores, a sentence a line."""
-    record, objective = best.record, best.record.spec.objective
-    count = count_finished(record.trials)
-    is_first = record.best is None or best.trial.number == record.best.number
-    place = f"the best of {count} trials" if is_first else f"chosen among the best of {count} trials by fresh runs"
-    lines = [f"{objective} {best.trial.value:.4f} on validation, {place}"]
+def _describe_scores(best: BestConfig) -> list[str]:
+    """Return the scores of the configuration, one sentence per line."""
+    results, objective = best.results, best.results.spec.objective
+    count = count_finished(results.frozen_trials)
+    is_first = results.best is None or best.trial.number == results.best.number
+    choice = f"the best of {count} trials" if is_first else f"chosen by retraining the best of {count} trials"
+    lines = [f"{objective} {best.trial.value:.4f} on validation, {choice}"]
     for split in ("validation", "test"):
-        if held := best.fresh(split):
-            count = len(held["values"])
-            runs = f"{count} fresh runs" if count > 1 else "one fresh run"
-            lines.append(f"{objective} {format_mean_sd(held)} on {split} in {runs} of the same values")
+        if scores := best.retrained_scores(split):
+            runs = len(scores.values)
+            retrained = f"{runs} retrained runs" if runs > 1 else "one retrained run"
+            lines.append(f"{objective} {format_mean_sd(scores)} on {split} in {retrained} with the same values")
     return lines
 
 
-def _comments(best: BestConfig, more: tuple[str, ...] | list[str] = ()) -> str:
-    head = f'The best configuration of study "{best.record.spec.name}": trial #{best.trial.number}'
-    lines = [f"{head}, {best.trial.datetime_complete:%Y-%m-%d}.", *(f"{line}." for line in _scores(best)), *more]
+def _comment_lines(best: BestConfig, more: Sequence[str] = ()) -> str:
+    title = f'The best configuration of study "{best.results.spec.name}": trial #{best.trial.number}'
+    scores = (f"{line}." for line in _describe_scores(best))
+    lines = [f"{title}, {best.trial.completed:%Y-%m-%d}.", *scores, *more]
     return "".join(f"# {line}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""Trials -> a data frame: a row per trial, a column for everything that one might sort, plot or average."""
+"""The trials of a search as a data frame, which notebooks, plots and `hpo export --format trials-csv` use."""
 
 from __future__ import annotations
 
@@ -6,49 +6,63 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas
-from optuna.trial import FrozenTrial
 
-from hpo.store.trial_state import outcome
+from hpo.store.records import Seconds, TrialRecord
 
-# Attributes that become a column under their own name, in this order.
-PLAIN_COLUMNS = ("place", "seed", "best", "best_rung", "steps", "examples", "tokens", "peak_memory", "batch_split")
-TEXT_COLUMNS = ("source", "retry_of", "reason")
+# Fields of TrialRecord that become a column under their own name, in this order.
+NUMBER_FIELDS = (
+    "replay_index",
+    "seed",
+    "best",
+    "best_rung",
+    "steps",
+    "examples",
+    "tokens",
+    "peak_memory",
+    "batch_split",
+)
+TEXT_FIELDS = ("source", "retry_of", "reason")
 
 
-def build_trials_table(trials: Sequence[FrozenTrial], objectives: Sequence[str] = ("value",)) -> pandas.DataFrame:
-    """A row per trial, by number.
+def build_trials_table(trials: Sequence[TrialRecord], objectives: Sequence[str] = ("value",)) -> pandas.DataFrame:
+    """Return a data frame with one row per trial, by number.
 
-    Columns: number, state (Optuna's) and ending (why), `value` (`value_<objective>` where there are several), rung
-    (the last that was reached), `params_<name>` as sampled, `effective_<name>` as read back from the live run,
-    `metric_<name>` on validation at the last rung, `seconds_<part>`, steps, examples, tokens, peak memory in bytes,
-    seed, start and end, source of a known-good start, reason, device, host and process. What no trial has is left out.
+    Columns, of which those that are empty for every trial are left out:
+
+    - `number`; `state`, which is Optuna's, and `outcome`, which says why a trial ended;
+    - `value`, or one `value_<objective>` per objective if there are several;
+    - `rung`: the last one reached, in thousandths of the trial's schedule;
+    - `params_<name>`: hyperparameters as sampled; `effective_<name>`: values read back from the live run;
+    - `metric_<name>`: scores on validation at the last rung;
+    - `seconds_<part>`: `wall`, `train`, `evaluation`;
+    - `replay_index`: the trial's position in a search that was never interrupted; `seed`;
+    - `best`, `best_rung`: the best objective at any rung, and that rung;
+    - `steps`, `examples`, `tokens`, `peak_memory` (bytes), `batch_split` (parts of a device batch);
+    - `start`, `end`, `source` of a published starting point, `retry_of`, `reason`, `device`, `host`, `process`.
     """
     table = pandas.DataFrame([_row(trial, objectives) for trial in trials])
     return table.dropna(axis="columns", how="all").convert_dtypes() if len(table) else table
 
 
-def _row(trial: FrozenTrial, objectives: Sequence[str]) -> dict[str, Any]:
-    attributes = trial.user_attrs
-    rung = max(trial.intermediate_values, default=None)
-    metrics = attributes.get("metrics") or {}
-    values = trial.values or [None] * len(objectives)
-    heads = ["value"] if len(objectives) == 1 else [f"value_{name}" for name in objectives]
-    worker = attributes.get("worker") or {}
+def _row(trial: TrialRecord, objectives: Sequence[str]) -> dict[str, Any]:
+    names = ["value"] if len(objectives) == 1 else [f"value_{name}" for name in objectives]
+    values: Sequence[float | None] = trial.values or [None] * len(objectives)
+    seconds = trial.seconds.measured() if trial.seconds != Seconds() else {}
     return {
         "number": trial.number,
-        "state": trial.state.name,
-        "ending": outcome(trial),
-        **dict(zip(heads, values, strict=False)),
-        "rung": rung,
+        "state": trial.state,
+        "outcome": trial.outcome,
+        **dict(zip(names, values, strict=False)),
+        "rung": trial.last_rung,
         **{f"params_{name}": value for name, value in trial.params.items()},
-        **{f"effective_{name}": value for name, value in (attributes.get("effective") or {}).items()},
-        **{f"metric_{name}": value for name, value in metrics.get(str(rung), {}).items()},
-        **{f"seconds_{name}": value for name, value in (attributes.get("seconds") or {}).items()},
-        **{name: attributes.get(name) for name in PLAIN_COLUMNS},
-        "start": trial.datetime_start,
-        "end": trial.datetime_complete,
-        **{name: attributes.get(name) for name in TEXT_COLUMNS},
-        "device": (attributes.get("provenance") or {}).get("device"),
-        "host": worker.get("host"),
-        "process": worker.get("pid"),
+        **{f"effective_{name}": value for name, value in trial.effective.items()},
+        **{f"metric_{name}": value for name, value in trial.last_scores.items()},
+        **{f"seconds_{name}": value for name, value in seconds.items()},
+        **{name: getattr(trial, name) for name in NUMBER_FIELDS},
+        "start": trial.started,
+        "end": trial.completed,
+        **{name: getattr(trial, name) for name in TEXT_FIELDS},
+        "device": trial.provenance.device or None,
+        "host": trial.worker.host if trial.worker else None,
+        "process": trial.worker.pid if trial.worker else None,
     }

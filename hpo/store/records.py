@@ -111,6 +111,7 @@ class TrialRecord:
     worker: WorkerIdentity | None = None
     provenance: RunProvenance = field(default_factory=RunProvenance)
     is_ours: bool = True  # False for a trial that another program wrote
+    state: str = ""  # Optuna's state of the trial, such as COMPLETE or FAIL
 
     @classmethod
     def from_trial(cls, trial: TrialView) -> Self:
@@ -134,6 +135,7 @@ class TrialRecord:
             worker=_worker(stored.get("worker")),
             provenance=RunProvenance.from_attribute(stored.get("provenance")),
             is_ours="provenance" in stored,
+            state=trial.state.name,
             **plain,
         )
 

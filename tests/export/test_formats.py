@@ -1,4 +1,4 @@
-"""Every format is written whole, reads back as what it says, and takes no place that is not its own."""
+"""Every export format is complete and readable, and replaces only earlier exports."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from hpo.results.study_results import StudyResults
 from hpo.store.storage import storage_url
 from hpo.study.spec import load_study
 from tests.conftest import SMALL
-from tests.support.evaluated_study import judged, record, record_of
+from tests.support.evaluated_study import open_results, results, study_file
 
-__all__ = ["judged", "record"]
+__all__ = ["results", "study_file"]
 
 
 def read_model(path: Path) -> object:
@@ -32,7 +32,7 @@ def read_model(path: Path) -> object:
     return (path / "README.md").read_text()
 
 
-READ: dict[str, Callable[[Path], object]] = {
+READERS: dict[str, Callable[[Path], object]] = {
     "best-config": lambda path: tomllib.loads(path.read_text())["training"]["learning_rate"],
     "best-config-json": lambda path: json.loads(path.read_text())["values"]["learning_rate"],
     "best-config-yaml": lambda path: yaml.safe_load(path.read_text())["values"]["learning_rate"],
@@ -46,33 +46,33 @@ READ: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_written_and_reads_back(name: str, record: StudyResults) -> None:
-    before = {file for file in record.spec.folder.rglob("*") if file.is_file()}
-    path = export_format(record, name)
-    assert path.parent == record.spec.folder / "export"
-    assert READ[name](path) is not False
-    again = export_format(record, name)  # in the place of the first
-    assert again == path and READ[name](path) is not False
-    made = {file for file in record.spec.folder.rglob("*") if file.is_file()} - before
-    inside = {file for file in made if path == file or path in file.parents}
-    assert {file.name for file in made - inside} <= {".model.lock"}, "something was left half written"
+def test_every_format_is_readable_and_can_be_written_again(name: str, results: StudyResults) -> None:
+    before = {file for file in results.spec.folder.rglob("*") if file.is_file()}
+    path = export_format(results, name)
+    assert path.parent == results.spec.folder / "export"
+    assert READERS[name](path) is not False
+    again = export_format(results, name)  # replaces the first
+    assert again == path and READERS[name](path) is not False
+    new = {file for file in results.spec.folder.rglob("*") if file.is_file()} - before
+    exported = {file for file in new if path == file or path in file.parents}
+    assert {file.name for file in new - exported} <= {".model.lock"}, "a temporary file was left"
 
 
-def test_the_trials_come_with_every_column(record: StudyResults, tmp_path: Path) -> None:
-    whole = record.frame
-    csv = pandas.read_csv(export_format(record, "trials-csv"))
-    parquet = pandas.read_parquet(export_format(record, "trials-parquet"))
-    assert list(csv.columns) == list(parquet.columns) == list(whole.columns)
+def test_trials_are_exported_with_every_column(results: StudyResults, tmp_path: Path) -> None:
+    table = results.trials_table
+    csv = pandas.read_csv(export_format(results, "trials-csv"))
+    parquet = pandas.read_parquet(export_format(results, "trials-parquet"))
+    assert list(csv.columns) == list(parquet.columns) == list(table.columns)
     assert (
         list(csv["params_learning_rate"])
         == list(parquet["params_learning_rate"])
-        == [trial.params["learning_rate"] for trial in record.trials]
+        == [trial.params["learning_rate"] for trial in results.trials]
     )
-    assert list(parquet["value"]) == list(whole["value"]) and len(parquet) == 3
+    assert list(parquet["value"]) == list(table["value"]) and len(parquet) == 3
 
 
-def foreign(folder: Path) -> StudyResults:
-    """A study of plain Optuna, with two objectives and choices of several types."""
+def create_foreign_study(folder: Path) -> StudyResults:
+    """Create a study with plain Optuna, with two objectives and choices of several types."""
     (folder / "small.toml").write_text(SMALL)
     spec = load_study(folder / "small.toml")
     url = storage_url(spec)
@@ -82,79 +82,81 @@ def foreign(folder: Path) -> StudyResults:
         return trial.suggest_float("x", 0, 1), float(trial.suggest_categorical("c", [1, "a", True, None]) == 1)
 
     study.optimize(objective, n_trials=6)
-    return record_of(folder / "small.toml")
+    return open_results(folder / "small.toml")
 
 
-def test_a_foreign_study_gives_its_trials_and_says_why_nothing_else(tmp_path: Path) -> None:
-    record = foreign(tmp_path)
+def test_foreign_study_exports_its_trials_and_refuses_the_rest(tmp_path: Path) -> None:
+    results = create_foreign_study(tmp_path)
     for name in ("trials-csv", "trials-parquet"):
-        table = READ[name](export_format(record, name))
+        table = READERS[name](export_format(results, name))
         assert isinstance(table, pandas.DataFrame) and len(table) == 6 and "value_objective 1" in table
-    shutil.rmtree(record.spec.folder)
+    shutil.rmtree(results.spec.folder)
     for name in FORMATS.keys() - {"trials-csv", "trials-parquet"}:
-        with pytest.raises(StudyError, match="was not made by hpo"):
-            export_format(record, name, tmp_path / "new" / "deep" / "file")
-    assert not record.spec.folder.exists() and not (tmp_path / "new").exists(), "a refusal leaves nothing behind"
+        with pytest.raises(StudyError, match="was not created by hpo"):
+            export_format(results, name, tmp_path / "new" / "deep" / "file")
+    assert not results.spec.folder.exists() and not (tmp_path / "new").exists(), (
+        "a refused export must leave nothing behind"
+    )
 
 
-def test_a_place_may_be_named(record: StudyResults, tmp_path: Path) -> None:
-    assert export_format(record, "best-config", tmp_path / "a" / "b.toml") == tmp_path / "a" / "b.toml"
+def test_output_may_be_a_file_or_a_folder(results: StudyResults, tmp_path: Path) -> None:
+    assert export_format(results, "best-config", tmp_path / "a" / "b.toml") == tmp_path / "a" / "b.toml"
     (tmp_path / "there").mkdir()
-    assert export_format(record, "bundle", tmp_path / "there") == tmp_path / "there" / "small.bundle.zip"
-    taken = export_format(record, "model", tmp_path / "taken")
-    assert (taken / "README.md").exists() and export_format(record, "model", taken) == taken
+    assert export_format(results, "bundle", tmp_path / "there") == tmp_path / "there" / "small.bundle.zip"
+    taken = export_format(results, "model", tmp_path / "taken")
+    assert (taken / "README.md").exists() and export_format(results, "model", taken) == taken
     (tmp_path / "empty").mkdir()
-    assert (export_format(record, "model", tmp_path / "empty") / "recipe.json").exists()
+    assert (export_format(results, "model", tmp_path / "empty") / "recipe.json").exists()
 
 
-def test_other_folders_are_left_alone(record: StudyResults, tmp_path: Path) -> None:
+def test_folders_that_are_no_export_are_not_replaced(results: StudyResults, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    for place in (tmp_path / "mine", record.spec.model_folder, record.spec.file):
+    for target in (tmp_path / "mine", results.spec.model_folder, results.spec.file):
         before = sorted(str(file) for file in tmp_path.rglob("*"))
         with pytest.raises(StudyError, match="choose another --output"):
-            export_format(record, "model", place)
+            export_format(results, "model", target)
         assert sorted(str(file) for file in tmp_path.rglob("*")) == before
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_place_below_a_file_is_told(record: StudyResults, tmp_path: Path) -> None:
+def test_output_below_a_file_is_an_error(results: StudyResults, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="cannot be written: .*; choose another --output"):
-        export_format(record, "best-config", record.spec.file / "x.toml")
+        export_format(results, "best-config", results.spec.file / "x.toml")
 
 
-def test_an_unknown_format_lists_the_known_ones(record: StudyResults) -> None:
-    with pytest.raises(StudyError, match="'trials-xls' is unknown; known: best-config, .*trials-csv, .*bundle"):
-        export_format(record, "trials-xls")
+def test_unknown_format_lists_the_known_ones(results: StudyResults) -> None:
+    with pytest.raises(StudyError, match="--format is 'trials-xls'; known: best-config, .*trials-csv, .*bundle"):
+        export_format(results, "trials-xls")
     with pytest.raises(StudyError, match="--push-to-hub takes --format model, not bundle"):
         check_format("bundle", push=True)
 
 
-def test_without_runs_there_is_no_model_and_no_bundle(judged: Path) -> None:
-    spec = load_study(judged)
+def test_without_retrained_runs_there_is_no_model_and_no_bundle(study_file: Path) -> None:
+    spec = load_study(study_file)
     optuna.delete_study(study_name="small/final", storage=storage_url(spec))
     shutil.rmtree(spec.model_folder)
-    record = record_of(judged)
+    results = open_results(study_file)
     for name in ("model", "model-card", "bundle"):
         with pytest.raises(HpoError, match="hpo retrain"):
-            export_format(record, name)
+            export_format(results, name)
     assert not (spec.folder / "export").exists()
-    assert tomllib.loads(export_format(record, "best-config").read_text())["training"]
+    assert tomllib.loads(export_format(results, "best-config").read_text())["training"]
 
 
-def test_the_shell_prints_the_path(
-    judged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_shell_prints_the_path(
+    study_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shell(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["hpo", "export", *words])
-        with pytest.raises(SystemExit) as ended:
+    def run_export(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hpo", "export", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        output = capsys.readouterr()
+        return int(exit_info.value.code or 0), output.out, output.err
 
-    code, said, _ = shell(str(judged))
-    assert code == 0 and said == f"{judged.parent / 'small' / 'export' / 'best_config.toml'}\n"
-    code, said, told = shell(str(judged), "--format", "trials-xls")
-    assert code == 2 and not said and told.startswith("hpo: --format 'trials-xls' is unknown; known: best-config,")
-    code, _, told = shell(str(judged), "--public")
-    assert code == 2 and "--push-to-hub" in told
+    code, out, _ = run_export(str(study_file))
+    assert code == 0 and out == f"{study_file.parent / 'small' / 'export' / 'best_config.toml'}\n"
+    code, out, err = run_export(str(study_file), "--format", "trials-xls")
+    assert code == 2 and not out and err.startswith("hpo: --format is 'trials-xls'; known: best-config,")
+    code, _, err = run_export(str(study_file), "--public")
+    assert code == 2 and "--push-to-hub" in err

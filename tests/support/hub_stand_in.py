@@ -1,4 +1,4 @@
-"""A small server on loopback that speaks as much of the Hugging Face hub as an upload needs, and remembers it all."""
+"""A small server on the loopback device that implements the part of the Hugging Face hub that an upload uses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TOKEN = "hf_aTokenThatIsWrittenNowhere"
 
 
 class Hub(ThreadingHTTPServer):
-    """Repositories by name, each with its files; `refuse` answers calls whose path it begins with that status."""
+    """Repositories by name, each with its files; `refuse` maps the beginning of a path to the status of its answer."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
+        super().__init__(("127.0.0.1", 0), RequestHandler)
         self.repositories: dict[str, dict[str, Any]] = {}
-        self.objects: dict[str, bytes] = {}  # what was uploaded by its SHA-256
+        self.objects: dict[str, bytes] = {}  # uploaded large files, by SHA-256
         self.refuse: dict[str, int] = {}
         self.calls: list[str] = []
 
@@ -28,15 +28,15 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was refused may hang up before it has sent everything."""
+        """Ignore errors: a client that was refused may close the connection before it has sent everything."""
 
 
-class Answers(BaseHTTPRequestHandler):
+class RequestHandler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing on standard error."""
+        """Write nothing to standard error."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -47,8 +47,8 @@ class Answers(BaseHTTPRequestHandler):
         body = self._body()
         path = self.path.partition("?")[0]
         self.server.calls.append(f"{self.command} {path}")
-        for begin, status in self.server.refuse.items():
-            if path.startswith(begin):
+        for prefix, status in self.server.refuse.items():
+            if path.startswith(prefix):
                 return self._send({"error": f"refused {self.headers.get('Authorization')}"}, status)
         if self.command == "PUT":
             self.server.objects[path.rpartition("/")[2]] = body
@@ -65,33 +65,33 @@ class Answers(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path.endswith("/info/lfs/objects/batch"):
-            return self._send({"objects": [self._upload(each) for each in json.loads(body)["objects"]]})
+            return self._send({"objects": [self._upload(item) for item in json.loads(body)["objects"]]})
         name = "/".join(path.removeprefix("/api/models/").split("/")[:2])
         if name not in self.server.repositories:
             return self._send({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         repository = self.server.repositories[name]
         if "/preupload/" in path:
-            files = [each["path"] for each in json.loads(body)["files"]]
+            files = [item["path"] for item in json.loads(body)["files"]]
             return self._send({"files": [self._preupload(file) for file in files]})
         if "/commit/" in path:
             for line in body.splitlines():
                 self._commit(repository, json.loads(line))
-            done = {"commitUrl": f"{self.server.url}/{name}/commit/0", "commitOid": "0" * 40, "success": True}
-            return self._send({**done, "pullRequestUrl": None})
+            commit = {"commitUrl": f"{self.server.url}/{name}/commit/0", "commitOid": "0" * 40, "success": True}
+            return self._send({**commit, "pullRequestUrl": None})
         siblings = [{"rfilename": file} for file in [".gitattributes", *repository["files"]]]
-        about = {"_id": "0", "id": name, "private": repository["private"], "siblings": siblings, "tags": []}
-        return self._send({**about, "downloads": 0, "likes": 0, "disabled": False, "gated": False, "sha": "0" * 40})
+        info = {"_id": "0", "id": name, "private": repository["private"], "siblings": siblings, "tags": []}
+        return self._send({**info, "downloads": 0, "likes": 0, "disabled": False, "gated": False, "sha": "0" * 40})
 
-    def _create(self, asked: dict[str, Any]) -> None:
-        name = f"{asked['organization'] or 'me'}/{asked['name']}"
+    def _create(self, request: dict[str, Any]) -> None:
+        name = f"{request['organization'] or 'me'}/{request['name']}"
         if name in self.server.repositories:
             return self._send({"error": "You already created this model repo"}, 409)
-        private = asked.get("private", asked.get("visibility") == "private")
-        self.server.repositories[name] = {"private": private, "asked": asked, "files": {}}
+        private = request.get("private", request.get("visibility") == "private")
+        self.server.repositories[name] = {"private": private, "request": request, "files": {}}
         return self._send({"url": f"{self.server.url}/{name}", "id": name, "name": name})
 
-    def _upload(self, told: dict[str, Any]) -> dict[str, Any]:
-        return {**told, "actions": {"upload": {"href": f"{self.server.url}/storage/{told['oid']}"}}}
+    def _upload(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "actions": {"upload": {"href": f"{self.server.url}/storage/{item['oid']}"}}}
 
     def _preupload(self, file: str) -> dict[str, Any]:
         mode = "lfs" if file.endswith(".safetensors") else "regular"
@@ -125,8 +125,8 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Hub]:
-    """The hub while it answers."""
+def serve_hub() -> Iterator[Hub]:
+    """Serve the hub while the block runs."""
     with Hub() as hub:
         thread = threading.Thread(target=hub.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Bundles that were tampered with: their files changed, their checksums right again, or not."""
+"""Read and write zip files, for bundles that were tampered with."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from hpo.export.bundle import MANIFEST, STUDY
 
 
-def contents(path: Path) -> dict[str, bytes]:
-    """Name -> content, in the order of the archive."""
+def read_zip(path: Path) -> dict[str, bytes]:
+    """Return name -> content, in the order of the archive."""
     with zipfile.ZipFile(path) as archive:
         return {entry.filename: archive.read(entry) for entry in archive.infolist()}
 
 
-def zipped(path: Path, files: dict[str, bytes]) -> Path:
-    """An archive of these files."""
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    """Write an archive of these files; return its path."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
 
 
-def altered(path: Path, **changes: Any) -> Path:
-    """A bundle beside another, as a clever stranger would make it: JSON files updated, study.toml replaced."""
-    files = contents(path)
+def alter_bundle(path: Path, **changes: Any) -> Path:
+    """Write a copy of a bundle with other content and correct checksums: JSON files updated, study.toml replaced."""
+    files = read_zip(path)
     for stem, change in changes.items():
         if stem == "study":
             files[STUDY] = change.encode()
@@ -36,4 +36,4 @@ def altered(path: Path, **changes: Any) -> Path:
     manifest = json.loads(files[MANIFEST])
     manifest["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in manifest["files"]}
     files[MANIFEST] = json.dumps(manifest).encode()
-    return zipped(path.with_name(f"altered-{path.name}"), files)
+    return write_zip(path.with_name(f"altered-{path.name}"), files)

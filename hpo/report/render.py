@@ -1,0 +1,122 @@
+"""SECTIONS, and the functions that write them as one HTML file and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from hpo import __version__
+from hpo.atomic import atomic_file
+from hpo.errors import HpoError, StudyError
+from hpo.report.blocks import Block, Section, escape_markdown, split_code_spans
+from hpo.report.error_analysis import errors_section, generalization_section, misclassified_section
+from hpo.report.origins import data_section, failures_section, provenance_section
+from hpo.report.search_summary import hyperparameters_section, search_section, timeline_section
+from hpo.report.summary import baselines_section, configuration_section, verdict_section
+from hpo.results.best_config import best_config_toml
+from hpo.results.study_results import StudyResults
+from hpo.results.template_environment import template_environment
+
+# Anchor -> the function that builds the section, in the order of the page.
+SECTIONS: dict[str, Callable[[StudyResults], Section]] = {
+    "verdict": verdict_section,
+    "configuration": configuration_section,
+    "baselines": baselines_section,
+    "search": search_section,
+    "hyperparameters": hyperparameters_section,
+    "timeline": timeline_section,
+    "generalization": generalization_section,
+    "errors": errors_section,
+    "misclassified": misclassified_section,
+    "data": data_section,
+    "failures": failures_section,
+    "provenance": provenance_section,
+}
+CONFIG_FILE = "best_config.toml"
+
+
+def write_report(results: StudyResults, folder: Path) -> Path:
+    """Write report.html, report.md and, if a trial is complete, best_config.toml into a folder; return the first.
+
+    The report shows the comparison, which the ledger of the test split records. Each file is written completely before
+    it replaces an older one. Raises StudyError if the folder cannot be written.
+    """
+    results.compare()
+    sections = build_sections(results)
+    contents = {"report.html": render_html(results, sections), "report.md": render_markdown(results, sections)}
+    with suppress(HpoError):  # without a best trial there is no best configuration, as the report says
+        contents[CONFIG_FILE] = best_config_toml(results)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            with atomic_file(folder / name) as temporary:
+                temporary.write_text(content, encoding="utf8")
+        if CONFIG_FILE not in contents:
+            (folder / CONFIG_FILE).unlink(missing_ok=True)  # left by an earlier study of this name
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be written: {error.strerror or error}; choose another --output") from None
+    return folder / "report.html"
+
+
+def build_sections(results: StudyResults) -> list[Section]:
+    """Build every section, in the order of the page."""
+    return [build(results) for build in SECTIONS.values()]
+
+
+def render_html(results: StudyResults, sections: Sequence[Section]) -> str:
+    """Return one HTML page that contains its style, its script and plotly, and loads nothing."""
+    from plotly.offline import get_plotlyjs
+
+    has_figure = any(block.kind == "figure" for section in sections for block in section.blocks)
+    return (
+        _page_environment()
+        .get_template("page.html.j2")
+        .render(
+            title=results.spec.name,
+            objective=", ".join(results.objectives),
+            created=_created_line(),
+            sections=sections,
+            plotly=Markup(get_plotlyjs()) if has_figure else "",
+            **_inlined_files(),
+        )
+    )
+
+
+def render_markdown(results: StudyResults, sections: Sequence[Section]) -> str:
+    """Return the same content as Markdown, with the alt text of each figure in its place."""
+    title = f"# {escape_markdown(results.spec.name)}: {escape_markdown(', '.join(results.objectives))}"
+    return "\n\n".join([title, _created_line(), *(section.markdown() for section in sections)]) + "\n"
+
+
+def _created_line() -> str:
+    return f"Created by hpo {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+
+
+def _page_environment() -> Environment:
+    environment = template_environment("hpo.report", autoescape=True)
+    environment.filters["script_json"] = _escape_script_json
+    environment.filters["code_spans"] = split_code_spans
+    environment.filters["group_by_kind"] = _group_by_kind
+    return environment
+
+
+def _escape_script_json(json: str) -> Markup:
+    """Escape JSON inside a script element: a text of the data may contain `</script>`. Only strings contain `<`."""
+    return Markup(json.replace("<", r"\u003c"))
+
+
+def _group_by_kind(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:
+    return [(kind, list(group)) for kind, group in groupby(blocks, lambda block: block.kind)]
+
+
+def _inlined_files() -> dict[str, Markup]:
+    """Return style and script of the page; they are our own, so they are not escaped."""
+    folder = files("hpo.report") / "templates"
+    return {name: Markup((folder / f"page.{name}").read_text(encoding="utf8")) for name in ("css", "js")}
