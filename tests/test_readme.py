@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from docs.study_file_reference import build_reference
 from hpo.cli import app
 from hpo.export.formats import FORMATS
 from hpo.search.pruners import PRUNERS
 from hpo.search.samplers import SAMPLERS
-from hpo.study.reference import reference
 from hpo.study.spec import load_study
 from hpo.training.arguments import SEARCHABLE
 from hpo.training.metrics import METRICS
@@ -24,7 +24,7 @@ BLOCK = re.compile(r"(<!-- reference: [^\n]*-->\n).*?(<!-- end of reference -->)
 
 def with_table(text: str) -> str:
     """The README with the table of keys as the models have it now."""
-    return BLOCK.sub(lambda found: f"{found[1]}{reference()}\n{found[2]}", text)
+    return BLOCK.sub(lambda found: f"{found[1]}{build_reference()}\n{found[2]}", text)
 
 
 def test_the_table_of_keys_is_current() -> None:

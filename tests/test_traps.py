@@ -44,7 +44,7 @@ from hpo.search.pruners import AshaPruner
 from hpo.search.samplers import build_sampler
 from hpo.search.search_listener import SearchListener
 from hpo.search.worker import Worker, check_spec, open_search, prepare_context
-from hpo.store import storage, trial_state
+from hpo.store import storage, trial_queue, trial_state
 from hpo.study.spec import ModelSpec, load_study
 from hpo.training import trainer
 from hpo.training.checkpoint import Checkpoint
@@ -833,7 +833,7 @@ def test_trap_26_a_trial_that_runs_again_is_pruned_like_any_other(study_file: Pa
     dead.set_user_attr("reason", trial_state.KILLED)
     study.tell(dead, state=TrialState.FAIL)
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     assert study.trials[-1].user_attrs["retry_of"] == dead.number
     assert not any(name.startswith("completed_rung") for name in study.trials[-1].system_attrs)
     assert is_pruned(study)
@@ -880,7 +880,7 @@ def test_trap_27_a_trial_that_died_before_its_first_heartbeat_is_found(study_fil
     assert study.trials[0].state is TrialState.RUNNING  # after a day without any sign of life
 
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     found, again = study.trials
     assert found.state is TrialState.FAIL and trial_state.outcome(found) == trial_state.KILLED
     assert again.state is TrialState.WAITING and again.system_attrs["fixed_params"] == dead.params
@@ -1024,7 +1024,7 @@ def test_optuna_the_retry_sets_constraints_of_its_own(study_file: Path) -> None:
 
     study, first = infeasible()
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     again = study.ask({"x": FloatDistribution(0.0, 1.0)})
     again.set_constraint("memory", -1.0)
     assert study.trials[1].constraints == {"memory": -1.0} and again.params == first.params
@@ -1047,7 +1047,7 @@ def test_optuna_a_dead_trial_does_not_repel_the_sampler(study_file: Path) -> Non
     assert next_draw(study) != without
 
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     assert study.trials[dead.number].state is TrialState.FAIL
     assert next_draw(study) == without
 

@@ -208,7 +208,7 @@ def _search(record: StudyResults) -> Section:
         ["seed of the search", str(search.seed)],
         ["seeds of the fresh runs", ", ".join(map(str, spec.final.seed_list))],
     ]
-    axes = [[name, axis.shown] for name, axis in spec.space.parameters.items()]
+    axes = [[name, axis.description] for name, axis in spec.space.parameters.items()]
     return Section(
         "search",
         "The search",

@@ -119,7 +119,7 @@ def _space(record: StudyResults) -> Table:
     rows = []
     for name, axis in record.spec.space.parameters.items():
         starts = [format_value(start.values[name]) for start in record.spec.space.known_good if name in start.values]
-        rows.append([name, axis.shown, ", ".join(starts)])
+        rows.append([name, axis.description, ", ".join(starts)])
     return Table("The search space", TextTable(["parameter", "range", "known-good starts"], rows, words=3))
 
 

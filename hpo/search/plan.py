@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler
-from hpo.store.trial_state import enqueue_next, is_finished
+from hpo.store.trial_queue import enqueue_next
+from hpo.store.trial_state import is_finished
 from hpo.study.search_space import Parameter, SearchSpace
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import build_arguments

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 
 from hpo.errors import SpecError, unknown_name
 from hpo.search.prior import DRAWN_BY, PRIOR, SAMPLER, Prior
-from hpo.store.trial_state import replay_index
+from hpo.store.trial_queue import replay_index
 from hpo.study.spec import StudySpec
 
 SamplerOptions = Mapping[str, Any]

@@ -27,7 +27,7 @@ from hpo.search.samplers import build_sampler, option_error, trial_seed
 from hpo.search.search_listener import SearchListener
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
-from hpo.store import trial_state
+from hpo.store import trial_queue, trial_state
 from hpo.store.provenance import collect_provenance
 from hpo.store.storage import (
     GRACE_PERIOD,
@@ -146,7 +146,7 @@ class Worker:
             self.listener.notice(f"waiting for a sign of life of trial #{elsewhere[0].number}, which runs elsewhere")
             time.sleep(HEARTBEAT_INTERVAL / 2)
             self.stop.check()
-        if trial_state.enqueue_next(self.study, self.spec.space):
+        if trial_queue.enqueue_next(self.study, self.spec.space):
             return True
         exhausted = self.sampler.is_exhausted(self.study)
         return not exhausted and not should_stop(self.study, self.spec, len(self.task.validation))
@@ -186,10 +186,10 @@ class Worker:
         trial.set_user_attr("worker", trial_state.worker_identity())
         everyone = self.study.get_trials(deepcopy=False)
         own = next(each for each in everyone if each.number == trial.number)
-        if trial_state.is_surplus(own, everyone, self.budget.trials):
+        if trial_queue.is_surplus(own, everyone, self.budget.trials):
             trial.set_user_attr("reason", trial_state.SURPLUS)
             raise TrialEnded(trial_state.SURPLUS)
-        place = trial_state.replay_index(own, everyone)
+        place = trial_queue.replay_index(own, everyone)
         seed = trial_seed(self.spec.search.seed, place)
         self._remember(trial, {"place": place, "seed": seed, "provenance": self.provenance})
         values = self.trainer.hp_space(trial)

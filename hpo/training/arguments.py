@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_name, unknown_value
 from hpo.study.search_space import Parameter
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration.presets import check_speed
@@ -249,7 +249,7 @@ def _misfit(fields: Mapping[str, Any], name: str, value: Any) -> str | None:
         kinds = [kind for kind in accepted if issubclass(kind, enum.Enum)]
         names = [member.value for kind in kinds for member in kind]
         if kinds and value not in names:
-            return unknown_name(value, names)
+            return unknown_value(value, names)
         fits = bool(kinds) or str in accepted
     else:
         fits = type(value) in accepted

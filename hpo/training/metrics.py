@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_value
 
 if TYPE_CHECKING:
     from hpo.training.evaluate_metrics import EvaluateMetric
@@ -73,7 +73,7 @@ METRICS: dict[str, Metric] = {
 def unsuitable_reason(objective: str, classes: int) -> str | None:
     """Why a metric cannot be the objective of a study with so many classes, or None where it can."""
     if objective not in METRICS:
-        return unknown_name(objective, METRICS, limit=len(METRICS))
+        return unknown_value(objective, METRICS, limit=len(METRICS))
     if METRICS[objective].two_classes_only and classes != 2:
         return f"is {objective!r}, which is for two classes; these are {classes}: {objective}_macro or _weighted"
     return None
