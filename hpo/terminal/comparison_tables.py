@@ -45,7 +45,7 @@ def _print_table(shown: TextTable) -> None:
     cells = zip(*shown.rows, strict=True)
     print_columns(
         [
-            Column(head, column, words=place < shown.words, kept=place < shown.words)
+            Column(head, column, is_text=place < shown.words, is_required=place < shown.words)
             for place, (head, column) in enumerate(zip(shown.heads, cells, strict=True))
         ]
     )

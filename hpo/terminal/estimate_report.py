@@ -18,9 +18,9 @@ class EstimateProgress(LiveLine, SearchListener):
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         """How many are done."""
-        if self.above != TIMING:
-            self.head(TIMING)
-        self.show(f"{step} done")
+        if self.heading != TIMING:
+            self.set_heading(TIMING)
+        self.set_detail(f"{step} done")
 
 
 def print_estimate(found: Mapping[str, Any]) -> None:
