@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hpo.evaluation.run_listener import RunListener
     from hpo.results.study_results import StudyResults
     from hpo.results.study_status import StudyStatus
+    from hpo.search.estimate import Estimate
     from hpo.search.search_listener import SearchListener
     from hpo.store.records import RunRecord
 
@@ -81,13 +82,13 @@ class Study:
         with _choose_listener(listener, lambda: SearchProgress(self.spec)) as progress:
             return run_search(self.spec, self.url, progress, sampler=self.sampler, pruner=self.pruner)
 
-    def estimate(self, *, listener: SearchListener | None = None) -> dict[str, Any]:
+    def estimate(self, *, listener: SearchListener | None = None) -> Estimate:
         """Estimate time, memory and disk use of the rest of the search, without writing anything."""
-        from hpo.search.forecast import forecast
+        from hpo.search.estimate import estimate_search
         from hpo.terminal.estimate_report import EstimateProgress
 
         with _choose_listener(listener, EstimateProgress) as progress:
-            return forecast(self.spec, self.url, progress)
+            return estimate_search(self.spec, self.url, progress)
 
     @contextmanager
     def open_final_runs(self, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +34,7 @@ def reproduce(
     with interruptible(RunProgress()) as progress:
         result = reproduce_bundle(bundle, tuple(set_ or []), seeds, output, progress)
     if as_json:
-        typer.echo(json.dumps(result.about(), indent=2))
+        typer.echo(result.model_dump_json(indent=2))
     else:
         for sentence in result.sentences():
             typer.echo(sentence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,7 +66,7 @@ def print_dry_run(study: Study, as_json: bool) -> None:
     with interruptible(EstimateProgress(), "nothing was written") as progress:
         estimate = study.estimate(listener=progress)
     if as_json:
-        typer.echo(json.dumps(estimate, indent=2))
+        typer.echo(estimate.model_dump_json(indent=2))
     else:
         print_estimate(estimate)
 

@@ -136,7 +136,7 @@ class TrialRecord:
             reason=read_reason(trial),
             worker=_worker(stored.get("worker")),
             provenance=RunProvenance.from_attribute(stored.get("provenance")),
-            is_ours="provenance" in stored,
+            is_ours=cls.is_hpo_trial(trial),
             state=trial.state.name,
             **plain,
         )
@@ -160,6 +160,11 @@ class TrialRecord:
     def planned_steps(self) -> int | None:
         """Optimizer steps of the trial's complete schedule, or None if they were not stored."""
         return self.effective.get("max_steps")
+
+    @staticmethod
+    def is_hpo_trial(trial: TrialView) -> bool:
+        """Whether hpo ran the trial. Other programs may use attributes of the same names for other things."""
+        return "provenance" in trial.user_attrs
 
 
 # Attributes by which trials are counted and ranked. Of trials that are not displayed only these are read: see
@@ -371,3 +376,14 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, Seconds):
         return value.measured()
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def study_attributes(**values: Any) -> dict[str, Any]:
+    """Return the attributes that store these fields of a StudyRecord, as `trial_attributes` does for a trial."""
+    return _attributes(StudyRecord, {"accelerations": "speed"}, values)
+
+
+def write_attributes(owner: Any, attributes: Mapping[str, Any]) -> None:
+    """Store attributes with a running trial or a study; each is a transaction of its own."""
+    for key, value in attributes.items():
+        owner.set_user_attr(key, value)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hpo.store.optuna_internals import fixed_values
 from hpo.store.records import TrialRecord, trial_attributes
 from hpo.store.trial_state import RETRIED_OUTCOMES, SURPLUS, count_kills, is_finished, outcome
 
@@ -83,5 +84,7 @@ def _enqueue_retry(study: Study, trial: FrozenTrial, record: TrialRecord) -> Non
     kept: dict[str, Any] = {name: value for name, value in origin.items() if value is not None}
     # Only the values are copied. Optuna's own retry callback copies the reported rungs too, so that the retry would
     # never be pruned at those. A trial that died early has not drawn all its enqueued values yet: copy these as well.
-    values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    study.enqueue_trial(values, trial_attributes(**kept, retry_of=record.number, kills=count_kills(trial)))
+    study.enqueue_trial(
+        {**fixed_values(trial), **trial.params},
+        trial_attributes(**kept, retry_of=record.number, kills=count_kills(trial)),
+    )

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hpo.store.optuna_internals import fail_trial, set_trial_attribute
+
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -138,8 +140,8 @@ def fail_dead_trials(study: Study) -> None:
         if _is_dead(trial):
             _logger.info("trial #%d: its process is gone; failing it", trial.number)
             try:
-                study._storage.set_trial_user_attr(trial._trial_id, "reason", KILLED)
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                set_trial_attribute(study, trial, "reason", KILLED)
+                fail_trial(study, trial)
             except UpdateFinishedTrialError:
                 continue  # another worker was faster
 

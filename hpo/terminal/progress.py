@@ -122,7 +122,7 @@ class SearchProgress(LiveLine, SearchListener):
 
     def rung(self, rung: int, value: float) -> None:
         """Remember the score at the last rung."""
-        self.last_rung = f"{self.spec.objective} {value:.4f} {describe_rung(rung, self.spec)}"
+        self.last_rung = f"{self.spec.objective} {value:.4f} {format_rung(self.spec, rung)}"
 
     def ends(self, trial: FrozenTrial, study: Study) -> None:
         """Print one line about an ended trial."""
@@ -135,7 +135,7 @@ class SearchProgress(LiveLine, SearchListener):
         if record.outcome == "complete":
             reason = ""
         elif record.outcome == "pruned":
-            reason = describe_rung(record.last_rung or 0, self.spec)
+            reason = format_rung(self.spec, record.last_rung or 0)
         line = (
             f"#{record.number:<3} {record.outcome:<11} {value}  {record.seconds.wall:6.1f} s  "
             f"{format_values(record.params)}  {reason}{mark}"
@@ -205,7 +205,7 @@ class PredictionProgress(LiveLine):
             self.set_detail(f"{done:,} texts" + (f", {throughput:,.{digits}f} per second" if throughput else ""))
 
 
-def describe_rung(rung: int, spec: StudySpec) -> str:
+def format_rung(spec: StudySpec, rung: int) -> str:
     """Return where in a trial a rung is: `at 25 % of the schedule`, or `after 4,000 examples`."""
     if isinstance(spec.search.rungs, EveryExamples):
         return f"after {rung:,} examples"
