@@ -206,10 +206,10 @@ class PredictionProgress(LiveLine):
 
 
 def format_rung(spec: StudySpec, rung: int) -> str:
-    """Return where in a trial a rung is: `at 25 % of the schedule`, or `after 4,000 examples`."""
+    """Return where in a trial a rung is: `at 25 % of its schedule`, or `after 4,000 examples`."""
     if isinstance(spec.search.rungs, EveryExamples):
         return f"after {rung:,} examples"
-    return f"at {rung / 10:g} % of the schedule"  # these rungs are numbered in thousandths of the schedule
+    return f"at {rung / 10:g} % of its schedule"  # these rungs are numbered in thousandths of the schedule
 
 
 def _join_parts(*parts: str) -> str:
