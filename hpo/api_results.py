@@ -49,7 +49,7 @@ class BaselineRun(ResultRecord):
 
     @classmethod
     def from_run(cls, run: RunRecord) -> Self:
-        """Select what is told of a run before the comparison."""
+        """Select what may be shown of a run before the comparison."""
         return cls(
             run=run.number,
             seed=run.seed,

@@ -63,22 +63,22 @@ def mask_passwords(text: str) -> str:
     return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
-def unknown_name(got: str, known: Iterable[str], limit: int = 12) -> str:
+def unknown_name(got: str, names: Iterable[str], limit: int = 12) -> str:
     """Return `is unknown; did you mean X?`, or the known names if none is similar.
 
     For keys, whose name the message has already. For a value use `unknown_value`, which repeats it.
     """
-    return f"is unknown; {_suggest(got, known, limit)}"
+    return f"is unknown; {_suggest(got, names, limit)}"
 
 
-def unknown_value(got: object, known: Iterable[str], limit: int = 12) -> str:
+def unknown_value(got: object, names: Iterable[str], limit: int = 12) -> str:
     """Return `is "acuracy"; did you mean accuracy?`, or the known values if none is similar."""
-    return f'is "{got}"; {_suggest(str(got), known, limit)}'
+    return f'is "{got}"; {_suggest(str(got), names, limit)}'
 
 
-def _suggest(got: str, known: Iterable[str], limit: int) -> str:
-    names = sorted(known)
-    similar = get_close_matches(got, names, n=1, cutoff=0.6)
+def _suggest(got: str, names: Iterable[str], limit: int) -> str:
+    known_names = sorted(names)
+    similar = get_close_matches(got, known_names, n=1, cutoff=0.6)
     if similar:
         return f"did you mean {similar[0]}?"
-    return "known: " + ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+    return "known: " + ", ".join(known_names[:limit]) + (", ..." if len(known_names) > limit else "")

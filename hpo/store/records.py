@@ -118,11 +118,7 @@ class TrialRecord:
     def from_trial(cls, trial: TrialView) -> Self:
         """Read a stored trial, from Optuna or from the SQLite reader."""
         stored = trial.user_attrs
-        plain = {
-            name: stored[key]
-            for name in _PLAIN_TRIAL_FIELDS
-            if (key := _TRIAL_KEYS.get(name, name)) in stored and stored[key] is not None
-        }
+        plain = {name: value for name, key in _PLAIN_TRIAL_KEYS if (value := stored.get(key)) is not None}
         return cls(
             number=trial.number,
             outcome=outcome(trial),
@@ -190,6 +186,16 @@ _PLAIN_TRIAL_FIELDS = (
     "peak_memory",
     "batch_split",
 )
+
+_PLAIN_TRIAL_KEYS = [(name, _TRIAL_KEYS.get(name, name)) for name in _PLAIN_TRIAL_FIELDS]
+
+
+def read_field(trial: TrialView, name: str) -> Any:
+    """Return one field of a TrialRecord, or None if it was not stored.
+
+    For what runs over all trials of a study whenever a trial starts: a record takes 150 times as long.
+    """
+    return trial.user_attrs.get(_TRIAL_KEYS.get(name, name))
 
 
 @dataclass(frozen=True)
@@ -356,7 +362,7 @@ _RUN_KEYS = {"key": "run", "curve": "metrics"}
 def trial_attributes(**values: Any) -> dict[str, Any]:
     """Return the attributes that store these fields of a TrialRecord: key -> JSON value.
 
-    A running trial writes its record in parts, as soon as each is known. Raises TypeError for a name that is no field.
+    A running trial writes its record in parts, as they become available. Raises TypeError for a name that is no field.
     """
     return _attributes(TrialRecord, _TRIAL_KEYS, values)
 
@@ -384,6 +390,6 @@ def study_attributes(**values: Any) -> dict[str, Any]:
 
 
 def write_attributes(owner: Any, attributes: Mapping[str, Any]) -> None:
-    """Store attributes with a running trial or a study; each is a transaction of its own."""
+    """Store attributes with a running trial or a study, each in a separate transaction."""
     for key, value in attributes.items():
         owner.set_user_attr(key, value)

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.store.optuna_internals import fixed_values
-from hpo.store.records import TrialRecord, trial_attributes
-from hpo.store.trial_state import RETRIED_OUTCOMES, SURPLUS, count_kills, is_finished, outcome
+from hpo.store.records import read_field, trial_attributes
+from hpo.store.trial_state import (
+    RETRIED_OUTCOMES,
+    SURPLUS,
+    count_kills,
+    is_finished,
+    outcome,
+    read_reason,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -25,14 +32,16 @@ def replay_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
     A retry has the index of its first attempt. All random numbers of a trial are derived from the study's seed and
     this index, so they do not depend on how often a process was started.
     """
-    record = TrialRecord.from_trial(trial)
-    if record.replay_index is not None:
-        return record.replay_index
-    records = {other.number: TrialRecord.from_trial(other) for other in trials}
-    while record.retry_of is not None:
-        record = records[record.retry_of]
-    earlier = [other for other in records.values() if other.number < record.number]
-    return sum(other.retry_of is None and not str(other.reason).startswith(SURPLUS) for other in earlier)
+    stored = read_field(trial, "replay_index")
+    if stored is not None:
+        return int(stored)
+    first = trial
+    if read_field(first, "retry_of") is not None:
+        by_number = {other.number: other for other in trials}
+        while (number := read_field(first, "retry_of")) is not None:
+            first = by_number[number]
+    earlier = [other for other in trials if other.number < first.number]
+    return sum(read_field(other, "retry_of") is None and not _is_stored_surplus(other) for other in earlier)
 
 
 def enqueue_next(study: Study, space: SearchSpace) -> bool:
@@ -43,16 +52,15 @@ def enqueue_next(study: Study, space: SearchSpace) -> bool:
     depend on, is the one of a search without interruption.
     """
     trials = study.get_trials(deepcopy=False)
-    records = [TrialRecord.from_trial(trial) for trial in trials]
-    retried = {record.retry_of for record in records}
-    is_waiting = any(record.outcome == "waiting" for record in records)
-    for trial, record in zip(trials, records, strict=True):
-        if record.outcome in RETRIED_OUTCOMES and record.number not in retried and not is_finished(trial):
-            _enqueue_retry(study, trial, record)
+    retried = {read_field(trial, "retry_of") for trial in trials}
+    is_waiting = any(outcome(trial) == "waiting" for trial in trials)
+    for trial in trials:
+        if outcome(trial) in RETRIED_OUTCOMES and trial.number not in retried and not is_finished(trial):
+            _enqueue_retry(study, trial)
             is_waiting = True
     if is_waiting:
         return True
-    enqueued = {record.starting_point for record in records}
+    enqueued = {read_field(trial, "starting_point") for trial in trials}
     for index, start in enumerate(space.known_good):
         if index not in enqueued:
             _logger.info("enqueuing starting point %d: %s", index, start.source)
@@ -69,22 +77,24 @@ def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -
     earlier = [other for other in trials if other.number < trial.number]
     if sum(is_finished(other) or outcome(other) == "running" for other in earlier) >= wanted:
         return True
-    record = TrialRecord.from_trial(trial)
-    records = [TrialRecord.from_trial(other) for other in earlier]
-    if record.retry_of is not None:
-        return any(other.retry_of == record.retry_of for other in records)
-    if record.starting_point is not None:
-        return any(other.starting_point == record.starting_point and other.retry_of is None for other in records)
+    retry_of, starting_point = read_field(trial, "retry_of"), read_field(trial, "starting_point")
+    if retry_of is not None:
+        return any(read_field(other, "retry_of") == retry_of for other in earlier)
+    if starting_point is not None:
+        first_attempts = [other for other in earlier if read_field(other, "retry_of") is None]
+        return any(read_field(other, "starting_point") == starting_point for other in first_attempts)
     return False
 
 
-def _enqueue_retry(study: Study, trial: FrozenTrial, record: TrialRecord) -> None:
-    _logger.info("enqueuing trial #%d again: %s", record.number, record.reason)
-    origin = {"starting_point": record.starting_point, "source": record.source, "drawn_by": record.drawn_by}
+def _is_stored_surplus(trial: FrozenTrial) -> bool:
+    return (read_reason(trial) or "").startswith(SURPLUS)
+
+
+def _enqueue_retry(study: Study, trial: FrozenTrial) -> None:
+    _logger.info("enqueuing trial #%d again: %s", trial.number, read_reason(trial))
+    origin = {name: read_field(trial, name) for name in ("starting_point", "source", "drawn_by")}
     kept: dict[str, Any] = {name: value for name, value in origin.items() if value is not None}
     # Only the values are copied. Optuna's own retry callback copies the reported rungs too, so that the retry would
     # never be pruned at those. A trial that died early has not drawn all its enqueued values yet: copy these as well.
-    study.enqueue_trial(
-        {**fixed_values(trial), **trial.params},
-        trial_attributes(**kept, retry_of=record.number, kills=count_kills(trial)),
-    )
+    values = {**fixed_values(trial), **trial.params}
+    study.enqueue_trial(values, trial_attributes(**kept, retry_of=trial.number, kills=count_kills(trial)))

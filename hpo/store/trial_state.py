@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-# First words of a stored reason. These say nothing about the trial's values, so such a trial is not finished ...
+# A stored reason starts with one of these. The first say nothing about the trial's values, so it is not finished ...
 INTERRUPTED, KILLED, OUT_OF_TIME, SURPLUS = "interrupted", "killed", "out of time", "surplus"
-# ... and these are what its values, or the code that they lead to, have caused.
+# ... and the others are what its values, or the code that they lead to, have caused.
 PRUNED, DIVERGED, INFEASIBLE, UNVERIFIED, ERROR = "pruned", "diverged", "infeasible", "unverified", "error"
-_EARLIER_WORDS = {"unproven": UNVERIFIED}  # as version 0.1.0 stored it
+_EARLIER_OUTCOMES = {"unproven": UNVERIFIED}  # as version 0.1.0 stored it
 _OUTCOME_OF_STATE = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 RETRIED_OUTCOMES = {INTERRUPTED, KILLED, OUT_OF_TIME}
 _WITHOUT_RESULT = {SURPLUS} | RETRIED_OUTCOMES
@@ -51,11 +51,11 @@ class TrialView(Protocol):
 
 
 # The functions below read single attributes, not a TrialRecord: they run over all trials of a study several times per
-# trial, and building a record takes 20 times as long as reading the one attribute that counts.
+# trial, and building a record takes 40 microseconds, an outcome 1.4.
 
 
 def outcome(trial: TrialView) -> str:
-    """Return `complete`, `running`, `waiting`, or the first words of the reason why the trial ended otherwise.
+    """Return `complete`, `running`, `waiting`, or the beginning of the reason why the trial ended otherwise.
 
     A failed trial without a reason was failed by another process because its heartbeat stopped, so it was killed.
     """
@@ -71,8 +71,8 @@ def read_reason(trial: TrialView) -> str | None:
     stored = trial.user_attrs.get("reason")
     if stored is None:
         return None
-    words, colon, details = str(stored).partition(":")
-    return _EARLIER_WORDS.get(words, words) + colon + details
+    beginning, colon, details = str(stored).partition(":")
+    return _EARLIER_OUTCOMES.get(beginning, beginning) + colon + details
 
 
 def is_finished(trial: TrialView) -> bool:
@@ -127,7 +127,7 @@ def fail_dead_trials(study: Study) -> None:
     """Fail running trials whose process is gone from this host or missed its heartbeats, or never named itself.
 
     Optuna fails trials with missed heartbeats only. A process that died before its first heartbeat would leave its
-    trial running for ever, and on this host it is known at once that a process is gone.
+    trial running for ever, and on this host it is known at once that a process has ended.
     """
     from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
     from optuna.storages import fail_stale_trials

@@ -1,7 +1,7 @@
 """Print a table that fits the terminal, and say what was left out.
 
-Rich measures and sets the columns. What it does not do: a table of twenty hyperparameters in 80 columns, which it would
-squeeze to two letters each, loses columns from the right instead.
+Rich measures and prints the columns. It would squeeze twenty hyperparameters into 80 characters; here columns
+are left out from the right instead.
 """
 
 from __future__ import annotations
