@@ -15,7 +15,7 @@ from scipy.stats import sem
 
 from benchmarks.results import markdown_table, write_table
 from hpo.search.samplers import build_sampler
-from hpo.store.trial_state import enqueue_next
+from hpo.store.trial_queue import enqueue_next
 from hpo.study.spec import StudySpec, load_study
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "finetune.toml"

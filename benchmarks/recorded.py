@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.curves import STUDY
-from hpo.store.trial_state import DIVERGED, enqueue_next
+from hpo.store.trial_queue import enqueue_next
+from hpo.store.trial_state import DIVERGED
 from hpo.study.spec import StudySpec, load_study
 
 if TYPE_CHECKING:

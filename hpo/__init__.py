@@ -1,8 +1,10 @@
-"""Search hyperparameters of transformer text classifiers, cheaply, and believe the answer."""
+"""Search hyperparameters of transformer text classifiers: cheap, reproducible, and compared with honest baselines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from hpo import errors
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -10,12 +12,12 @@ if TYPE_CHECKING:
     from hpo.api import Study
     from hpo.predict import Predictor
 
-__all__ = ["Study", "load"]
+__all__ = ["Study", "__version__", "errors", "load"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> type[Study]:
-    """`hpo.Study`, imported when it is asked for, so that `hpo --help` is quick."""
+    """Import `hpo.Study` on first use: it brings Optuna with it, and `hpo --help` must stay fast."""
     if name != "Study":
         raise AttributeError(f"module 'hpo' has no attribute {name!r}")
     from hpo.api import Study

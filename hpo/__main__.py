@@ -1,4 +1,4 @@
-"""`python -m hpo`: the same as `hpo`."""
+"""`python -m hpo` is the same as `hpo`."""
 
 from hpo.cli import main
 

@@ -1,4 +1,4 @@
-"""A study file and what can be done with it: the same functions for notebooks and for the shell."""
+"""`hpo.Study`: a study file and what can be done with it. The command line calls the same methods."""
 
 from __future__ import annotations
 
@@ -19,132 +19,176 @@ if TYPE_CHECKING:
 
     import optuna
     import pandas
-    from optuna.trial import FrozenTrial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
 
+    from hpo.api_results import RetrainResult
     from hpo.evaluation.comparison import ComparisonProgress
+    from hpo.evaluation.comparison_result import ComparisonResult
     from hpo.evaluation.final_runs import FinalRuns
-    from hpo.evaluation.retraining import Candidate
     from hpo.evaluation.run_listener import RunListener
     from hpo.results.study_results import StudyResults
+    from hpo.results.study_status import StudyStatus
     from hpo.search.estimate import Estimate
     from hpo.search.search_listener import SearchListener
+    from hpo.store.records import RunRecord
 
-Heard = TypeVar("Heard")
+_Listener = TypeVar("_Listener")
 
 
 class Study:
     """A study file in a notebook: `study = hpo.Study("studies/imdb.toml")`.
 
-    `overrides` are `key=value` texts as after --set, `storage` an Optuna storage URL. A listener, where a method takes
-    one, hears what goes on; without one, progress goes to standard error. All methods raise HpoError for what the user
-    can mend; what was finished before an interrupt is in the store, and the same call goes on.
+    `overrides` are `key=value` texts as after --set, `storage` is an Optuna storage URL, and `sampler` and `pruner` are
+    Optuna objects that replace those of the study file (engine `inline` only).
+
+    Methods that take a listener report their progress to it; without one, progress is displayed on standard error.
+    All methods raise HpoError for problems that the user can fix. What was finished before an interrupt is stored, and
+    the same call continues.
     """
 
-    def __init__(self, file: str | Path, *overrides: str, storage: str | None = None) -> None:
+    def __init__(
+        self,
+        file: str | Path,
+        *overrides: str,
+        storage: str | None = None,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
+    ) -> None:
         self.spec = load_study(file, overrides)
         self.url = storage_url(self.spec, storage)
-        is_named = storage is not None or len(self.spec.told_overrides) < len(overrides)
-        self.storage = self.url if is_named else None  # what a command must name
+        self.sampler = sampler
+        self.pruner = pruner
+        is_given = storage is not None or len(self.spec.public_overrides) < len(overrides)
+        self.storage = self.url if is_given else None  # a storage URL that commands for this study must repeat
 
     def __repr__(self) -> str:
         return f"Study({str(self.spec.file)!r}): {self.spec.name}, {self.spec.objective}"
 
     def command(self, verb: str) -> str:
-        """What to type for this very study in this very store; a password in its URL is left out."""
+        """Return the shell command for this study and store; the password of a storage URL is masked."""
         return self.spec.command(verb, *(["--storage", mask_passwords(self.storage)] if self.storage else []))
 
     def search(self, *, listener: SearchListener | None = None, **budget: Any) -> optuna.Study:
-        """The study in its store after the search was started, or continued, until its budget is spent.
+        """Start or continue the search until its budget is spent, and return the study in its store.
 
-        `budget` takes trials, timeout (seconds, "2h"), workers and engine, in place of what stands in the file.
+        `budget` may hold trials, timeout (seconds, or text such as "2h"), workers and engine; they replace those of the
+        study file, also for later calls.
         """
         from hpo.search.engines import run_search
 
-        if budget:  # it stays, so that whatever is told later knows of it
+        if budget:
             self.spec = load_study(self.spec.file, (*self.spec.overrides, *format_overrides("search", budget)))
-        with _heard(listener, lambda: SearchProgress(self.spec)) as hearing:
-            return run_search(self.spec, self.url, hearing)
+        with _choose_listener(listener, lambda: SearchProgress(self.spec)) as progress:
+            return run_search(self.spec, self.url, progress, sampler=self.sampler, pruner=self.pruner)
 
-    def forecast(self, *, listener: SearchListener | None = None) -> Estimate:
-        """Estimate what the search would take from here on; nothing is written."""
+    def estimate(self, *, listener: SearchListener | None = None) -> Estimate:
+        """Estimate time, memory and disk use of the rest of the search, without writing anything."""
         from hpo.search.estimate import estimate_search
         from hpo.terminal.estimate_report import EstimateProgress
 
-        with _heard(listener, EstimateProgress) as hearing:
-            return estimate_search(self.spec, self.url, hearing)
+        with _choose_listener(listener, EstimateProgress) as progress:
+            return estimate_search(self.spec, self.url, progress)
 
     @contextmanager
-    def final(self, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:
-        """The final room, opened; see `hpo.evaluation.final_runs.open_final_runs`."""
+    def open_final_runs(self, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:
+        """Open the final runs of the study for writing; see `hpo.evaluation.final_runs.open_final_runs`."""
         from hpo.evaluation.final_runs import open_final_runs
 
-        with open_final_runs(self.spec, self.url, listener, searched) as opened:
-            yield opened
+        with open_final_runs(self.spec, self.url, listener, searched) as final:
+            yield final
 
-    def retrain(self, seed: int | None = None, *, listener: RunListener | None = None) -> tuple[Candidate, FrozenTrial]:
-        """The winner, trained anew once per seed, and the run whose model now lies in the study's folder."""
+    def retrain(self, seed: int | None = None, *, listener: RunListener | None = None) -> RetrainResult:
+        """Train the winner once per seed, and keep the model of the best run, or of the run with this seed."""
+        with (
+            _choose_listener(listener, RunProgress) as progress,
+            self.open_final_runs(progress, searched=True) as final,
+        ):
+            return self.retrain_within(final, seed)
+
+    def retrain_within(self, final: FinalRuns, seed: int | None = None) -> RetrainResult:
+        """Do the same within final runs that are open already."""
+        from hpo.api_results import RetrainResult
         from hpo.evaluation.retraining import retrain
+        from hpo.store.records import RunRecord
 
-        with _heard(listener, RunProgress) as hearing, self.final(hearing, searched=True) as final:
-            return retrain(final, seed)
+        winner, trial = retrain(final, seed)
+        run = RunRecord.from_trial(trial)
+        return RetrainResult(
+            study=self.spec.name,
+            trial=winner.trial,
+            values=dict(winner.values),
+            seed=run.seed,
+            trained_on=run.trained_on,
+            objective=self.spec.objective,
+            validation=run.value,
+            model_folder=self.spec.model_folder,
+        )
 
-    def baselines(self, *names: str, listener: RunListener | None = None) -> dict[str, list[FrozenTrial]]:
-        """Baseline -> its runs: all of the study's, or those named, made where they are not there yet."""
+    def baselines(self, *names: str, listener: RunListener | None = None) -> dict[str, list[RunRecord]]:
+        """Run the study's baselines, or those named, unless they are stored, and return baseline -> runs."""
         from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
+        from hpo.store.records import RunRecord
 
         wanted = list(names) or baseline_names(self.spec)
         check_baselines(self.spec, wanted)
-        with _heard(listener, RunProgress) as hearing, self.final(hearing) as final:
-            return run_baselines(final, wanted)
+        with _choose_listener(listener, RunProgress) as progress, self.open_final_runs(progress) as final:
+            runs = run_baselines(final, wanted)
+        return {name: [RunRecord.from_trial(run) for run in of_name] for name, of_name in runs.items()}
 
-    def compare(self, *, listener: RunListener | None = None) -> dict[str, Any]:
-        """The verdict: what `hpo compare --json` prints."""
+    def compare(self, *, listener: RunListener | None = None) -> ComparisonResult:
+        """Compare the winner with its baselines on the test split."""
         from hpo.evaluation.comparison import compare_study
 
-        with _heard(listener, lambda: RunProgress("comparing")) as hearing:
-            return compare_study(self.spec, self.url, hearing.step)
+        with _choose_listener(listener, lambda: RunProgress("comparing")) as progress:
+            return compare_study(self.spec, self.url, progress.step)
 
     def report(self, folder: Path | None = None, *, listener: RunListener | None = None) -> Path:
-        """The report.html of the study, written into its folder (or another) beside report.md and best_config.toml."""
+        """Write report.html, report.md and best_config.toml to the study's folder or another; return report.html."""
         from hpo.report import write_report
 
-        with _heard(listener, lambda: RunProgress("comparing")) as hearing:
-            return write_report(self.record(hearing.step), folder or self.spec.folder)
+        with _choose_listener(listener, lambda: RunProgress("comparing")) as progress:
+            return write_report(self.results(progress.step), folder or self.spec.folder)
 
-    def record(self, tell: ComparisonProgress | None = None, use: str = "report") -> StudyResults:
-        """Everything that the store holds of the study; the test split's ledger has an entry of this `use`."""
+    def results(self, on_progress: ComparisonProgress | None = None, use: str = "report") -> StudyResults:
+        """Return everything that is stored about the study.
+
+        If its comparison is read, the ledger of the test split gets an entry with this `use`.
+        """
         from hpo.evaluation.comparison import no_progress
         from hpo.results.study_results import read_results
 
-        return read_results(self.spec, self.url, tell or no_progress, use)
+        return read_results(self.spec, self.url, on_progress or no_progress, use)
 
     @property
     def trials(self) -> pandas.DataFrame:
-        """The search's trials, a row each; see `hpo.results.trials_table.build_trials_table` for the columns."""
-        return self.record().frame
+        """The trials of the search, one row each; `hpo.results.trials_table.build_trials_table` lists the columns."""
+        return self.results().trials_table
 
     def export(
-        self, what: str = "best-config", target: Path | None = None, *, listener: RunListener | None = None
+        self, name: str = "best-config", target: Path | None = None, *, listener: RunListener | None = None
     ) -> Path:
-        """What one of `hpo.export.formats.FORMATS` was written to, a file or a folder."""
+        """Write one of `hpo.export.formats.FORMATS`, and return the path of the file or folder."""
         from hpo.export.formats import check_format, export_format
 
-        check_format(what, push=False)
-        with _heard(listener, lambda: RunProgress("reading the store")) as hearing:
-            return export_format(self.record(hearing.step, "export"), what, target)
+        check_format(name, push=False)
+        with _choose_listener(listener, lambda: RunProgress("reading the store")) as progress:
+            return export_format(self.results(progress.step, "export"), name, target)
 
-    def status(self, most: int | None = None) -> dict[str, Any]:
-        """Where the study stands: what `hpo show --json` prints; see `hpo.results.study_status.study_status`."""
+    def status(self, most: int | None = None) -> StudyStatus:
+        """Return the status of the study; with `most`, only that many trials with all their details."""
         from hpo.results.study_status import read_status
 
         return read_status(self.spec, self.url, most)
 
 
 @contextmanager
-def _heard(listener: Heard | None, screen: Callable[[], AbstractContextManager[Heard]]) -> Iterator[Heard]:
-    """The listener that was given, or a screen that is taken away at the end and that nobody else writes on."""
+def _choose_listener(
+    listener: _Listener | None, create: Callable[[], AbstractContextManager[_Listener]]
+) -> Iterator[_Listener]:
+    """Yield the given listener, or a progress display, during which the libraries print nothing themselves."""
     if listener is not None:
         yield listener
         return
-    with quiet_libraries(), screen() as shown:
-        yield shown
+    with quiet_libraries(), create() as display:
+        yield display

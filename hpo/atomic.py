@@ -1,4 +1,4 @@
-"""A folder written aside, then moved: half of one is never there."""
+"""Write files and folders completely or not at all: write under a temporary name, then rename."""
 
 from __future__ import annotations
 
@@ -13,47 +13,49 @@ from filelock import FileLock
 
 @contextmanager
 def atomic_folder(folder: Path, may_replace: Callable[[], bool] = lambda: True) -> Iterator[Path]:
-    """A new folder to write to, which takes the place of `folder` once all is written; nothing is left on an error.
+    """Yield a new folder to write to, which replaces `folder` when the block ends without an error.
 
-    Processes that write the same folder at once come one after the other; `may_replace` is asked then, where there is
-    one already.
+    Several processes may write the same folder: the replacements happen one after the other. If `folder` exists by
+    then, `may_replace` decides, under the lock, whether the new folder replaces it.
     """
-    aside = folder.with_name(f"{folder.name}.new-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    temporary = folder.with_name(f"{folder.name}.new-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        yield aside
+        yield temporary
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             old = folder.with_name(f"{folder.name}.old")
+            # POSIX cannot replace a folder that is not empty, so this takes two renames. If a process was killed
+            # between them, only the old folder is left: restore it first.
             if not folder.exists() and old.exists():
-                old.rename(folder)  # a process was killed between the two moves below
+                old.rename(folder)
             if not folder.exists() or may_replace():
                 shutil.rmtree(old, ignore_errors=True)
                 if folder.exists():
                     folder.rename(old)
-                aside.rename(folder)
+                temporary.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
-            _sweep(folder)
+            _remove_leftovers(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def atomic_file(file: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `file` once all is written; nothing is left on an error."""
-    aside = file.with_name(f".{file.name}.new-{os.getpid()}")
+    """Yield a path to write to, which replaces `file` when the block ends without an error."""
+    temporary = file.with_name(f".{file.name}.new-{os.getpid()}")
     try:
-        yield aside
-        aside.replace(file)
+        yield temporary
+        temporary.replace(file)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left half written."""
+def _remove_leftovers(folder: Path) -> None:
+    """Remove incomplete folders of processes that were killed while they wrote."""
     import psutil
 
-    for left in folder.parent.glob(f"{folder.name}.new-*"):
-        number = left.name.rpartition("-")[2]
-        if number.isdecimal() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.parent.glob(f"{folder.name}.new-*"):
+        pid = leftover.name.rpartition("-")[2]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(leftover, ignore_errors=True)

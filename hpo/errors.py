@@ -1,15 +1,16 @@
-"""Every error that a user can cause or meet, its tree drawn here.
+"""All errors that hpo raises for problems a user can fix.
 
 HpoError
-├── SpecError       a study or space file, or a --set, says something that cannot be
+├── SpecError       a study file, search-space file or --set holds an invalid key or value
 ├── DataError       the texts or labels cannot be used
-├── ModelError      the checkpoint or its tokenizer cannot be loaded or does not fit
-├── StoreError      the study store cannot be opened or written
-├── StudyError      the study in the store does not agree with what is asked of it
-├── HubError        the hub cannot be reached, or refuses
-└── TrainingError   trials end in ways that the values do not explain
+├── ModelError      the checkpoint or its tokenizer cannot be loaded or does not fit the study
+├── StoreError      the store cannot be opened, read or written
+├── StudyError      the stored study and the request contradict each other
+├── HubError        the Hugging Face hub cannot be reached or refuses the request
+└── TrainingError   trials or runs fail for a reason that their hyperparameters do not explain
 
-The message says where, what, and what to do, on one line. The shell prints it and exits with 2.
+Each message is one line that says where the problem is, what it is, and what to do. The command line prints it and
+exits with code 2, or with 1 for a TrainingError.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from difflib import get_close_matches
 
 
 class HpoError(Exception):
-    """Something that the user can mend; its text is one clear line."""
+    """A problem that the user can fix; the message is one line."""
 
 
 class SpecError(HpoError):
-    """`file: key is got; expected` -- a key of a study or space file holds what it cannot hold."""
+    """`file: key problem`: a key of a study file or search-space file is invalid."""
 
     def __init__(self, file: object, key: str, problem: str) -> None:
         super().__init__(f"{file}: {key} {problem}" if key else f"{file}: {problem}")
@@ -34,7 +35,7 @@ class SpecError(HpoError):
 
 
 class DataError(HpoError):
-    """The data cannot be trained or evaluated on."""
+    """The data cannot be used for training or evaluation."""
 
 
 class ModelError(HpoError):
@@ -42,31 +43,42 @@ class ModelError(HpoError):
 
 
 class StoreError(HpoError):
-    """The study store cannot be opened, read or written."""
+    """The store cannot be opened, read or written."""
 
 
 class StudyError(HpoError):
-    """The stored study and the request do not agree."""
+    """The stored study and the request contradict each other."""
 
 
 class HubError(HpoError):
-    """The hub cannot be reached, does not know the user, or does not take what is sent."""
+    """The Hugging Face hub cannot be reached, rejects the user, or rejects the upload."""
 
 
 class TrainingError(HpoError):
-    """Training failed in a way that is no property of the sampled values."""
+    """Training failed for a reason that the sampled values do not explain."""
 
 
 def mask_passwords(text: str) -> str:
-    """A text in which passwords of URLs are stars."""
+    """Replace the passwords of URLs in a text with asterisks."""
     return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
-def unknown_name(got: str, known: Iterable[str], limit: int = 12) -> str:
-    """`is unknown; did you mean X?`, or the known names where none is near."""
-    names = sorted(known)
-    near = get_close_matches(got, names, n=1, cutoff=0.6)
-    if near:
-        return f"is unknown; did you mean {near[0]}?"
-    shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
-    return f"is unknown; known: {shown}"
+def unknown_name(got: str, names: Iterable[str], limit: int = 12) -> str:
+    """Return `is unknown; did you mean X?`, or the known names if none is similar.
+
+    For keys, whose name the message has already. For a value use `unknown_value`, which repeats it.
+    """
+    return f"is unknown; {_suggest(got, names, limit)}"
+
+
+def unknown_value(got: object, names: Iterable[str], limit: int = 12) -> str:
+    """Return `is "acuracy"; did you mean accuracy?`, or the known values if none is similar."""
+    return f'is "{got}"; {_suggest(str(got), names, limit)}'
+
+
+def _suggest(got: str, names: Iterable[str], limit: int) -> str:
+    known_names = sorted(names)
+    similar = get_close_matches(got, known_names, n=1, cutoff=0.6)
+    if similar:
+        return f"did you mean {similar[0]}?"
+    return "known: " + ", ".join(known_names[:limit]) + (", ..." if len(known_names) > limit else "")

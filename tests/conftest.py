@@ -1,4 +1,4 @@
-"""What every test may use: the shared data where they exist, no network, caches of their own."""
+"""Fixtures of all tests: shared data, no network, a private cache, and a small study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data and weights beside the checkout; the test skips without it, but never in CI."""
+    """The folder ../shared with real data and weights; without it the test is skipped, but in CI it fails."""
     if not (SHARED / "data").is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"CI needs the data in {SHARED}")
@@ -24,16 +24,15 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["HPO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _loud() -> Iterator[None]:
-    """The shell silences the libraries of its process; a process of tests is that of all of them."""
+def _keep_warnings() -> Iterator[None]:
+    """Keep commands from silencing the libraries: all tests share this process, and warnings are errors."""
     with pytest.MonkeyPatch.context() as patch:
-        for commands in ("options", "look", "take"):
-            patch.setattr(f"hpo.cli.{commands}.silence_libraries", lambda verbose, optuna=True: None)
+        patch.setattr("hpo.cli.options.silence_libraries", lambda optuna=True: None)
         yield
 
 
@@ -61,7 +60,7 @@ num_train_epochs = 1
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A study file whose trials take a second."""
+    """A study file whose trials take one second."""
     file = tmp_path / "small.toml"
     file.write_text(SMALL)
     return file

@@ -1,8 +1,9 @@
-"""The shell as a person meets it: what is printed where, exit codes, and nothing written on a mistake."""
+"""The command line: output, exit codes, errors of one line, and nothing written for wrong input."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,51 +14,57 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo import __version__
+from hpo.api_results import BaselinesResult, ExportResult, RetrainResult, RunResult
 from hpo.cli import app, main
 from hpo.search.estimate import Estimate
-from hpo.terminal.estimate_report import EstimateProgress
+from hpo.study.spec import load_study
+from hpo.terminal.estimate_report import EstimateProgress, print_estimate
+from hpo.terminal.progress import SearchProgress
+from tests.support import synthetic
 
 HPO = [sys.executable, "-m", "hpo"]
 
 
-def shell(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HPO, *words], capture_output=True, text=True, cwd=folder, timeout=300)
+def run_shell(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*HPO, *arguments], capture_output=True, text=True, cwd=folder, timeout=300)
 
 
-def test_version_and_help() -> None:
+def test_version_and_help_are_printed() -> None:
     assert CliRunner().invoke(app, ["--version"]).output == f"hpo {__version__}\n"
     verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
     assert {"init", "search", "run", "report", "dashboard", "export", "reproduce"} <= set(verbs)
     for verb in verbs:
-        said = CliRunner().invoke(app, [verb, "--help"]).output
-        assert f"Example: hpo {verb}" in said
+        text = CliRunner().invoke(app, [verb, "--help"]).output
+        assert f"Example: hpo {verb}" in text and "--verbose" in text
+        assert ("--json" in text) == (verb not in {"init", "report", "dashboard"})
+        assert ("--engine" in text) == (verb in {"search", "run"})
 
 
-def test_from_nothing_to_a_finished_search(tmp_path: Path) -> None:
-    """init, search, show, as the README has it, in a folder that knows nothing of this repository."""
-    assert "next: hpo run" in shell("init", ".", folder=tmp_path).stdout
+def test_init_search_and_show_work_in_an_empty_folder(tmp_path: Path) -> None:
+    """The first commands of the README, outside this repository."""
+    assert "next: hpo run" in run_shell("init", ".", folder=tmp_path).stdout
     fast = ["--set", "data.rows={train=96, validation=32, test=32}", "--set", "data.validation=32"]
-    done = shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "best trial #" in done.stdout and "next: hpo retrain studies/first.toml --set" in done.stdout
-    assert done.stderr.count("complete") + done.stderr.count("pruned") == 2
-    assert "Warning" not in done.stderr and "%|" not in done.stderr and "\x1b" not in done.stderr
-    again = shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
+    result = run_shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "best trial #" in result.stdout and "next: hpo retrain studies/first.toml --set" in result.stdout
+    assert result.stderr.count("complete") + result.stderr.count("pruned") == 2
+    assert "Warning" not in result.stderr and "%|" not in result.stderr and "\x1b" not in result.stderr
+    again = run_shell("search", "studies/first.toml", "--trials", "2", *fast, folder=tmp_path)
     assert again.returncode == 0 and "continuing: 2 of 2 trials finished" in again.stderr
 
-    table = shell("show", "studies/first.toml", folder=tmp_path).stdout
+    table = run_shell("show", "studies/first.toml", folder=tmp_path).stdout
     assert "2 of 2 trials finished" in table and max(map(len, table.splitlines())) <= 120
-    listed = shell("show", folder=tmp_path).stdout
+    listed = run_shell("show", folder=tmp_path).stdout
     assert "first" in listed and "accuracy" in listed
-    found = json.loads(shell("show", "studies/first.toml", "--json", folder=tmp_path).stdout)
+    status = json.loads(run_shell("show", "studies/first.toml", "--json", folder=tmp_path).stdout)
     assert (
-        found["finished"] == 2
-        and found["best"]["value"]
+        status["finished"] == 2
+        and status["best"]["value"]
         == optuna.load_study(study_name="first", storage=f"sqlite:///{tmp_path}/studies/store.db").best_value
     )
 
 
-def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_path: Path) -> None:
+def test_run_compares_four_classes_of_a_csv_with_a_loss_as_objective(tmp_path: Path) -> None:
     words = {
         "boats": "sail sea harbour",
         "food": "bread soup salt",
@@ -72,20 +79,26 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
         'learning_rate = { low = 1e-4, high = 1e-2, log = true }\n[search]\ntrials = 2\npruner = "none"\n'
         '[training]\nnum_train_epochs = 1\n[final]\nseeds = 2\nbaselines = ["majority", "nb-svm", "pretrained"]\n'
     )
-    done = shell("run", "four.toml", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr and "%|" not in done.stderr
-    table = done.stdout.split("four: log_loss on ")[1]
+    result = run_shell("run", "four.toml", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr and "%|" not in result.stderr
+    table = result.stdout.split("four: log_loss on ")[1]
     assert (
         all(f"\n{name} " in table for name in ("winner", "majority", "nb-svm", "pretrained")) and "points" not in table
     )
-    assert max(map(len, table.partition("the search promised")[0].splitlines()[1:])) <= 80
-    assert done.stdout.endswith("report: four/report.html\n")
-    assert {"report.html", "report.md", "best_config.toml"} <= {each.name for each in (tmp_path / "four").iterdir()}
-    again = shell("run", "four.toml", folder=tmp_path)
-    assert again.stderr.count("(made before)") == 5 and again.returncode == 0
-    found = json.loads(shell("compare", "four.toml", "--json", folder=tmp_path).stdout)
-    assert f"verdict: {found['verdict']}" in again.stdout.replace("\n", " ")
+    assert max(map(len, table.partition("generalization gap")[0].splitlines()[1:])) <= 80
+    assert result.stdout.endswith("report: four/report.html\n")
+    assert {"report.html", "report.md", "best_config.toml"} <= {path.name for path in (tmp_path / "four").iterdir()}
+    again = run_shell("run", "four.toml", folder=tmp_path)
+    assert again.stderr.count("(stored before)") == 5 and again.returncode == 0
+    comparison = json.loads(run_shell("compare", "four.toml", "--json", folder=tmp_path).stdout)
+    assert f"verdict: {comparison['verdict']}" in again.stdout.replace("\n", " ")
+    printed = RunResult.model_validate_json(
+        run_shell("run", "four.toml", "--engine", "inline", "--json", folder=tmp_path).stdout
+    )
+    assert printed.comparison and printed.comparison.verdict == comparison["verdict"] and printed.finished == 2
+    retrained = run_shell("retrain", "four.toml", "--json", folder=tmp_path).stdout
+    assert RetrainResult.model_validate_json(retrained) == printed.winner and printed.report == Path("four/report.html")
     live = subprocess.run(  # a real pseudo-terminal
         ["script", "-qec", " ".join([*HPO, "compare", "four.toml"]), "/dev/null"],
         cwd=tmp_path,
@@ -94,20 +107,20 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
         timeout=300,
     )
     assert live.returncode == 0 and "verdict: " in live.stdout, live.stdout
-    winner, majority = found["systems"][:2]
-    assert [len(row) for row in winner["confusion"]] == [4] * 4 and len(found["differences"]) == 3
-    against = found["differences"][0]
+    winner, majority = comparison["systems"][:2]
+    assert [len(row) for row in winner["confusion"]] == [4] * 4 and len(comparison["differences"]) == 3
+    difference = comparison["differences"][0]
     gap = majority["test"]["log_loss"]["mean"] - winner["test"]["log_loss"]["mean"]
-    assert against["difference"] == pytest.approx(gap), "a lower loss is a gain"
-    assert shell("predict", "four.toml", "the sea of day 7", folder=tmp_path).stdout.split()[0] in words
+    assert difference["difference"] == pytest.approx(gap), "a lower loss is a gain"
+    assert run_shell("predict", "four.toml", "the sea of day 7", folder=tmp_path).stdout.split()[0] in words
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("arguments", "message"),
     [
         (["search", "none.toml"], "none.toml: no such file; `hpo init DIR` writes a starter study"),
         (["search", "small.toml", "--set", "data.train=none.csv", "--set", "data.source=builtin:reviewz"], "builtin:"),
-        (["search", "small.toml", "--storage", "nonsense"], "storage 'nonsense' is no URL"),
+        (["search", "small.toml", "--storage", "nonsense"], "storage 'nonsense' is not a URL"),
         (["search", "small.toml", "--timeout", "soon"], 'search.timeout is "soon"'),
         (["search", "small.toml", "--engine", "cloud"], "search.engine is 'cloud'"),
         (["search", "small.toml", "--set", "model.checkpoint=./none"], "no folder"),
@@ -115,81 +128,130 @@ def test_the_whole_path_on_a_csv_of_four_classes_with_a_loss_as_objective(tmp_pa
         (["show", "small.toml"], "no store at"),
         (["retrain", "small.toml"], "no study 'small' in the store"),
         (["baseline", "small.toml", "nbsvm"], "baseline 'nbsvm' is unknown; did you mean nb-svm?"),
-        (["baseline", "small.toml", "recipe"], "the search space names no known_good start"),
+        (["baseline", "small.toml", "recipe"], "the search space has no starting point"),
         (["compare", "small.toml"], "no store at"),
         (["report", "small.toml"], "no store at"),
         (["export", "small.toml"], "no store at"),
-        (["export", "small.toml", "--format", "pickle"], "--format 'pickle' is unknown; "),
+        (["export", "small.toml", "--format", "pickle"], "--format is 'pickle'; known: "),
         (["dashboard", "small.toml"], "no store at"),
         (["dashboard", "small.toml", "--host", "0.0.0.0"], "--read-only"),
         (["reproduce", "small.zip"], "small.zip"),
         (["run", "small.toml", "--set", "final.baselines=['all']"], "final.baselines has 'all'"),
-        (["run", "small.toml", "--set", "final.seeds=[1,1]"], "final seeds names a seed twice"),
+        (["run", "small.toml", "--set", "final.seeds=[1,1]"], "final seeds contains a seed twice"),
         (["retrain", "small.toml", "--set", "final={top_k=2, train_on='train+validation'}"], "top_k above 1"),
         (["show"], "no store at"),
         (["init", "small.toml"], "is a file"),
     ],
 )
-def test_a_mistake_is_one_line_exit_code_2_and_nothing_on_disk(
-    words: list[str], says: str, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_wrong_input_prints_one_line_exits_with_2_and_writes_nothing(
+    arguments: list[str], message: str, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(small.parent)
-    monkeypatch.setattr(sys, "argv", ["hpo", *words])
+    monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
     before = sorted(small.parent.rglob("*"))
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_:
         main()
-    said = capsys.readouterr().err
-    assert left.value.code == 2 and said.startswith("hpo: ") and says in said and said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert exit_.value.code == 2 and printed.startswith("hpo: ") and message in printed and printed.count("\n") == 1
     assert sorted(small.parent.rglob("*")) == before
 
 
-def test_no_complete_trial_is_exit_code_1_with_the_reasons(small: Path) -> None:
-    words = ["--set", "space.parameters.learning_rate={choices=[1e30]}", "--set", "training.max_grad_norm=0.0"]
-    done = shell("search", str(small), *words, "--trials", "2")
-    assert done.returncode == 1
-    assert "2 diverged" in done.stdout and "no trial is complete" in done.stdout
-    assert done.stdout.count("not finite at step") == 2
+def test_without_a_complete_trial_reasons_are_printed_and_the_exit_code_is_1(small: Path) -> None:
+    overrides = ["--set", "space.parameters.learning_rate={choices=[1e30]}", "--set", "training.max_grad_norm=0.0"]
+    result = run_shell("search", str(small), *overrides, "--trials", "2")
+    assert result.returncode == 1
+    assert "2 diverged" in result.stdout and "no trial is complete" in result.stdout
+    assert result.stdout.count("not finite at step") == 2
 
 
-def test_a_changed_file_is_refused_and_force_new_starts_another(small: Path) -> None:
-    assert shell("search", str(small), "--trials", "1").returncode == 0
+def test_a_changed_file_is_refused_and_force_new_starts_another_study(small: Path) -> None:
+    assert run_shell("search", str(small), "--trials", "1").returncode == 0
     small.write_text(small.read_text().replace("num_train_epochs = 1", "num_train_epochs = 2"))
-    refused = shell("search", str(small), "--trials", "1")
+    refused = run_shell("search", str(small), "--trials", "1")
     assert refused.returncode == 2 and "training.num_train_epochs: 1 -> 2" in refused.stderr
-    assert shell("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
-    taken = shell("search", str(small), "--trials", "1", "--force-new", "other")
-    assert taken.returncode == 2 and "there is such a study already" in taken.stderr
+    assert run_shell("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
+    taken = run_shell("search", str(small), "--trials", "1", "--force-new", "other")
+    assert taken.returncode == 2 and "this study exists already" in taken.stderr
 
 
-def test_a_dry_run_estimates_the_search_and_writes_nothing(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_dry(*arguments: str) -> Any:
-        done = CliRunner().invoke(app, ["search", str(small), "--set", "search.pruner='asha'", *arguments])
+def test_a_dry_run_prints_an_estimate_and_writes_nothing(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_dry(*options: str) -> Any:
+        result = CliRunner().invoke(app, ["search", str(small), "--set", "search.pruner='asha'", *options])
         assert list(small.parent.iterdir()) == [small]
-        return done
+        return result
 
-    done = run_dry("--dry-run", "--json", "--timeout", "1d")
-    estimate = Estimate.model_validate_json(done.stdout)
-    assert done.exit_code == 0
-    assert (estimate.trials_wanted, estimate.trials_left, estimate.trials_in_timeout) == (3, 3, 3)
+    result = run_dry("--dry-run", "--json", "--timeout", "1d")
+    estimate = Estimate.model_validate_json(result.stdout)
+    assert result.exit_code == 0 and (estimate.trials_wanted, estimate.trials_left) == (3, 3)
+    print_estimate(estimate)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "small: 3 of 3 trials left to run"
+    assert [line.partition(":")[0] for line in lines[1:5]] == ["full trial", "whole search", "memory", "disk"]
+    assert "without pruning" in lines[2] and "3 full trials fit into the timeout" in lines[2]
 
-    def interrupted(*_: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(EstimateProgress, "step", interrupted)
-    done = run_dry("--dry-run")
-    assert done.exit_code == 130 and "interrupted; nothing was written" in done.stderr
+    monkeypatch.setattr(EstimateProgress, "step", interrupt)
+    result = run_dry("--dry-run")
+    assert result.exit_code == 130 and "interrupted; nothing was written" in result.stderr
     assert run_dry("--json").exit_code == 2
 
 
-def test_on_a_terminal_the_live_line_shows_and_finished_trials_stay(small: Path) -> None:
-    """A real pseudo-terminal; what it shows is read back."""
+@pytest.mark.parametrize("option", [["--force-new", "2026-11-27"], ["--force-new=2026-11-27"]])
+def test_the_command_after_an_interrupt_continues_the_new_study(
+    small: Path, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    """TOML reads the name as a date, so the printed command has to quote it."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ["search", str(small), *option, "--trials", "1"]
+    monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchProgress, "opens", interrupt)
+        interrupted = CliRunner().invoke(app, arguments)
+    assert interrupted.exit_code == 130
+    command = shlex.split(interrupted.stderr.partition("Continue with: ")[2])
+    assert command[:3] == ["hpo", "search", str(small)] and "--force-new" not in " ".join(command)
+    continued = CliRunner().invoke(app, command[1:])
+    assert continued.exit_code == 0, continued.stderr
+    name = optuna.get_all_study_names(f"sqlite:///{small.parent}/store.db")
+    assert name == ["2026-11-27"]
+    shown = shlex.split(continued.stdout.partition("next: ")[2])
+    assert load_study(small, tuple(shown[4::2])).name == "2026-11-27"
+
+
+def test_baselines_and_exports_are_printed_as_json(tmp_path: Path) -> None:
+    file = str(synthetic.make(tmp_path, 6, seeds=1).file)
+    result = CliRunner().invoke(app, ["baseline", file, "--json"])
+    baselines = BaselinesResult.model_validate_json(result.stdout).baselines
+    assert {"majority", "recipe"} <= set(baselines) and "test" not in result.stdout
+    assert all(run.validation and run.outcome == "complete" for runs in baselines.values() for run in runs)
+    result = CliRunner().invoke(app, ["export", file, "--json", "--format", "trials-csv"])
+    export = ExportResult.model_validate_json(result.stdout)
+    assert (export.format, export.url) == ("trials-csv", None) and export.path.is_file()
+
+
+def test_verbose_logs_what_is_opened(small: Path) -> None:
+    quiet = run_shell("search", str(small), "--trials", "1")
+    verbose = run_shell("search", str(small), "--trials", "1", "--verbose")
+    assert "hpo.store.storage: opening storage sqlite:///" in verbose.stderr
+    assert "hpo.store.storage: continuing study 'small'" in verbose.stderr and "hpo.store" not in quiet.stderr
+
+
+def test_a_terminal_shows_the_running_trial_and_keeps_ended_ones(small: Path) -> None:
+    """Read back what a real pseudo-terminal shows."""
     command = " ".join([*HPO, "search", str(small), "--trials", "2"])
-    done = subprocess.run(
+    result = subprocess.run(
         ["script", "-qec", f"env COLUMNS=100 TERM=xterm {command}", "/dev/null"],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0
-    assert "trial 1 of 2" in done.stdout and "loss" in done.stdout
-    assert "#0" in done.stdout and "#1" in done.stdout and "best trial #" in done.stdout
+    assert result.returncode == 0
+    assert "trial 1 of 2" in result.stdout and "loss" in result.stdout
+    assert "#0" in result.stdout and "#1" in result.stdout and "best trial #" in result.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from docs.study_file_reference import reference
 from hpo.cli import app
 from hpo.data.cleaning import CLEANERS
 from hpo.evaluation.baselines import BASELINES
@@ -16,10 +17,9 @@ from hpo.export.formats import FORMATS
 from hpo.search.engines import ENGINES
 from hpo.search.pruners import PRUNERS
 from hpo.search.samplers import SAMPLERS
-from hpo.study.reference import reference
 from hpo.study.spec import load_study
-from hpo.training.arguments import SEARCHABLE
 from hpo.training.metrics import METRICS
+from hpo.training.searchable import SEARCHABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -1,4 +1,4 @@
-"""Made-up studies say what real ones say, under the same names."""
+"""Synthetic studies store the same attributes as real ones."""
 
 from __future__ import annotations
 
@@ -20,59 +20,59 @@ from tests.evaluation.conftest import _searched, searched  # noqa: F401  # fixtu
 from tests.support import synthetic
 
 
-def kinds(value: Any) -> Any:
-    """The shape of a JSON value: keys and types, but for rungs and sampled values, which are each study's own."""
+def shape(value: Any) -> Any:
+    """Return keys and types of a JSON value, without rungs and sampled values, which differ between studies."""
     if isinstance(value, dict):
-        return {key: kinds(each) for key, each in value.items() if not key.isdecimal() and key != "values"}
+        return {key: shape(item) for key, item in value.items() if not key.isdecimal() and key != "values"}
     return type(value)
 
 
-def stored(spec: StudySpec, name: str, number: int) -> tuple[optuna.Study, dict[str, Any]]:
-    """A study of a store, and the attributes of one of its trials."""
+def load(spec: StudySpec, name: str, number: int) -> tuple[optuna.Study, dict[str, Any]]:
+    """Return a stored study, and the attributes of one of its trials."""
     study = find_study(open_storage(storage_url(spec)), name)
     assert study
     return study, study.get_trials()[number].user_attrs
 
 
-@pytest.mark.parametrize("number", [0, 2], ids=["first", "last"])  # a known-good start and a drawn one, or final runs
+@pytest.mark.parametrize("number", [0, 2], ids=["first", "last"])  # a starting point and a drawn trial, or final runs
 def test_attributes_are_those_of_a_real_study(searched: Path, tmp_path: Path, number: int) -> None:  # noqa: F811
     real = load_study(searched)
     with open_final_runs(real, storage_url(real), RunListener()) as final:
         retrain(final)
         run_baselines(final, ["majority"])
-    made = synthetic.make(tmp_path / "made", 3, seeds=2)
+    simulated = synthetic.make(tmp_path / "simulated", 3, seeds=2)
     for suffix in ("", "/final"):
-        (study, attributes), (wanted, expected) = (stored(spec, spec.name + suffix, number) for spec in (made, real))
+        (study, attributes), (wanted, expected) = (load(spec, spec.name + suffix, number) for spec in (simulated, real))
         assert {key for key in study.user_attrs if "ledger" not in key} == {
             key for key in wanted.user_attrs if "ledger" not in key
         }
         assert study.metric_names == wanted.metric_names
-        assert kinds(study.user_attrs["data"]) == kinds(wanted.user_attrs["data"])
+        assert shape(study.user_attrs["data"]) == shape(wanted.user_attrs["data"])
         assert attributes.keys() == expected.keys()
         for key in attributes.keys() - {"effective"}:
-            assert kinds(attributes[key]) == kinds(expected[key]), key
+            assert shape(attributes[key]) == shape(expected[key]), key
 
 
 @pytest.mark.parametrize(
-    ("sort", "endings"),
+    ("options", "outcomes"),
     [
         ({}, {"complete", "pruned", "diverged", "error", "interrupted", "killed", "infeasible"}),
         ({"pruned": True}, {"pruned"}),
         ({"unfinished": True}, {"complete", "running", "waiting"}),
     ],
 )
-def test_endings_are_as_asked_for(tmp_path: Path, sort: dict[str, Any], endings: set[str]) -> None:
-    spec = synthetic.make(tmp_path, 45, final=False, **sort)
+def test_outcomes_follow_the_options(tmp_path: Path, options: dict[str, Any], outcomes: set[str]) -> None:
+    spec = synthetic.make(tmp_path, 45, final=False, **options)
     study = load_stored_study(spec, storage_url(spec))
     trials = study.get_trials()
-    assert len(trials) == 45 and endings <= {outcome(trial) for trial in trials}
+    assert len(trials) == 45 and outcomes <= {outcome(trial) for trial in trials}
     check_same_spec(study, spec)
     missing = spec.search.trials - sum(map(is_finished, trials))
-    assert missing == (10 if sort.get("unfinished") else 0)
+    assert missing == (10 if options.get("unfinished") else 0)
 
 
-@pytest.mark.parametrize("sort", [{"objective": "log_loss"}, {"classes": 3}, {"html": True, "parameters": 1}])
-def test_comparisons_can_be_made(tmp_path: Path, sort: dict[str, Any]) -> None:
-    spec = synthetic.make(tmp_path, 12, seeds=2, **sort)
-    found = compare_study(spec, storage_url(spec))
-    assert len(found["differences"]) == len(spec.final.baselines) and not found["missing"]
+@pytest.mark.parametrize("options", [{"objective": "log_loss"}, {"classes": 3}, {"html": True, "parameters": 1}])
+def test_comparisons_work(tmp_path: Path, options: dict[str, Any]) -> None:
+    spec = synthetic.make(tmp_path, 12, seeds=2, **options)
+    comparison = compare_study(spec, storage_url(spec))
+    assert len(comparison.differences) == len(spec.final.baselines) and not comparison.missing

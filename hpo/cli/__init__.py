@@ -1,4 +1,4 @@
-"""The shell: parse, call one function, print; beside hpo/terminal the only place that prints or exits."""
+"""The command line: parse, call one function, print. Only this package and hpo/terminal print or exit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from hpo import __version__
-from hpo.cli import final, look, search, take
+from hpo.cli import (
+    baseline,
+    compare,
+    dashboard,
+    export,
+    init,
+    predict,
+    report,
+    reproduce,
+    retrain,
+    run,
+    search,
+    show,
+)
 from hpo.errors import HpoError, TrainingError
 
 app = typer.Typer(
@@ -15,23 +28,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search hyperparameters of transformer text classifiers, cheaply, and believe the answer.",
+    help="Search hyperparameters of transformer text classifiers, and compare the winner with honest baselines.",
     epilog="Start with: hpo init my-project",
 )
-# In the order in which a study meets them.
+# In the order in which a study needs them.
 for command in (
-    search.init,
+    init.init,
+    run.run,
     search.search,
-    final.retrain,
-    final.baseline,
-    final.compare,
-    final.run,
-    look.show,
-    look.report,
-    look.dashboard,
-    take.predict,
-    take.export,
-    take.reproduce,
+    retrain.retrain,
+    baseline.baseline,
+    compare.compare,
+    show.show,
+    report.report,
+    dashboard.dashboard,
+    predict.predict,
+    export.export,
+    reproduce.reproduce,
 ):
     app.command()(command)
 
@@ -44,7 +57,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def main() -> None:
-    """Run the shell: HpoError becomes one line on standard error, and exit code 2, or 1 where a run failed."""
+    """Run the command line. An HpoError is printed as one line; the exit code is 2, or 1 for a TrainingError."""
     try:
         app(standalone_mode=True)
     except HpoError as error:

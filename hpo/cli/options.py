@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, and the study that these name."""
+"""Options that several commands share, and how they open the study."""
 
 from __future__ import annotations
 
@@ -7,38 +7,50 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.terminal.process import silence_libraries
+from hpo.terminal.process import enable_logging, silence_libraries
 
 if TYPE_CHECKING:
     from hpo.api import Study
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.", show_default=False)]
-MaybeStudy = Annotated[
-    Path | None, typer.Argument(metavar="[STUDY]", help="The study file; without it, every study.", show_default=False)
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file.", show_default=False)]
+OptionalStudyFile = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY]", help="Study file; by default all studies.", show_default=False)
 ]
 Storage = Annotated[
-    str | None, typer.Option(metavar="URL", help="Optuna storage URL; by default store.db beside the study file.")
+    str | None, typer.Option(metavar="URL", help="Optuna storage URL; by default store.db next to the study file.")
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study file; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the study file; may be repeated. Paths start here."
+    ),
 ]
-Trials = Annotated[int | None, typer.Option(min=1, help="Finished trials in all, instead of the file's.")]
-Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="Wall time of the search in all, such as 90s or 2h.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the search side by side.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries underneath say.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Number of finished trials; by default that of the file.")]
+Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="Wall time of the search, such as 90s or 2h.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Number of trials to run in parallel.")]
+Engine = Annotated[str | None, typer.Option(metavar="NAME", help="Where workers run: inline, processes or ray.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show log messages and library output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def open_study_file(file: Path, set_: list[str] | None, storage: str | None = None, verbose: bool = False) -> Study:
-    """The study that a command is about; from here on the libraries underneath are quiet."""
+def open_study(file: Path, overrides: list[str] | None, storage: str | None = None, verbose: bool = False) -> Study:
+    """Load the study of a command, and set up logging before any heavy library is imported."""
     from hpo.api import Study
 
-    study = Study(file, *(set_ or []), storage=storage)
-    silence_libraries(verbose)
+    study = Study(file, *(overrides or []), storage=storage)
+    configure_output(verbose)
     return study
 
 
-def store_folder() -> Path:
-    """Where the store of a project is looked for: studies/ here, else here."""
+def configure_output(verbose: bool, optuna: bool = True) -> None:
+    """Show log messages, or silence the libraries; see `silence_libraries` for `optuna`."""
+    if verbose:
+        enable_logging()
+    else:
+        silence_libraries(optuna)
+
+
+def find_project_store() -> Path:
+    """Return the folder of the project's store: studies/ in the current folder, else the current folder."""
     folder = Path("studies")
     return folder if (folder / "store.db").exists() or not Path("store.db").exists() else Path(".")

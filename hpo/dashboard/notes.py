@@ -99,7 +99,7 @@ def study_note(study: optuna.Study) -> str:
         blocks.append(
             Paragraph(f"Best so far: trial #{best.number}, {record.objective} {best.values[0]:.4f} on validation.")
         )
-    axes = [[name, Parameter.model_validate(axis).shown] for name, axis in spec["space"]["parameters"].items()]
+    axes = [[name, Parameter.model_validate(axis).description] for name, axis in spec["space"]["parameters"].items()]
     blocks += [
         Table("The search space", TextTable(["hyperparameter", "range"], axes, words=2)),
         Paragraph(

@@ -14,7 +14,8 @@ from optuna.pruners import BasePruner
 from hpo.errors import unknown_name
 from hpo.search.samplers import option_error
 from hpo.store.optuna_internals import read_all_trials
-from hpo.store.trial_state import is_superseded, replay_index
+from hpo.store.trial_queue import replay_index
+from hpo.store.trial_state import is_superseded
 from hpo.study.spec import EveryExamples, StudySpec
 
 PrunerOptions = Mapping[str, Any]

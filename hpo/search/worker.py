@@ -30,7 +30,7 @@ from hpo.search.setup import prepare_context as prepare_context
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
-from hpo.store import trial_state
+from hpo.store import trial_queue, trial_state
 from hpo.store.records import StudyRecord, TrialRecord, trial_attributes, write_attributes
 from hpo.store.storage import GRACE_PERIOD, HEARTBEAT_INTERVAL
 from hpo.store.trial_order import best_rung
@@ -100,7 +100,7 @@ class Worker:
             self._notice_waiting(remote[0].number)
             time.sleep(HEARTBEAT_INTERVAL / 2)
             self.stop.check()
-        if trial_state.enqueue_next(self.study, self.spec.space):
+        if trial_queue.enqueue_next(self.study, self.spec.space):
             return True
         assert self.sampler
         is_done = is_exhausted(self.sampler, self.study, self.spec.space)
@@ -150,9 +150,9 @@ class Worker:
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
         stored = next(other for other in trials if other.number == trial.number)
-        if trial_state.is_surplus(stored, trials, self.budget.trials):
+        if trial_queue.is_surplus(stored, trials, self.budget.trials):
             raise TrialEnded(trial_state.SURPLUS)
-        index = trial_state.replay_index(stored, trials)
+        index = trial_queue.replay_index(stored, trials)
         seed = trial_seed(self.spec.search.seed, index)
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
         values = self.trainer.hp_space(trial)

@@ -1,10 +1,14 @@
-"""Trials in seven queries: Optuna makes an object of every value first, which takes five times as long."""
+"""An RDBStorage that reads all trials of a study in seven queries.
+
+Optuna's own reading goes through the object-relational mapper, which makes an object of every parameter, value and
+attribute and takes five times as long. Samplers and pruners read all trials for every trial and rung.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,24 +17,25 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, Select, bindparam, or_, select
+from sqlalchemy import Connection, Engine, Select, bindparam, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from hpo.store.sqlite_reader import gc_paused
 
-MAX_TRIAL_IDS = 500  # trials that are asked for by their ids; a database takes no endless list
-_axis = cache(json_to_distribution)
+MAX_TRIAL_IDS = 500  # databases limit the number of parameters of a query, so longer lists of ids are left to Optuna
+_parse_distribution = cache(json_to_distribution)
 _trial = models.TrialModel
-_WANTED = (
+_CONDITION = (
     _trial.study_id == bindparam("study"),
-    or_(_trial.trial_id > bindparam("after"), _trial.trial_id.in_(bindparam("beside", expanding=True))),
+    or_(_trial.trial_id > bindparam("after"), _trial.trial_id.in_(bindparam("included", expanding=True))),
 )
-_TRIALS = select(_trial).where(*_WANTED).order_by(_trial.trial_id)
+_SELECT_TRIALS = select(_trial).where(*_CONDITION).order_by(_trial.trial_id)
+_Rows = Mapping[int, list[Any]]  # trial id -> its rows in one table, in the order in which they were written
 
 
 class BulkStorage(RDBStorage):
-    """RDBStorage that reads trials in a query per table."""
+    """RDBStorage that reads trials with one query per table."""
 
     def _get_trials(
         self,
@@ -48,57 +53,65 @@ class BulkStorage(RDBStorage):
             raise StorageInternalError(str(error)) from error
 
 
-def read_trials(engine: Engine, study_id: int, after: int = -1, beside: Collection[int] = ()) -> list[FrozenTrial]:
-    """Every trial of a study whose id is above `after` or `beside`, as Optuna's own reading gives them.
+def read_trials(engine: Engine, study_id: int, after: int = -1, included: Collection[int] = ()) -> list[FrozenTrial]:
+    """Return the trials of a study whose id is above `after` or in `included`, equal to what Optuna's reading returns.
 
-    Raises KeyError where there is no such study.
+    Raises KeyError if there is no such study.
     """
-    asked = {"study": study_id, "after": after, "beside": list(beside)}
+    arguments = {"study": study_id, "after": after, "included": list(included)}
     with Session(engine) as session:
-        rows: Sequence[Any] = session.scalars(_TRIALS, asked).all()
-        if not rows:
+        trials: Sequence[Any] = session.scalars(_SELECT_TRIALS, arguments).all()
+        if not trials:
             models.StudyModel.find_or_raise_by_id(study_id, session)
             return []
         connection = session.connection()
 
-        def of_each(model: Any, *names: str) -> dict[int, list[Any]]:
-            """Trial id -> its rows in another table, in the order in which they were written."""
-            found: dict[int, list[Any]] = defaultdict(list)
-            for number, *row in connection.execute(_rows(model, names), asked):
-                found[number].append(row)
-            return found
+        def read_table(model: Any, *columns: str) -> _Rows:
+            return _group_rows(connection, _select_rows(model, columns), arguments)
 
-        value, rung = models.TrialValueModel, models.TrialIntermediateValueModel
-        params = of_each(models.TrialParamModel, "param_name", "param_value", "distribution_json")
-        values = of_each(value, "objective", "value", "value_type")
-        rungs = of_each(rung, "step", "intermediate_value", "intermediate_value_type")
-        user = of_each(models.TrialUserAttributeModel, "key", "value_json")
-        system = of_each(models.TrialSystemAttributeModel, "key", "value_json")
-        return [
-            FrozenTrial(
-                number=row.number,
-                state=row.state,
-                value=None,
-                trial_id=number,
-                datetime_start=row.datetime_start,
-                datetime_complete=row.datetime_complete,  # in local time
-                values=[value.stored_repr_to_value(*stored) for _, *stored in sorted(values[number])] or None,
-                params={name: _axis(axis).to_external_repr(stored) for name, stored, axis in params[number]},
-                distributions={name: _axis(axis) for name, _, axis in params[number]},
-                user_attrs={key: json.loads(text) for key, text in user[number]},
-                system_attrs={key: json.loads(text) for key, text in system[number]},
-                intermediate_values={
-                    step: rung.stored_repr_to_intermediate_value(*stored) for step, *stored in rungs[number]
-                },
-            )
-            for number, row in ((row.trial_id, row) for row in rows)
-        ]
+        tables = {
+            "params": read_table(models.TrialParamModel, "param_name", "param_value", "distribution_json"),
+            "values": read_table(models.TrialValueModel, "objective", "value", "value_type"),
+            "rungs": read_table(
+                models.TrialIntermediateValueModel, "step", "intermediate_value", "intermediate_value_type"
+            ),
+            "user": read_table(models.TrialUserAttributeModel, "key", "value_json"),
+            "system": read_table(models.TrialSystemAttributeModel, "key", "value_json"),
+        }
+        return [_build_trial(trial, {name: rows[trial.trial_id] for name, rows in tables.items()}) for trial in trials]
+
+
+def _build_trial(trial: Any, rows: Mapping[str, list[Any]]) -> FrozenTrial:
+    decode_value = models.TrialValueModel.stored_repr_to_value
+    decode_rung = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    distributions = {name: _parse_distribution(text) for name, _, text in rows["params"]}
+    return FrozenTrial(
+        number=trial.number,
+        state=trial.state,
+        value=None,
+        trial_id=trial.trial_id,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,  # the model converts UTC to local time
+        values=[decode_value(*stored) for _, *stored in sorted(rows["values"])] or None,
+        params={name: distributions[name].to_external_repr(stored) for name, stored, _ in rows["params"]},
+        distributions=distributions,
+        user_attrs={key: json.loads(text) for key, text in rows["user"]},
+        system_attrs={key: json.loads(text) for key, text in rows["system"]},
+        intermediate_values={step: decode_rung(*stored) for step, *stored in rows["rungs"]},
+    )
+
+
+def _group_rows(connection: Connection, query: Select[Any], arguments: Mapping[str, Any]) -> _Rows:
+    rows: dict[int, list[Any]] = defaultdict(list)
+    for trial_id, *row in connection.execute(query, arguments):
+        rows[trial_id].append(row)
+    return rows
 
 
 @cache
-def _rows(model: Any, names: tuple[str, ...]) -> Select[Any]:
-    """The rows of another table that belong to the trials asked for; made once, as it takes longer than to ask."""
+def _select_rows(model: Any, columns: tuple[str, ...]) -> Select[Any]:
+    """Return the query for the rows of the chosen trials in a table. Building it takes longer than running it."""
     table = model.__table__
-    (written,) = table.primary_key.columns
-    query = select(table.c.trial_id, *(table.c[name] for name in names))
-    return query.join(_trial, _trial.trial_id == table.c.trial_id).where(*_WANTED).order_by(written)
+    (primary_key,) = table.primary_key.columns  # increases in the order of writing
+    query = select(table.c.trial_id, *(table.c[name] for name in columns))
+    return query.join(_trial, _trial.trial_id == table.c.trial_id).where(*_CONDITION).order_by(primary_key)

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, device, and the state of the working folder."""
+"""Provenance of a result: versions, device, data, and the state of the Git repository."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ PACKAGES = (
 
 
 def installed_versions() -> dict[str, str]:
-    """Package -> installed version, Python included."""
-    found = {"python": platform.python_version()}
+    """Return package -> installed version, including Python's own."""
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit, and whether anything beside it lies changed, of the repository around a folder; None without one."""
-    commit = _git(folder, "rev-parse", "HEAD")
+    """Return the commit of the repository that a folder is in, and whether it has uncommitted changes, or None."""
+    commit = _run_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit.strip(), "dirty": bool((_git(folder, "status", "--porcelain") or "").strip())}
+    return {"commit": commit.strip(), "dirty": bool((_run_git(folder, "status", "--porcelain") or "").strip())}
 
 
 def format_commit(git: Mapping[str, Any] | None) -> str:
-    """What `git_state` found, in words."""
+    """Return the result of `git_state` as text."""
     if git is None:
         return "no repository"
     return str(git["commit"]) + (" with uncommitted changes" if git["dirty"] else "")
 
 
 def describe_device() -> str:
-    """The accelerator that training runs on, or the processor and its number of threads."""
+    """Return the name of the accelerator that training runs on, or the CPU's architecture and number of threads."""
     import torch
 
     if torch.cuda.is_available():
@@ -62,10 +62,10 @@ def describe_device() -> str:
 
 
 def collect_provenance(spec: StudySpec, data: dict[str, Any]) -> dict[str, Any]:
-    """What is stored with a study: hash and overrides of its file, data, code, versions, device and seed."""
+    """Return the provenance that is stored with a study, as its attributes; see `records.StudyRecord`."""
     return {
         "spec_hash": spec.hash(),
-        "overrides": spec.told_overrides,
+        "overrides": spec.public_overrides,
         "data": data,
         "git": git_state(spec.file.parent),
         "versions": installed_versions(),
@@ -74,9 +74,10 @@ def collect_provenance(spec: StudySpec, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def _run_git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return process.stdout if process.returncode == 0 else None

@@ -1,9 +1,10 @@
-"""Typed records of what a study, its trials and its final runs have stored; attribute names occur in this file only.
+"""Typed records of what a store holds of a study, its trials and its final runs.
 
-Optuna keeps everything beside a trial's parameters, value and rungs in "user attributes", a dictionary with string
-keys. Readers get a `TrialRecord` or a `RunRecord` from it, and writers store one with `to_attributes`, so that a new
-attribute touches this module and nothing else. Some stored keys are older than the field's name; they stay as they
-are, because stores written by earlier versions must still open.
+Optuna keeps everything but a trial's parameters, value and rungs in "user attributes", a dictionary with string keys.
+Readers get a `TrialRecord`, a `RunRecord` or a `StudyRecord` from it, and writers get the attributes of some fields
+from `trial_attributes` or `run_attributes`, so that a new attribute touches this module and nothing else (but see
+`hpo.store.trial_state` for the few that all trials are counted by). Some stored keys are older than the name of the
+field; they stay as they are, because stores written by earlier versions must still open.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from hpo.store.trial_state import TrialView, outcome
+from hpo.store.trial_state import TrialView, outcome, read_reason
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Device time in seconds: in all, and its parts as far as they were measured."""
+    """Device time in seconds: the total, and the parts that were measured."""
 
     wall: float = 0.0
     train: float | None = None
@@ -28,7 +29,7 @@ class Seconds:
 
     @classmethod
     def from_attribute(cls, stored: Mapping[str, float] | None) -> Self:
-        """Read the attribute `seconds`; all zero if it was never written."""
+        """Read the attribute `seconds`; the total is 0 if it was never written."""
         return cls(**{name: stored[name] for name in cls.__dataclass_fields__ if name in stored}) if stored else cls()
 
     def measured(self) -> dict[str, float]:
@@ -65,7 +66,7 @@ Curve = Mapping[int, Mapping[str, float]]  # rung -> metric -> score on validati
 
 
 def _curve(stored: Mapping[str, Mapping[str, float]] | None) -> dict[int, Mapping[str, float]]:
-    """JSON has no integer keys, so rungs are stored as text."""
+    """Read scores per rung. JSON has no integer keys, so rungs are stored as text."""
     return {int(rung): scores for rung, scores in (stored or {}).items()}
 
 
@@ -73,13 +74,13 @@ def _worker(stored: Mapping[str, Any] | None) -> WorkerIdentity | None:
     return WorkerIdentity(stored["host"], stored["pid"], stored["started"]) if stored else None
 
 
-# Field of TrialRecord -> the attribute that stores it, where the two differ.
+# Field of TrialRecord -> the attribute that stores it, if the names differ.
 _TRIAL_KEYS = {"replay_index": "place", "starting_point": "known_good", "drawn_by": "drawn", "curve": "metrics"}
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a search as its store has it. Everything but the number and the outcome may be missing."""
+    """One stored trial of a search. Everything but its number and outcome may be missing."""
 
     number: int
     outcome: str  # see trial_state.outcome
@@ -90,11 +91,11 @@ class TrialRecord:
     completed: datetime | None = None
     replay_index: int | None = None
     seed: int | None = None
-    starting_point: int | None = None  # index of the known-good start in the search space
-    source: str | None = None  # where that start was published
+    starting_point: int | None = None  # its index among the known_good entries of the search space
+    source: str | None = None  # where that starting point was published
     drawn_by: str | None = None  # prior or sampler, if the study has a prior
     retry_of: int | None = None
-    kills: int = 0
+    kills: int = 0  # how often earlier attempts were killed
     reason: str | None = None  # why it ended, if it is not complete
     traceback: str | None = None
     effective: Mapping[str, Any] = field(default_factory=dict)  # values read back from the live run
@@ -106,7 +107,7 @@ class TrialRecord:
     examples: int | None = None
     tokens: int | None = None
     peak_memory: int | None = None  # bytes
-    batch_split: int | None = None  # parts that the device batch was cut into
+    batch_split: int | None = None  # number of parts that each device batch was split into to fit into memory
     seconds: Seconds = field(default_factory=Seconds)
     worker: WorkerIdentity | None = None
     provenance: RunProvenance = field(default_factory=RunProvenance)
@@ -117,11 +118,7 @@ class TrialRecord:
     def from_trial(cls, trial: TrialView) -> Self:
         """Read a stored trial, from Optuna or from the SQLite reader."""
         stored = trial.user_attrs
-        plain = {
-            name: stored[key]
-            for name in _PLAIN_TRIAL_FIELDS
-            if (key := _TRIAL_KEYS.get(name, name)) in stored and stored[key] is not None
-        }
+        plain = {name: value for name, key in _PLAIN_TRIAL_KEYS if (value := stored.get(key)) is not None}
         return cls(
             number=trial.number,
             outcome=outcome(trial),
@@ -132,31 +129,32 @@ class TrialRecord:
             completed=getattr(trial, "datetime_complete", None),
             curve=_curve(stored.get("metrics")),
             seconds=Seconds.from_attribute(stored.get("seconds")),
+            reason=read_reason(trial),
             worker=_worker(stored.get("worker")),
             provenance=RunProvenance.from_attribute(stored.get("provenance")),
-            is_ours="provenance" in stored,
+            is_ours=cls.is_hpo_trial(trial),
             state=trial.state.name,
             **plain,
         )
 
     @property
     def value(self) -> float | None:
-        """The value of a trial with one objective, if it has one."""
+        """The value of a trial with a single objective, or None."""
         return self.values[0] if len(self.values) == 1 else None
 
     @property
     def last_rung(self) -> int | None:
-        """The last rung that was reached, if any."""
+        """The last rung that was reached, or None."""
         return max(self.rungs, default=None)
 
     @property
     def last_scores(self) -> Mapping[str, float]:
-        """All metrics on validation at the last rung; empty if none was reached."""
+        """All metrics on validation at the last rung; empty if no rung was reached."""
         return self.curve.get(self.last_rung, {}) if self.last_rung is not None else {}
 
     @property
     def planned_steps(self) -> int | None:
-        """Optimizer steps to the end of the trial's own schedule, if they are known."""
+        """Optimizer steps of the trial's complete schedule, or None if they were not stored."""
         return self.effective.get("max_steps")
 
     @staticmethod
@@ -165,6 +163,10 @@ class TrialRecord:
         return "provenance" in trial.user_attrs
 
 
+# Attributes by which trials are counted and ranked. Of trials that are not displayed only these are read: see
+# sqlite_reader. Pruned trials need `effective` too, whose planned steps say how much time pruning saved.
+SUMMARY_KEYS = ("seconds", "reason", "retry_of", "kills", "steps", "examples")
+PRUNED_SUMMARY_KEY = "effective"
 _PLAIN_TRIAL_FIELDS = (
     "replay_index",
     "seed",
@@ -173,7 +175,6 @@ _PLAIN_TRIAL_FIELDS = (
     "drawn_by",
     "retry_of",
     "kills",
-    "reason",
     "traceback",
     "effective",
     "last",
@@ -186,12 +187,22 @@ _PLAIN_TRIAL_FIELDS = (
     "batch_split",
 )
 
+_PLAIN_TRIAL_KEYS = [(name, _TRIAL_KEYS.get(name, name)) for name in _PLAIN_TRIAL_FIELDS]
+
+
+def read_field(trial: TrialView, name: str) -> Any:
+    """Return one field of a TrialRecord, or None if it was not stored.
+
+    For what runs over all trials of a study whenever a trial starts: a record takes 150 times as long.
+    """
+    return trial.user_attrs.get(_TRIAL_KEYS.get(name, name))
+
 
 @dataclass(frozen=True)
 class SplitScores:
     """All scores of one run on one split."""
 
-    metrics: Mapping[str, float]  # metric -> score, with `brier` and `ece`; undefined ones are left out
+    metrics: Mapping[str, float]  # metric -> score, with `brier` and `ece`; undefined scores are left out
     per_class: Mapping[str, Mapping[str, float]]  # label -> precision, recall, f1, support
     confusion: Sequence[Sequence[int]]  # rows are true labels
 
@@ -207,7 +218,7 @@ class SplitScores:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished training outside the search, of the winner or of a baseline."""
+    """One stored training run outside the search, of the winner or of a baseline."""
 
     number: int
     outcome: str
@@ -260,16 +271,16 @@ class RunRecord:
 
     @property
     def description(self) -> str | None:
-        """What a `pretrained` baseline turned out to be: the checkpoint's own head, or a linear probe."""
+        """What a `pretrained` baseline used: the checkpoint's own head, or a linear probe."""
         return self.effective.get("as")
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run ended with scores."""
+        """Whether the run succeeded and has scores."""
         return self.outcome == "complete"
 
     def scores_on(self, split: str) -> SplitScores | None:
-        """Return the scores on `validation` or `test`, if there are any."""
+        """Return the scores on `validation` or `test`, or None."""
         return {"validation": self.validation, "test": self.test}[split]
 
 
@@ -290,7 +301,7 @@ _PLAIN_RUN_FIELDS = (
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a store keeps of a study's data."""
+    """What a store holds of a study's data."""
 
     fingerprint: str
     rows: Mapping[str, int]  # split -> number of rows
@@ -300,7 +311,7 @@ class DataSummary:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study's own attributes. `spec` is None for a study that another program wrote."""
+    """The attributes of a stored study. `spec` is None for a study that another program wrote."""
 
     spec: Mapping[str, Any] | None  # StudySpec.resolved()
     identity: Mapping[str, Any] | None  # StudySpec.identity()
@@ -321,7 +332,7 @@ class StudyRecord:
         return cls(
             spec=stored.get("spec"),
             identity=stored.get("identity"),
-            data=DataSummary(data["fingerprint"], data["rows"], data["labels"], data.get("notices") or ())
+            data=DataSummary(data["fingerprint"], data["rows"], data.get("labels") or (), data.get("notices") or ())
             if data
             else None,
             accelerations=stored.get("speed"),
@@ -336,35 +347,35 @@ class StudyRecord:
 
     @property
     def is_ours(self) -> bool:
-        """Whether hpo made the study; of another, only what Optuna itself stores is known."""
+        """Whether hpo created the study; of any other, only what Optuna itself stores is known."""
         return self.spec is not None
 
     @property
     def objective(self) -> str | None:
-        """The metric that the study searches for, if hpo made it."""
+        """The metric that the study optimizes, if hpo created it."""
         return str(self.spec["objective"]) if self.spec else None
 
 
 _RUN_KEYS = {"key": "run", "curve": "metrics"}
 
 
-def trial_attributes(**known: Any) -> dict[str, Any]:
+def trial_attributes(**values: Any) -> dict[str, Any]:
     """Return the attributes that store these fields of a TrialRecord: key -> JSON value.
 
-    A running trial writes its record in parts, each when it is known. Raises TypeError for a name that is no field.
+    A running trial writes its record in parts, as they become available. Raises TypeError for a name that is no field.
     """
-    return _attributes(TrialRecord, _TRIAL_KEYS, known)
+    return _attributes(TrialRecord, _TRIAL_KEYS, values)
 
 
-def run_attributes(**known: Any) -> dict[str, Any]:
+def run_attributes(**values: Any) -> dict[str, Any]:
     """Return the attributes that store these fields of a RunRecord, as `trial_attributes` does for a trial."""
-    return _attributes(RunRecord, _RUN_KEYS, known)
+    return _attributes(RunRecord, _RUN_KEYS, values)
 
 
-def _attributes(record: Any, keys: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
-    if strange := known.keys() - {each.name for each in fields(record)}:
-        raise TypeError(f"{record.__name__} has no field {', '.join(sorted(strange))}")
-    return {keys.get(name, name): _as_json(value) for name, value in known.items()}
+def _attributes(record: type[Any], keys: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := values.keys() - {field.name for field in fields(record)}:
+        raise TypeError(f"{record.__name__} has no field {', '.join(sorted(unknown))}")
+    return {keys.get(name, name): _as_json(value) for name, value in values.items()}
 
 
 def _as_json(value: Any) -> Any:
@@ -373,12 +384,12 @@ def _as_json(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def study_attributes(**known: Any) -> dict[str, Any]:
+def study_attributes(**values: Any) -> dict[str, Any]:
     """Return the attributes that store these fields of a StudyRecord, as `trial_attributes` does for a trial."""
-    return _attributes(StudyRecord, {"accelerations": "speed"}, known)
+    return _attributes(StudyRecord, {"accelerations": "speed"}, values)
 
 
 def write_attributes(owner: Any, attributes: Mapping[str, Any]) -> None:
-    """Store attributes with a running trial or a study; each is a transaction of its own."""
+    """Store attributes with a running trial or a study, each in a separate transaction."""
     for key, value in attributes.items():
         owner.set_user_attr(key, value)

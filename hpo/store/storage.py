@@ -1,8 +1,9 @@
-"""Storage URL -> Optuna storage, artifacts; the only room that opens them."""
+"""Open the store at a storage URL, and create or find the studies in it."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import StoreError, StudyError, mask_passwords
+from hpo.store.records import StudyRecord
 from hpo.store.sqlite_reader import StudySummary
+from hpo.study.identity import find_changes
+from hpo.study.overrides import resolve_sqlite_url
 from hpo.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -18,35 +22,30 @@ if TYPE_CHECKING:
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import BaseStorage
 
-HEARTBEAT_INTERVAL, GRACE_PERIOD = (
-    10,
-    60,
-)  # seconds between signs of life, and after how many without one a trial is stale
-LOCK_TIMEOUT = 60  # seconds that a writer waits for SQLite's lock
+HEARTBEAT_INTERVAL = 10  # seconds
+GRACE_PERIOD = 60  # seconds without a heartbeat after which a trial is stale
+LOCK_TIMEOUT = 60  # seconds to wait for SQLite's lock
+MAX_CHANGES = 5  # changed keys that an error lists
+_logger = logging.getLogger(__name__)
 
 
 def default_storage_url(folder: Path) -> str:
-    """The URL of `store.db` in a folder."""
+    """Return the URL of `store.db` in a folder."""
     return f"sqlite:///{(folder / 'store.db').resolve()}"
 
 
 def storage_url(spec: StudySpec, storage: str | None = None) -> str:
-    """The storage URL of a study: that of the shell, else that of the file, else `store.db` beside the file.
+    """Return the storage URL of a study: the given one, else that of the study file, else `store.db` in its folder.
 
-    A relative SQLite path in the file starts at the file's folder.
+    A relative SQLite path in the study file starts at the file's folder; a given one at the current folder.
     """
     if storage is not None:
         return storage
-    url = spec.storage
-    if url is None:
-        return default_storage_url(spec.file.parent)
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        return f"sqlite:///{(spec.file.parent / url.removeprefix('sqlite:///')).resolve()}"
-    return url
+    return resolve_sqlite_url(spec.storage, spec.file.parent) if spec.storage else default_storage_url(spec.file.parent)
 
 
 def open_artifact_store(url: str, spec: StudySpec) -> FileSystemArtifactStore:
-    """The files of a store's trials, in a folder that is made where it is new."""
+    """Open the artifacts (files) of a store's trials, and create their folder if it does not exist."""
     from optuna.artifacts import FileSystemArtifactStore
 
     folder = artifact_folder(url, spec.file.parent)
@@ -54,86 +53,91 @@ def open_artifact_store(url: str, spec: StudySpec) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(folder)
 
 
-def artifact_folder(url: str, beside: Path) -> Path:
-    """Where the files of a store's trials lie: beside an SQLite file, and for a server in the folder of its studies."""
-    return (sqlite_file(url) or beside / "store.db").with_suffix(".artifacts")
+def artifact_folder(url: str, study_folder: Path) -> Path:
+    """Return the folder of a store's artifacts: next to an SQLite file; for a database server, next to the studies."""
+    return (sqlite_file(url) or study_folder / "store.db").with_suffix(".artifacts")
 
 
 def store_exists(url: str) -> bool:
-    """Whether there is a store at a URL; a server's is taken to be there."""
+    """Whether the store exists; a database server is assumed to."""
     file = sqlite_file(url)
     return file is None or file.exists()
 
 
 def check_storage_url(url: str) -> None:
-    """Raise StoreError for a URL that no store can be at; nothing is opened."""
+    """Raise StoreError if no store can be at this URL. Opens nothing."""
     file = sqlite_file(url)
     if file is not None and not file.parent.is_dir():
-        raise StoreError(f"storage {url}: no folder {file.parent}")
+        raise StoreError(f"storage {url}: no folder {file.parent}; create it first")
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite URL, None for a server. Raises StoreError for what is no URL, or kept in memory only."""
+    """Return the file of an SQLite URL, or None for a database server.
+
+    Raises StoreError if the text is not a URL, or if the database would be in memory only.
+    """
     import sqlalchemy.exc
     from sqlalchemy.engine import make_url
 
     try:
         parsed = make_url(url)
     except sqlalchemy.exc.ArgumentError:
-        raise StoreError(f"storage {mask_passwords(url)!r} is no URL; for example sqlite:///studies/store.db") from None
+        example = "for example sqlite:///studies/store.db"
+        raise StoreError(f"storage {mask_passwords(url)!r} is not a URL; {example}") from None
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in (None, "", ":memory:"):
-        raise StoreError(f"storage {url}: a store in memory is lost at the end; for example sqlite:///studies/store.db")
+        raise StoreError(
+            f"storage {url}: a store in memory is lost at the end; use a file, for example sqlite:///studies/store.db"
+        )
     return Path(str(parsed.database))
 
 
 def open_storage(url: str, create: bool = True) -> BaseStorage:
-    """The Optuna storage at a URL, ready for many processes.
+    """Open the Optuna storage at a URL such that many processes can use it at once.
 
-    SQLite: write-ahead log and a long busy timeout. All databases: heartbeats, so that a dead worker's trial is seen.
-    With create=False a missing SQLite file is an error, not a new store. Raises StoreError.
+    SQLite gets a write-ahead log and a long busy timeout, and every database gets heartbeats, by which the trials of
+    dead workers are recognized. If `create` is false, a missing SQLite file is an error. Raises StoreError.
     """
-    from optuna.storages import get_storage
-
     file = sqlite_file(url)
-    if file and not create and not _holds_studies(file):
-        raise StoreError(f"no store at {file}; `hpo search STUDY` makes it")
+    if file and not create and not _has_studies_table(file):
+        raise StoreError(f"no store at {file}; `hpo search STUDY` creates it")
     check_storage_url(url)
-    with _opening(url):
-        return get_storage(url) if url.startswith("redis") else _relational(url)
+    with _translated_errors(url):
+        _logger.info("opening storage %s", mask_passwords(url))
+        return _open_database(url)
 
 
 def find_stored_study(spec: StudySpec, url: str) -> Study | None:
-    """The study in its store, or None where either is not there yet; nothing is made. Raises StoreError."""
+    """Return the study, or None if there is no such store or study. Creates nothing. Raises StoreError."""
     check_storage_url(url)
     file = sqlite_file(url)
-    there = _holds_studies(file) if file else url.startswith("redis") or _serves_studies(url)
-    return find_study(open_storage(url), spec.name) if there else None
+    is_store = _has_studies_table(file) if file else _server_has_studies_table(url)
+    return find_study(open_storage(url), spec.name) if is_store else None
 
 
 @contextlib.contextmanager
-def _opening(url: str) -> Iterator[None]:
-    """Turn what goes wrong on the way to a store into a StoreError without its password."""
+def _translated_errors(url: str) -> Iterator[None]:
+    """Raise errors of drivers and databases as StoreError, without the password."""
     import sqlalchemy.exc
     from optuna.exceptions import OptunaError
     from sqlalchemy.engine import make_url
 
-    shown = make_url(url).render_as_string(hide_password=True)
+    masked = make_url(url).render_as_string(hide_password=True)
     try:
         yield
     except ImportError as error:
-        raise StoreError(f"storage {shown}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
+        raise StoreError(f"storage {masked}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
     except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise StoreError(f"storage {shown} cannot be opened: {reason[0] if reason else type(error).__name__}") from None
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise StoreError(f"storage {masked} cannot be opened: {lines[0] if lines else type(error).__name__}") from None
 
 
-def _serves_studies(url: str) -> bool:
-    """Whether a server's database holds Optuna's tables, which opening it as a store would make."""
+def _server_has_studies_table(url: str) -> bool:
+    """Whether a database has Optuna's tables. Opening it as a storage would create them."""
     import sqlalchemy
 
-    with _opening(url):
+    with _translated_errors(url):
         engine = sqlalchemy.create_engine(url)
         try:
             return sqlalchemy.inspect(engine).has_table("studies")
@@ -141,8 +145,8 @@ def _serves_studies(url: str) -> bool:
             engine.dispose()
 
 
-def _holds_studies(file: Path) -> bool:
-    """Whether an SQLite file is an Optuna store; a look that writes nothing, as Optuna's own opening would."""
+def _has_studies_table(file: Path) -> bool:
+    """Whether an SQLite file is an Optuna store. Opened read-only; opening it as a storage would create the tables."""
     if not file.exists():
         return False
     try:
@@ -152,7 +156,7 @@ def _holds_studies(file: Path) -> bool:
         raise StoreError(f"{file}: {error}") from None
 
 
-def _relational(url: str) -> BaseStorage:
+def _open_database(url: str) -> BaseStorage:
     import optuna
     import sqlalchemy.event
     import sqlalchemy.exc
@@ -160,26 +164,27 @@ def _relational(url: str) -> BaseStorage:
     from hpo.store.bulk_storage import BulkStorage
 
     class Storage(BulkStorage):
-        """Storage whose heartbeat thread survives a database that is busy for a while."""
+        """BulkStorage whose heartbeats survive a database that is busy for a while."""
 
         def record_heartbeat(self, trial_id: int) -> None:
-            # One sign of life may be missed; the thread, which Optuna does not guard, lives to send the next.
+            # An exception would end Optuna's heartbeat thread, and the trial would be failed as stale while it runs.
+            # A single missed heartbeat does no harm.
             with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError):
                 super().record_heartbeat(trial_id)
 
-    sqlite = url.startswith("sqlite")
-    engine: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}} if sqlite else {"pool_pre_ping": True}
+    is_sqlite = url.startswith("sqlite")
+    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}} if is_sqlite else {"pool_pre_ping": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = Storage(url, engine_kwargs=engine, heartbeat_interval=HEARTBEAT_INTERVAL, grace_period=GRACE_PERIOD)
-    if sqlite:
+        storage = Storage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_INTERVAL, grace_period=GRACE_PERIOD)
+    if is_sqlite:
         sqlalchemy.event.listen(storage.engine, "connect", _use_wal)
-        storage.engine.dispose()  # connections opened while the tables were made know nothing of WAL
+        storage.engine.dispose()  # connections that created the tables were opened before the listener was added
     return storage
 
 
 def _use_wal(connection: Any, _record: Any) -> None:
-    """Readers and one writer at once; a lock is waited for instead of failing."""
+    """Let readers and one writer work at once, and wait for a lock instead of failing."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000}")
     cursor.execute("PRAGMA journal_mode = WAL")
@@ -187,7 +192,7 @@ def _use_wal(connection: Any, _record: Any) -> None:
 
 
 def find_study(storage: BaseStorage, name: str) -> Study | None:
-    """The stored study of that name, or None."""
+    """Return the stored study of that name, or None."""
     import optuna
 
     try:
@@ -197,16 +202,16 @@ def find_study(storage: BaseStorage, name: str) -> Study | None:
 
 
 def companion_name(name: str) -> str:
-    """The companion study that holds the final runs of a study; no study file can have such a name."""
+    """Return the name of the companion study that holds a study's final runs; no study file can have such a name."""
     return f"{name}/final"
 
 
 def load_stored_study(spec: StudySpec, url: str) -> Study:
-    """The study as it stands in its store. Raises StoreError and StudyError where either is not there yet."""
-    found = find_study(open_storage(url, create=False), spec.name)
-    if found is None:
+    """Return the stored study. Raises StoreError if there is no store, and StudyError if it has no such study."""
+    study = find_study(open_storage(url, create=False), spec.name)
+    if study is None:
         raise StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
-    return found
+    return study
 
 
 def open_study(
@@ -216,72 +221,78 @@ def open_study(
     provenance: dict[str, Any],
     name: str | None = None,
 ) -> Study:
-    """The stored study, made with its provenance where it is new; `name` where it is not the spec's own.
+    """Return the stored study, or create it with its provenance; `name` if it is not the spec's own.
 
-    Raises StudyError where the stored study was made from another file or other data: it names what changed.
+    Raises StudyError, which names what changed, if the stored study was created from another file or other data.
     """
     import optuna
 
     name = name or spec.name
-    found = find_study(storage, name)
-    if found is not None:
-        check_same_spec(found, spec)
-        check_same_data(found, spec, provenance["data"])
-        if "spec" in found.user_attrs:
-            if found.user_attrs["spec"] != spec.resolved():
-                found.set_user_attr("spec", spec.resolved())  # a larger budget; all else was found the same
-            return found
-    study = found or optuna.create_study(study_name=name, storage=storage, direction=direction)
+    study = find_study(storage, name)
+    if study is not None:
+        check_same_spec(study, spec)
+        check_same_data(study, spec, provenance["data"])
+        stored = StudyRecord.from_attributes(study.user_attrs).spec
+        if stored is not None:
+            _logger.info("continuing study %r", name)
+            if stored != spec.resolved():
+                study.set_user_attr("spec", spec.resolved())  # everything but the budget was just found equal
+            return study
+    _logger.info("creating study %r", name)
+    study = study or optuna.create_study(study_name=name, storage=storage, direction=direction)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.objective])
-    # `spec` comes last: with it a study is whole, without it the next start writes the attributes again.
+    # `spec` is written last: if the process is killed before, the next one finds no `spec` and writes all attributes.
     for key, value in {**provenance, "identity": spec.identity(), "spec": spec.resolved()}.items():
         study.set_user_attr(key, value)
     return study
 
 
 def check_same_spec(study: Study, spec: StudySpec) -> None:
-    """Raise StudyError where the study in the store was made from another study file; it names what changed."""
-    stored = study.user_attrs.get("identity")
+    """Raise StudyError, which names what changed, if the stored study was created from another study file."""
+    stored = StudyRecord.from_attributes(study.user_attrs).identity
     if stored is None:
         if study.get_trials(deepcopy=False):
-            raise StudyError(f"study {spec.name!r} in the store was not made by hpo; --force-new NAME starts another")
+            raise StudyError(
+                f"study {spec.name!r} in the store was not created by hpo; start another one with --force-new NAME"
+            )
         return
-    now = spec.identity()
-    changed = [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]
+    current = spec.identity()
+    changed = find_changes(stored, current)
     if changed:
-        shown = "; ".join(f"{key}: {stored.get(key)!r} -> {now.get(key)!r}" for key in changed[:5])
-        more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+        changes = [f"{key}: {stored.get(key)!r} -> {current.get(key)!r}" for key in changed[:MAX_CHANGES]]
+        if len(changed) > MAX_CHANGES:
+            changes.append(f"and {len(changed) - MAX_CHANGES} more")
         raise StudyError(
-            f"{spec.file}: changed since study {spec.name!r} was started: {shown}{more}; "
+            f"{spec.file}: changed since study {spec.name!r} was started: {'; '.join(changes)}; "
             "change it back, or start another study with --force-new NAME"
         )
 
 
 def check_same_data(study: Study, spec: StudySpec, data: dict[str, Any]) -> None:
-    """Raise StudyError where the study in the store was made from other data."""
-    before = study.user_attrs.get("data", data)
-    if before["fingerprint"] != data["fingerprint"]:
+    """Raise StudyError if the rows of the stored study were others."""
+    stored = StudyRecord.from_attributes(study.user_attrs).data
+    if stored is not None and stored.fingerprint != data["fingerprint"]:
         raise StudyError(
             f"{spec.file}: the data changed since study {spec.name!r} was started "
-            f"(rows {before['rows']} -> {data['rows']}, fingerprint {before['fingerprint']} -> {data['fingerprint']}); "
-            "bring them back, or start another study with --force-new NAME"
+            f"(rows {dict(stored.rows)} -> {data['rows']}, fingerprint {stored.fingerprint} -> {data['fingerprint']}); "
+            "restore them, or start another study with --force-new NAME"
         )
 
 
 def list_studies(storage: BaseStorage) -> list[StudySummary]:
-    """Every study in the store, by name."""
+    """Return a summary of every study in the store, by name."""
     import optuna
 
     return [
         StudySummary(
-            each.study_name,
-            each.user_attrs,
-            len(each.directions),
-            each.n_trials,
-            each.best_trial.value if each.best_trial else None,
-            each.datetime_start,
+            summary.study_name,
+            summary.user_attrs,
+            len(summary.directions),
+            summary.n_trials,
+            summary.best_trial.value if summary.best_trial else None,
+            summary.datetime_start,
         )
-        for each in sorted(optuna.get_all_study_summaries(storage), key=lambda summary: summary.study_name)
+        for summary in sorted(optuna.get_all_study_summaries(storage), key=lambda summary: summary.study_name)
     ]

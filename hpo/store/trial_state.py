@@ -1,7 +1,8 @@
-"""What a stored trial says: finished or not, why it ended, its place in the study, and what must run again."""
+"""The state of a stored trial: how it ended, whether it counts, and whether the process that runs it is alive."""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import warnings
@@ -10,26 +11,28 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hpo.store.optuna_internals import fail_trial, set_trial_attribute
+
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from hpo.study.search_space import SearchSpace
-
-# First words of the attribute `reason`. These say nothing of the trial's values, so they finish no trial ...
+# A stored reason starts with one of these. The first say nothing about the trial's values, so it is not finished ...
 INTERRUPTED, KILLED, OUT_OF_TIME, SURPLUS = "interrupted", "killed", "out of time", "surplus"
-# ... and these are what the values (or the code that they reach) led to.
-PRUNED, DIVERGED, INFEASIBLE, UNVERIFIED, ERROR = "pruned", "diverged", "infeasible", "unproven", "error"
-_RUN_AGAIN = {INTERRUPTED, KILLED, OUT_OF_TIME}
-_PLAIN = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}  # Optuna's states that say all
-_WITHOUT_RESULT = {SURPLUS} | _RUN_AGAIN
+# ... and the others are what its values, or the code that they lead to, have caused.
+PRUNED, DIVERGED, INFEASIBLE, UNVERIFIED, ERROR = "pruned", "diverged", "infeasible", "unverified", "error"
+_EARLIER_OUTCOMES = {"unproven": UNVERIFIED}  # as version 0.1.0 stored it
+_OUTCOME_OF_STATE = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
+RETRIED_OUTCOMES = {INTERRUPTED, KILLED, OUT_OF_TIME}
+_WITHOUT_RESULT = {SURPLUS} | RETRIED_OUTCOMES
 _UNFINISHED = {"running", "waiting"} | _WITHOUT_RESULT
-MAX_KILLS = 3  # a trial that takes its process down so often is given up as infeasible
-SILENCE_LIMIT = timedelta(seconds=60)  # a running trial without any sign of its process is dead after so long
+MAX_KILLS = 3  # after so many killed processes a trial counts as infeasible
+SILENCE_LIMIT = timedelta(seconds=60)  # a running trial that has never named its process counts as dead after this
+_logger = logging.getLogger(__name__)
 
 
 class TrialView(Protocol):
-    """What is told of a stored trial; Optuna's FrozenTrial has it, and so has a glance."""
+    """A stored trial, read by Optuna (FrozenTrial) or by the SQLite reader (StoredTrial)."""
 
     @property
     def number(self) -> int: ...
@@ -47,119 +50,84 @@ class TrialView(Protocol):
     def user_attrs(self) -> dict[str, Any]: ...
 
 
-def outcome(trial: TrialView) -> str:
-    """`complete`, `running`, `waiting`, or the first words of the reason why a trial ended otherwise.
+# The functions below read single attributes, not a TrialRecord: they run over all trials of a study several times per
+# trial, and building a record takes 40 microseconds, an outcome 1.4.
 
-    A failed trial without a reason was failed from outside: its heartbeats were missed, so it counts as killed.
+
+def outcome(trial: TrialView) -> str:
+    """Return `complete`, `running`, `waiting`, or the beginning of the reason why the trial ended otherwise.
+
+    A failed trial without a reason was failed by another process because its heartbeat stopped, so it was killed.
     """
     state = trial.state.name
-    if state in _PLAIN:
-        return _PLAIN[state]
-    return str(trial.user_attrs.get("reason", PRUNED if state == "PRUNED" else KILLED)).partition(":")[0]
+    if state in _OUTCOME_OF_STATE:
+        return _OUTCOME_OF_STATE[state]
+    default = PRUNED if state == "PRUNED" else KILLED
+    return (read_reason(trial) or default).partition(":")[0]
+
+
+def read_reason(trial: TrialView) -> str | None:
+    """Return why a trial ended, if that was stored: its outcome, and mostly `: ` and details."""
+    stored = trial.user_attrs.get("reason")
+    if stored is None:
+        return None
+    beginning, colon, details = str(stored).partition(":")
+    return _EARLIER_OUTCOMES.get(beginning, beginning) + colon + details
 
 
 def is_finished(trial: TrialView) -> bool:
     """Whether a trial counts towards `search.trials`: complete, pruned, or ended by its own values."""
-    return outcome(trial) not in _UNFINISHED or _kills(trial) >= MAX_KILLS
-
-
-def wall_seconds(trial: TrialView) -> float:
-    """Seconds that a trial took, as far as it came; 0 where it never said."""
-    return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
+    return outcome(trial) not in _UNFINISHED or count_kills(trial) >= MAX_KILLS
 
 
 def is_superseded(trial: TrialView) -> bool:
-    """Whether a trial ended without a result; its values run again in another trial, or are not needed."""
+    """Whether a trial ended without a result: another trial runs its values again, or they are not needed."""
     return outcome(trial) in _WITHOUT_RESULT
 
 
-def replay_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
-    """The trial's place in a search that nothing ever interrupted, counted from 0.
+def wall_seconds(trial: TrialView) -> float:
+    """Return the seconds that a trial took, up to its last rung if it was killed; 0 if none were stored."""
+    return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
 
-    A trial that runs again has the place of its first attempt. Everything random about a trial follows from the
-    study's seed and this place, never from how often a process was started.
-    """
-    if "place" in trial.user_attrs:
-        return int(trial.user_attrs["place"])
-    first = trial
-    if "retry_of" in first.user_attrs:
-        by_number = {each.number: each for each in trials}
-        while "retry_of" in first.user_attrs:
-            first = by_number[first.user_attrs["retry_of"]]
-    before = [each.user_attrs for each in trials if each.number < first.number]
-    return sum("retry_of" not in known and not str(known.get("reason")).startswith(SURPLUS) for known in before)
+
+def count_kills(trial: TrialView) -> int:
+    """Return how often the process of a trial was killed, its earlier attempts included."""
+    return int(trial.user_attrs.get("kills", 0)) + (outcome(trial) == KILLED)
+
+
+def count_outcomes(trials: Sequence[TrialView]) -> dict[str, int]:
+    """Return outcome -> number of trials, the most frequent first, ties by name."""
+    counts = Counter(outcome(trial) for trial in trials)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def worker_identity() -> dict[str, Any]:
-    """What tells a trial's process from any other: host, process id, and when it was started."""
+    """Return what identifies this process among all hosts: host name, process id, and time of its start."""
     import psutil
 
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def enqueue_next(study: Study, space: SearchSpace) -> bool:
-    """Put next what must run next: unfinished trials are queued again, then known-good starts; whether any waits.
+def is_alive_here(trial: TrialView) -> bool:
+    """Whether the process that runs a trial is known to be alive on this host."""
+    import psutil
 
-    Known-good starts are queued one at a time, so that a trial that runs again comes before those after it: the
-    order of results, on which pruners and samplers build, is the one of a search without interruption.
-    """
-    trials = study.get_trials(deepcopy=False)
-    again = {trial.user_attrs.get("retry_of") for trial in trials}
-    is_waiting = False
-    for trial in trials:
-        if outcome(trial) in _RUN_AGAIN and trial.number not in again and not is_finished(trial):
-            kept: dict[str, Any] = {
-                name: trial.user_attrs[name] for name in ("known_good", "source", "drawn") if name in trial.user_attrs
-            }
-            kept |= {"retry_of": trial.number, "kills": _kills(trial)}
-            # Only values travel: Optuna's own retry would copy the rungs already passed, and never prune there again.
-            study.enqueue_trial({**_fixed(trial), **trial.params}, user_attrs=kept)
-            is_waiting = True
-    if is_waiting or any(outcome(trial) == "waiting" for trial in trials):
-        return True
-    queued = {trial.user_attrs.get("known_good") for trial in trials}
-    for number, start in enumerate(space.known_good):
-        if number not in queued:
-            study.enqueue_trial(start.values, user_attrs={"known_good": number, "source": start.source})
-            return True
-    return False
-
-
-def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -> bool:
-    """Whether a running trial need not be run: earlier ones fill the budget, or run the very same retry or start.
-
-    Workers look and then begin, so two of them can begin one trial too many; the later one steps back.
-    """
-    earlier = [each for each in trials if each.number < trial.number]
-    if sum(is_finished(each) or outcome(each) == "running" for each in earlier) >= wanted:
-        return True
-    name = "retry_of" if "retry_of" in trial.user_attrs else "known_good"
-    return name in trial.user_attrs and any(
-        each.user_attrs.get(name) == trial.user_attrs[name] and ("retry_of" in each.user_attrs) == (name == "retry_of")
-        for each in earlier
-    )
-
-
-def count_outcomes(trials: Sequence[TrialView]) -> dict[str, int]:
-    """Ending -> how many trials ended so, the most frequent first, of equals by name."""
-    counted = Counter(outcome(trial) for trial in trials)
-    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _fixed(trial: FrozenTrial) -> dict[str, Any]:
-    """The values that a queued trial was to have, some of which it may have died before drawing."""
-    return dict(trial.system_attrs.get("fixed_params", {}))
-
-
-def _kills(trial: TrialView) -> int:
-    return int(trial.user_attrs.get("kills", 0)) + (outcome(trial) == KILLED)
+    worker = trial.user_attrs.get("worker")
+    if worker is None or worker["host"] != socket.gethostname():
+        return False
+    try:
+        started = psutil.Process(worker["pid"]).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    # Process ids are reused, so the start must match too. On Linux it is computed from the clock, which may be set.
+    return bool(abs(started - worker["started"]) < SILENCE_LIMIT.total_seconds())
 
 
 def fail_dead_trials(study: Study) -> None:
-    """Fail running trials whose process is gone from this host, missed its heartbeats, or never gave a sign of life.
+    """Fail running trials whose process is gone from this host or missed its heartbeats, or never named itself.
 
-    A process that died before its first heartbeat would run for ever for Optuna, and on this host there is no need
-    to wait.
+    Optuna fails trials with missed heartbeats only. A process that died before its first heartbeat would leave its
+    trial running for ever, and on this host it is known at once that a process has ended.
     """
     from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
     from optuna.storages import fail_stale_trials
@@ -170,11 +138,12 @@ def fail_dead_trials(study: Study) -> None:
         fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _is_dead(trial):
+            _logger.info("trial #%d: its process is gone; failing it", trial.number)
             try:
-                study._storage.set_trial_user_attr(trial._trial_id, "reason", KILLED)
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                set_trial_attribute(study, trial, "reason", KILLED)
+                fail_trial(study, trial)
             except UpdateFinishedTrialError:
-                continue  # another worker was first
+                continue  # another worker was faster
 
 
 def _is_dead(trial: FrozenTrial) -> bool:
@@ -182,19 +151,3 @@ def _is_dead(trial: FrozenTrial) -> bool:
     if worker is None:
         return trial.datetime_start is not None and datetime.now() - trial.datetime_start > SILENCE_LIMIT
     return worker["host"] == socket.gethostname() and not is_alive_here(trial)
-
-
-def is_alive_here(trial: FrozenTrial) -> bool:
-    """Whether the process that runs a trial is known to be alive on this host."""
-    import psutil
-
-    worker = trial.user_attrs.get("worker")
-    if worker is None or worker["host"] != socket.gethostname():
-        return False
-    try:
-        # The time of start shifts with the clock, so a small difference is no other process.
-        return bool(
-            abs(psutil.Process(worker["pid"]).create_time() - worker["started"]) < SILENCE_LIMIT.total_seconds()
-        )
-    except psutil.NoSuchProcess:
-        return False

@@ -1,4 +1,4 @@
-"""Search-space file -> SearchSpace: suggest(trial), known-good starts."""
+"""SearchSpace: the hyperparameters to search, their ranges, and known-good starting points."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Value = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
 class Parameter(BaseModel):
-    """One axis of the space: a range (integer where both ends are integers) or a list of choices."""
+    """One hyperparameter: a range (of integers if both ends are integers) or a list of choices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: Number | None = Field(None, description="Lower end, included")
-    high: Number | None = Field(None, description="Upper end, included")
-    log: bool = Field(False, description="Draw on a logarithmic scale")
-    step: Number | None = Field(None, description="Draw multiples of it, counted from low")
-    choices: list[Value] | None = Field(None, description="The values to choose from, instead of a range")
+    low: Number | None = Field(None, description="Lower bound, inclusive")
+    high: Number | None = Field(None, description="Upper bound, inclusive")
+    log: bool = Field(False, description="Sample on a logarithmic scale")
+    step: Number | None = Field(None, description="Sample low, low + step, low + 2 * step, ...")
+    choices: list[Value] | None = Field(None, description="Values to choose from, instead of a range")
 
     @model_validator(mode="after")
     def _range_or_choices(self) -> Parameter:
@@ -33,7 +33,7 @@ class Parameter(BaseModel):
             if not self.choices or {self.low, self.high, self.step} != {None} or self.log:
                 raise ValueError("needs either choices (at least one) or low and high")
             if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
-                raise ValueError("names a choice twice")
+                raise ValueError("contains a choice twice")
         elif self.low is None or self.high is None:
             raise ValueError("needs low and high, or choices")
         elif self.low > self.high:
@@ -45,19 +45,20 @@ class Parameter(BaseModel):
         return self
 
     @property
-    def shown(self) -> str:
-        """The axis as a person reads it: `1e-06 to 0.001, log`, or its choices."""
+    def description(self) -> str:
+        """The range for a reader: `1e-06 to 0.001, log`, or the choices."""
         if self.choices is not None:
             return ", ".join(map(str, self.choices))
-        return f"{self.low} to {self.high}" + ", log" * self.log + (f", step {self.step}" if self.step else "")
+        scale = ", log" if self.log else ""
+        return f"{self.low} to {self.high}{scale}" + (f", step {self.step}" if self.step else "")
 
     @property
     def is_integer(self) -> bool:
-        """Both ends are integers: only integers are drawn."""
+        """Whether only integers are sampled: both bounds are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def distribution(self) -> BaseDistribution:
-        """The same axis in Optuna's terms."""
+        """Return the parameter as an Optuna distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices is not None:
@@ -69,11 +70,11 @@ class Parameter(BaseModel):
 
     @property
     def ends(self) -> list[Any]:
-        """Both ends of the range, or all choices."""
+        """Both bounds of the range, or all choices."""
         return self.choices if self.choices is not None else [self.low, self.high]
 
     def suggest(self, trial: Trial, name: str) -> Any:
-        """A trial's value on this axis."""
+        """Sample a trial's value of this parameter."""
         if self.choices is not None:
             return trial.suggest_categorical(name, self.choices)
         assert self.low is not None and self.high is not None
@@ -82,7 +83,7 @@ class Parameter(BaseModel):
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
     def grid(self) -> list[Any] | None:
-        """Every value of the axis, or None where there is no end to them."""
+        """Return all values of the parameter, or None if there are infinitely many."""
         if self.choices is not None:
             return list(self.choices)
         if self.low is None or self.high is None or (not self.is_integer and self.step is None):
@@ -91,10 +92,10 @@ class Parameter(BaseModel):
         return [self.low + index * step for index in range(int((self.high - self.low) / step + 1e-8) + 1)]
 
     def reason_against(self, value: Any) -> str | None:
-        """Why a value is not on this axis, or None where it is."""
+        """Return why a value is not within the range or among the choices, or None if it is."""
         if self.choices is not None:
-            same = any(type(choice) is type(value) and choice == value for choice in self.choices)
-            return None if same else f"is {value!r}; not among {self.choices}"
+            is_choice = any(type(choice) is type(value) and choice == value for choice in self.choices)
+            return None if is_choice else f"is {value!r}; not among {self.choices}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"is {value!r}; must be a number"
         if self.is_integer and not float(value).is_integer():
@@ -109,37 +110,37 @@ class Parameter(BaseModel):
 
 
 class StartingPoint(BaseModel):
-    """One start with its source: `{ source = "...", learning_rate = 2e-5, ... }`."""
+    """Published values to try first: `{ source = "...", learning_rate = 2e-5, ... }`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     source: str = Field(description="Where these values were published")
 
     @property
     def values(self) -> dict[str, Any]:
-        """Parameter name -> value; a parameter that is left out is drawn by the sampler."""
+        """Parameter -> value; the sampler draws parameters that are left out."""
         return dict(self.model_extra or {})
 
 
 class SearchSpace(BaseModel):
-    """The axes by name, and the starts that are tried first."""
+    """The parameters by name, and the starting points that are tried first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    parameters: dict[str, Parameter] = Field(min_length=1, description="The axes, by name")
-    known_good: list[StartingPoint] = Field(default_factory=list, description="Starts that are tried first")
+    parameters: dict[str, Parameter] = Field(min_length=1, description="The parameters, by name")
+    known_good: list[StartingPoint] = Field(default_factory=list, description="Starting points that are tried first")
 
     @model_validator(mode="after")
     def _known_good_in_range(self) -> SearchSpace:
-        for place, start in enumerate(self.known_good, 1):
+        for position, start in enumerate(self.known_good, 1):
             for name, value in start.values.items():
                 if name not in self.parameters:
                     raise ValueError(
-                        f"known_good {place} ({start.source}): {name} {unknown_name(name, self.parameters)}"
+                        f"known_good {position} ({start.source}): {name} {unknown_name(name, self.parameters)}"
                     )
                 reason = self.parameters[name].reason_against(value)
                 if reason:
-                    raise ValueError(f"known_good {place} ({start.source}): {name} {reason}")
+                    raise ValueError(f"known_good {position} ({start.source}): {name} {reason}")
         return self
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Parameter name -> value of one trial, in the order of the file."""
-        return {name: axis.suggest(trial, name) for name, axis in self.parameters.items()}
+        """Sample all parameters of a trial, in the order of the file; returns parameter -> value."""
+        return {name: parameter.suggest(trial, name) for name, parameter in self.parameters.items()}

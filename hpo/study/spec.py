@@ -1,4 +1,4 @@
-"""Study file -> StudySpec (frozen, unknown keys are errors)."""
+"""StudySpec: a study file, validated. All of its records are frozen, and unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -12,51 +12,52 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hpo.errors import SpecError
+from hpo.study.identity import build_identity
 from hpo.study.overrides import apply_override, is_space_content
 from hpo.study.search_space import SearchSpace
 from hpo.study.toml_reader import read_toml, spec_error
 
-_BUDGET = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
+_BUDGET_OVERRIDES = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class StrictModel(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """A frozen table of the study file; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class NamedComponent(BaseModel):
-    """A table entry by name, with its options: `"tpe"` or `{ name = "tpe", n_startup_trials = 5 }`."""
+    """A registered component and its options: `"tpe"` or `{ name = "tpe", n_startup_trials = 5 }`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything beside the name."""
+        """All keys but the name."""
         return dict(self.model_extra or {})
 
     def __str__(self) -> str:
         return self.name
 
 
-def _named(value: Any) -> Any:
+def _parse_component(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _seconds(value: Any) -> Any:
-    """`"90s"`, `"30m"`, `"2h"`, `"1d"`, or a number of seconds."""
+def _parse_seconds(value: Any) -> Any:
+    """Return `"90s"`, `"30m"`, `"2h"` or `"1d"` in seconds; anything else is left to pydantic."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", value)
     if not match:
-        raise ValueError('must be seconds, or a text such as "90s", "30m", "2h", "1d"')
+        raise ValueError('must be a number of seconds, or text such as "90s", "30m", "2h", "1d"')
     return float(match[1]) * _UNITS[match[2]]
 
 
-Component = Annotated[NamedComponent, BeforeValidator(_named)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Component = Annotated[NamedComponent, BeforeValidator(_parse_component)]
+Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
 Files = Annotated[list[str], Field(min_length=1)]
@@ -64,26 +65,29 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class DataSpec(StrictModel):
-    """Where texts and labels come from, and how they become train, validation and test."""
+    """Where texts and labels come from, and how they are split into train, validation and test."""
 
-    source: str | None = Field(None, description='Hub id, folder, or "builtin:reviews"')
-    config: str | None = Field(None, description="Configuration of a hub data set")
+    source: str | None = Field(None, description='Hub id, local folder or file, or "builtin:reviews"')
+    config: str | None = Field(None, description="Configuration (subset) of a hub data set")
     revision: str | None = Field(None, description="Revision of a hub data set: branch, tag or commit")
-    train: str | Files | None = Field(None, description="Train files (globs too), or a split's name")
+    train: str | Files | None = Field(
+        None, description="Training files (glob patterns allowed), or the name of a split of the source"
+    )
     test: Share | Rows | str | Files | None = Field(
-        None, description="Test files, a split's name, or a share or number of rows carved off train"
+        None, description="Test files, the name of a split, or a share or number of rows to split off train"
     )
     validation: Share | Rows | str | Files = Field(
-        0.2, description="A share or number of rows carved off train, a split's name, or files"
+        0.2, description="A share or number of rows to split off train, the name of a split, or files"
     )
     text: str = Field("text", description="Name of the text column")
     label: str = Field("label", description="Name of the label column")
     rows: dict[Literal["train", "validation", "test"], Rows] = Field(
-        default_factory=dict, description="Row limit per split, stratified"
+        default_factory=dict,
+        description="Maximum number of rows per split; a larger split is sampled, stratified by label",
     )
-    clean: list[Component] = Field(default_factory=list, description="Cleaning steps by name, in order")
-    drop_leaks: bool = Field(False, description="Drop train texts that stand in validation or test too")
-    seed: int = Field(0, ge=0, description="Seed of carving, of row limits and of the built-in corpus")
+    clean: list[Component] = Field(default_factory=list, description="Text cleaning steps, applied in this order")
+    drop_leaks: bool = Field(False, description="Drop training texts that occur in validation or test as well")
+    seed: int = Field(0, ge=0, description="Seed of splits, row limits and the built-in corpus")
 
     @model_validator(mode="after")
     def _has_source(self) -> DataSpec:
@@ -95,37 +99,43 @@ class DataSpec(StrictModel):
 
 
 class ModelSpec(StrictModel):
-    """The checkpoint that every trial starts from."""
+    """The checkpoint that every trial fine-tunes."""
 
     checkpoint: str = Field(description='Hub id, folder, or "builtin:tiny"')
     revision: str | None = Field(None, description="Revision on the hub: branch, tag or commit")
-    max_length: int = Field(256, ge=8, description="Tokens per text; the rest is cut off")
-    trust_remote_code: bool = Field(False, description="Run code that the checkpoint brings")
+    max_length: int = Field(256, ge=8, description="Tokens per text; longer texts are truncated")
+    trust_remote_code: bool = Field(False, description="Run Python code from the checkpoint's repository")
 
 
 class EveryExamples(StrictModel):
-    """A rung each time that so many training examples have been seen."""
+    """A rung every `every_examples` training examples."""
 
     every_examples: int = Field(ge=1)
 
 
 class SearchSpec(StrictModel):
-    """How values are sampled, when trials are pruned, and how much may be spent."""
+    """Sampler, pruner and budget of the search."""
 
-    sampler: Component = Field(NamedComponent(name="tpe"), description="How values are drawn, with its options")
-    pruner: Component = Field(NamedComponent(name="asha"), description="When a trial is given up, with its options")
-    trials: int = Field(20, ge=1, description="Finished trials that the study should have in all")
-    timeout: Seconds | None = Field(None, description='Wall time of the study: seconds, or "2h"')
+    sampler: Component = Field(NamedComponent(name="tpe"), description="Sampler: a name, or a table with its options")
+    pruner: Component = Field(NamedComponent(name="asha"), description="Pruner: a name, or a table with its options")
+    trials: int = Field(20, ge=1, description="Number of finished trials, over all invocations")
+    timeout: Seconds | None = Field(None, description='Wall time, over all invocations: seconds, or text such as "2h"')
     stop: Literal["none", "noise"] = Field(
-        "none", description='"noise": also stop when the expected gain of another trial is below the noise of a score'
+        "none", description='"noise": stop early if the expected gain of another trial is below the noise of a score'
     )
-    seed: int = Field(0, ge=0, description="Every trial's seed comes from it and the trial's place")
-    workers: int = Field(1, ge=1, description="Processes that run trials side by side")
-    engine: str | None = Field(None, description="Where workers run; by default this process, or processes")
-    value: Literal["last", "best"] = Field("last", description="A trial's value: its last rung, or its best")
+    seed: int = Field(0, ge=0, description="Seed of the sampler; each trial's own seed is derived from it")
+    workers: int = Field(1, ge=1, description="Number of trials to run in parallel")
+    engine: str | None = Field(
+        None,
+        description="Where workers run: inline, processes or ray; by default inline for one worker, else processes",
+    )
+    value: Literal["last", "best"] = Field(
+        "last", description="Value of a trial: its score at the last rung, or at its best rung"
+    )
     rungs: Annotated[int, Field(ge=1, le=100)] | list[float] | EveryExamples = Field(
         [0.25, 0.5, 1.0],
-        description="Shares of a trial's own schedule, a number of equal shares, or { every_examples = N }",
+        description="Points of a trial at which it is evaluated and may be pruned: shares of its schedule, a number of "
+        "equal shares, or { every_examples = N }",
     )
 
     @model_validator(mode="after")
@@ -133,109 +143,105 @@ class SearchSpec(StrictModel):
         if isinstance(self.rungs, list) and (
             self.rungs != sorted(set(self.rungs)) or not self.rungs or self.rungs[0] <= 0 or self.rungs[-1] != 1.0
         ):
-            raise ValueError("rungs must be rising shares above 0 that end with 1.0")
+            raise ValueError("rungs must be increasing shares above 0 that end with 1.0")
         return self
 
 
 BASELINES = ("majority", "tfidf-logreg", "tfidf-logreg-tuned", "bow-forest", "nb-svm", "pretrained", "recipe")
-RERUN = "rerun"  # made where it is named: the winner's own values under other seeds, so it is a check and no rival
+RERUN = "rerun"  # only on request: the winner's values with other seeds, which checks the comparison itself
 
 
 class FinalSpec(StrictModel):
-    """What the winner is tried against, and with which seeds."""
+    """How the winner is retrained, and which baselines it is compared with."""
 
     seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] = Field(
-        5, description="Fresh runs of the best trial: their number, or their seeds"
+        5, description="Retraining runs of the winner: their number, or a list of their seeds"
     )
-    top_k: int = Field(1, ge=1, description="Best trials to retrain; the best on validation over the seeds wins")
+    top_k: int = Field(
+        1, ge=1, description="Number of best trials to retrain; the one with the best mean validation score wins"
+    )
     train_on: Literal["train", "train+validation"] = Field(
-        "train", description='Rows that final runs are fitted to; or "train+validation"'
+        "train", description='Rows that final runs are trained on, or "train+validation"'
     )
-    baselines: list[str] = Field(list(BASELINES), description="What the winner is tried against")
+    baselines: list[str] = Field(list(BASELINES), description="Baselines that the winner is compared with")
 
     @model_validator(mode="after")
     def _can_choose(self) -> FinalSpec:
         if self.top_k > 1 and self.train_on != "train":
-            raise ValueError('top_k above 1 chooses on validation, so train_on must be "train"')
+            raise ValueError('top_k above 1 selects by validation scores, so train_on must be "train"')
         if len(set(self.seed_list)) < len(self.seed_list):
-            raise ValueError("seeds names a seed twice")
+            raise ValueError("seeds contains a seed twice")
         return self
 
     @property
     def seed_list(self) -> list[int]:
-        """The seeds of the fresh runs: 0, 1, ... where only their number is given."""
+        """The seeds of the retraining runs: 0, 1, ... if only their number is given."""
         return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
 
 
 class StudySpec(StrictModel):
-    """One study, whole: the search space is read in, defaults are filled in, overrides are applied."""
+    """A complete study: search space read, defaults filled in, overrides applied."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the store, and of its folder")
-    objective: str = Field("accuracy", description="The metric to search for; its direction is known")
-    storage: str | None = Field(None, description="Optuna storage URL; by default store.db beside the study file")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the study in the store, and of its output folder"
+    )
+    objective: str = Field("accuracy", description="Metric to optimize")
+    storage: str | None = Field(None, description="Optuna storage URL; by default store.db in the study file's folder")
     data: DataSpec
     model: ModelSpec
     space: SearchSpace
     search: SearchSpec = SearchSpec()
     training: dict[str, Any] = Field(
         default_factory=dict,
-        description='Fixed TrainingArguments fields, fields of the model\'s own ("model.<field>"), and speed: "auto" '
-        'takes what pays on this device, "exact" the plain library\'s arithmetic',
+        description='TrainingArguments fields and model configuration fields ("model.<field>") that all trials share, '
+        'and speed: "auto" uses what is faster on this device, "exact" the libraries\' own arithmetic',
     )
     final: FinalSpec = FinalSpec()
-    file: Path = Field(exclude=True, description="The file that this was read from")
+    file: Path = Field(exclude=True, description="The study file")
     overrides: tuple[str, ...] = Field((), exclude=True)
 
     @property
     def speed(self) -> Any:
-        """How runs are made faster: "auto" or "exact"."""
+        """`training.speed`: "auto" or "exact"."""
         return self.training.get("speed", "auto")
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What every run has in common: field of TrainingArguments, or `model.<field>` -> value."""
+        """What all trials share: field of TrainingArguments, or `model.<field>` -> value."""
         return {name: value for name, value in self.training.items() if name != "speed"}
 
     @property
     def folder(self) -> Path:
-        """Where what this study makes lands: a folder of its name beside its file."""
+        """The study's output folder: named after the study, in the study file's folder."""
         return self.file.parent / self.name
 
     @property
     def model_folder(self) -> Path:
-        """Where the winner's model lies."""
+        """The folder of the winner's model."""
         return self.folder / "model"
 
     @property
-    def told_overrides(self) -> list[str]:
-        """The overrides that may be told: a storage URL may hold a password."""
-        return [each for each in self.overrides if not each.startswith("storage=")]
+    def public_overrides(self) -> list[str]:
+        """All overrides but the storage URL, which may hold a password."""
+        return [override for override in self.overrides if not override.startswith("storage=")]
 
-    def command(self, verb: str, *more: str) -> str:
-        """What to type for this very study: overrides belong to it, the budget and the storage do not."""
-        kept = [each for each in self.told_overrides if not each.startswith(_BUDGET)]
-        return shlex.join(["hpo", verb, str(self.file), *(word for each in kept for word in ("--set", each)), *more])
+    def command(self, verb: str, *arguments: str) -> str:
+        """Return the command for this study, quoted for a shell, with all overrides but those of the budget."""
+        kept = [override for override in self.public_overrides if not override.startswith(_BUDGET_OVERRIDES)]
+        options = [word for override in kept for word in ("--set", override)]
+        return shlex.join(["hpo", verb, str(self.file), *options, *arguments])
 
     def error(self, key: str, problem: str) -> SpecError:
-        """A SpecError about one key of this study's file."""
+        """Return a SpecError about one key of this study file."""
         return SpecError(self.file, key, problem)
 
     def resolved(self) -> dict[str, Any]:
-        """The study as JSON values, defaults included, without the storage URL (it may hold a password)."""
+        """Return the study as JSON values, with defaults, without the storage URL (it may hold a password)."""
         return self.model_dump(mode="json", exclude={"storage"})
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same for a study to go on: `key.path -> value`, without budget, final and trackers."""
-        whole = self.resolved()
-        del whole["final"]
-        followed = [name for name in whole["training"] if name == "report_to" or name.startswith("logging_")]
-        for name in followed:  # who is told how a trial goes changes nothing in it
-            del whole["training"][name]
-        if self.speed == "auto":  # said or not
-            whole["training"].pop("speed", None)
-        for budget in ("trials", "timeout", "workers", "engine", "stop"):
-            del whole["search"][budget]
-        return dict(_flat(whole))
+        """Return `key.path -> value` of everything that must stay the same for the study to continue."""
+        return build_identity(self.resolved(), self.file.parent)
 
     def hash(self) -> str:
         """SHA-256 over the identity, 16 hexadecimal digits."""
@@ -243,19 +249,19 @@ class StudySpec(StrictModel):
 
 
 def load_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
-    """The StudySpec of a TOML file with `key=value` overrides applied.
+    """Load a study file and apply `key=value` overrides to it.
 
-    Raises SpecError: no such file, no TOML, an unknown key, a value of the wrong kind.
+    Raises SpecError if there is no such file, or if it is not TOML or holds an unknown key or an invalid value.
     """
     path = Path(file)
     raw = read_toml(path)
-    # What --set says of the space's content comes after the space file is read.
+    # Overrides of the space's content are applied last, on top of the space file, which an override may replace.
     for override in sorted(overrides, key=is_space_content):
         if is_space_content(override):
             _read_space_file(raw, path)
         apply_override(raw, override, path)
     _read_space_file(raw, path)
-    for name in ("file", "overrides"):  # set here, never by a file
+    for name in ("file", "overrides"):  # fields of StudySpec that are no keys of the file
         if name in raw:
             raise SpecError(path, name, "is unknown")
     try:
@@ -264,15 +270,8 @@ def load_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         raise spec_error(path, error, StudySpec) from None
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in table.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(prefix + key, value)]
-    return rows
-
-
 def _read_space_file(raw: dict[str, Any], path: Path) -> None:
-    """Put the content of `space.file` in its place; keys that stand beside `file` come on top."""
+    """Replace `space.file` by the content of that file; keys in the table next to `file` take precedence."""
     space = raw.get("space")
     if not isinstance(space, dict) or "file" not in space:
         return
@@ -283,9 +282,10 @@ def _read_space_file(raw: dict[str, Any], path: Path) -> None:
     if not isinstance(inline.get("parameters", {}), dict):
         raise SpecError(path, "space.parameters", f"is {inline['parameters']!r}; must be a table per parameter")
     file = path.parent / name
-    read = read_toml(file)
+    content = read_toml(file)
     try:
-        SearchSpace.model_validate(read)
+        SearchSpace.model_validate(content)
     except ValidationError as error:
         raise spec_error(file, error, SearchSpace) from None
-    raw["space"] = {**read, **inline, "parameters": {**read.get("parameters", {}), **inline.get("parameters", {})}}
+    parameters = {**content.get("parameters", {}), **inline.get("parameters", {})}
+    raw["space"] = {**content, **inline, "parameters": parameters}

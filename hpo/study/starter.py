@@ -1,4 +1,4 @@
-"""The starter study and search space that `hpo init` writes, with comments that teach."""
+"""The commented starter study and search space that `hpo init` writes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ STARTER_FILES = {"studies/first.toml": "starter_study.toml", "search_spaces/fine
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """The files written below a folder. Raises SpecError where one is there already; then nothing is written."""
-    there = [folder / name for name in STARTER_FILES if (folder / name).exists()]
-    if there:
-        raise SpecError(there[0], "", "is there already; choose another folder")
+    """Write the starter files below a folder and return their paths.
+
+    Raises SpecError if one of them exists already; then nothing is written.
+    """
+    existing = [folder / name for name in STARTER_FILES if (folder / name).exists()]
+    if existing:
+        raise SpecError(existing[0], "", "exists already; choose another folder")
     if folder.exists() and not folder.is_dir():
         raise SpecError(folder, "", "is a file; choose a folder")
     written = []

@@ -1,4 +1,4 @@
-"""TOML -> a table, and what pydantic finds wrong in it -> one line about one key."""
+"""Read TOML files, and turn pydantic's validation errors into one line about one key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo.errors import SpecError, unknown_name
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file. Raises SpecError where there is no such file or no TOML in it."""
+    """Read a TOML file. Raises SpecError if there is no such file or it is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -26,16 +26,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> SpecError:
-    """The first of pydantic's complaints, as one line about one key."""
-    # Of a number that is none, the union of integer and float would complain that it is no integer.
-    first = next((each for each in error.errors() if each["type"] == "finite_number"), error.errors()[0])
-    *before, end = first["loc"] or ("",)
-    place = [part for part in before if not _is_union_tag(part)]
-    if first["type"] in {"extra_forbidden", "missing"} or not _is_union_tag(end):
-        place.append(end)  # a user's own key may look like pydantic's name of a type
-    key = ".".join(map(str, place))
+    """Return the first of pydantic's errors as one line about one key."""
+    problems = error.errors()
+    # A union of integer and float reports of inf and nan first that they are no integer, which is not the problem.
+    first = next((problem for problem in problems if problem["type"] == "finite_number"), problems[0])
+    *parents, last = first["loc"] or ("",)
+    path = [part for part in parents if not _is_union_tag(part)]
+    # Of an unknown or missing key the last part is the key itself, even if it looks like pydantic's name of a type.
+    if first["type"] in {"extra_forbidden", "missing"} or not _is_union_tag(last):
+        path.append(last)
+    key = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
-        return SpecError(file, key, unknown_name(str(place[-1]), _known_keys(model, place[:-1])))
+        return SpecError(file, key, unknown_name(str(path[-1]), _keys_of_table(model, path[:-1])))
     if first["type"] == "missing":
         return SpecError(file, key, "is missing")
     message = first["msg"].removeprefix("Value error, ")
@@ -46,18 +48,18 @@ def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> Sp
 
 
 def _is_union_tag(part: Any) -> bool:
-    """pydantic names the tried member of a union in an error's place; a reader does not know these names."""
+    """Whether a part of pydantic's error location is the name of a union member, which users do not know."""
     return isinstance(part, str) and bool(re.match(r"[A-Z]|.*\[|constrained-|(int|float|str)$", part))
 
 
-def _known_keys(model: type[BaseModel], place: list[Any]) -> list[str]:
-    """The keys of the table at `place` below a model."""
-    for part in place:
+def _keys_of_table(model: type[BaseModel], path: list[Any]) -> list[str]:
+    """Return the keys of the table at a path below a model."""
+    for part in path:
         field = model.model_fields.get(part) if isinstance(part, str) else None
         if field is None:
             continue
-        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        models = [each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)]
-        if models:
-            model = models[0]
+        annotations = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        tables = [table for table in annotations if isinstance(table, type) and issubclass(table, BaseModel)]
+        if tables:
+            model = tables[0]
     return [name for name, field in model.model_fields.items() if not field.exclude]

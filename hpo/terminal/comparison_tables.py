@@ -47,7 +47,7 @@ def _print_table(table: TextTable) -> None:
     columns = zip(*table.rows, strict=True)
     print_columns(
         [
-            Column(heading, cells, words=index < table.words, kept=index < table.words)
+            Column(heading, cells, is_text=index < table.words, is_required=index < table.words)
             for index, (heading, cells) in enumerate(zip(table.heads, columns, strict=True))
         ]
     )

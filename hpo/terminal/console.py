@@ -1,4 +1,4 @@
-"""The two consoles, the colours of endings, and a line of text."""
+"""The consoles for standard output and standard error, and the colours of outcomes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from rich.console import Console
 from rich.text import Text
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-OUTCOME_STYLES = {"complete": "green", "pruned": "yellow", "running": "cyan", "waiting": "dim"}
+OUTCOME_STYLES = {"complete": "green", "pruned": "yellow", "running": "cyan", "waiting": "dim"}  # others are red
 
 
 def print_line(text: str, style: str = "", whole: bool = False) -> None:
-    """A line on standard output.
+    """Print a line on standard output.
 
-    A terminal's is broken between words, unless it is to stay `whole` because someone copies a path or a command out of
-    it; a line that is piped is never broken.
+    In a terminal it is wrapped between words, unless `whole` is true because it holds a path or a command to copy. In
+    a pipe it is never wrapped.
     """
     out.print(Text(text, style=style), soft_wrap=whole or not out.is_terminal)
+
+
+def outcome_style(outcome: str) -> str:
+    """Return the rich style in which an outcome is displayed."""
+    return OUTCOME_STYLES.get(outcome, "red")

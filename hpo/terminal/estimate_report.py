@@ -20,9 +20,9 @@ class EstimateProgress(LiveLine, SearchListener):
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         """Show how many steps are done."""
-        if self.above != TIMING:
-            self.head(TIMING)
-        self.show(f"{step} done")
+        if self.heading != TIMING:
+            self.set_heading(TIMING)
+        self.set_detail(f"{step} done")
 
 
 def print_estimate(estimate: Estimate) -> None:

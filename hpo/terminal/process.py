@@ -1,4 +1,4 @@
-"""What every command does around its work: quiet libraries, a clean stop, and what to type next."""
+"""Set up the process of a command: logging, quiet libraries, and a clean end on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,62 +13,79 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from hpo.errors import mask_passwords
+from hpo.study.overrides import format_override
 
 if TYPE_CHECKING:
     from hpo.terminal.progress import LiveLine
 
-Shown = TypeVar("Shown", bound="LiveLine")
+_Display = TypeVar("_Display", bound="LiveLine")
+_NOISY_LOGGERS = ("huggingface_hub", "datasets", "transformers", "accelerate", "alembic", "torch")
 
 
 @contextmanager
-def interruptible(screen: Shown, kept: str = "everything that was finished is saved") -> Iterator[Shown]:
-    """Show progress on the screen; Ctrl-C or SIGTERM ends with code 130 and the line that goes on."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end while data load, it ends like Ctrl-C
-    with screen:
+def interruptible(display: _Display, kept: str = "all finished work is saved") -> Iterator[_Display]:
+    """Show a progress display; Ctrl-C and SIGTERM print the command that continues and exit with code 130."""
+    # SIGTERM must raise KeyboardInterrupt too: its default action would end the process while data are loaded.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with display:
         try:
-            yield screen
+            yield display
         except KeyboardInterrupt:
-            screen.stop()
-            again = mask_passwords(shlex.join(["hpo", *_continuing(sys.argv[1:])]))
-            typer.echo(f"interrupted; {kept}. Go on with: {again}", err=True)
+            display.stop()
+            command = mask_passwords(shlex.join(["hpo", *_continue_arguments(sys.argv[1:])]))
+            typer.echo(f"interrupted; {kept}. Continue with: {command}", err=True)
             raise typer.Exit(130) from None
 
 
-def _continuing(words: list[str]) -> list[str]:
-    """The words of a command that goes on: a new study is no longer new."""
+def _continue_arguments(arguments: list[str]) -> list[str]:
+    """Return the arguments that continue a command: `--force-new NAME` would refuse the study that it has started."""
     kept: list[str] = []
-    for number, word in enumerate(words):
-        name = word.removeprefix("--force-new=") if word.startswith("--force-new=") else None
-        if number and words[number - 1] == "--force-new":
-            name = word
-        kept += ["--set", f"name={name}"] if name else [] if word == "--force-new" else [word]
+    remaining = iter(arguments)
+    for argument in remaining:
+        name = None
+        if argument == "--force-new":
+            name = next(remaining, None)
+        elif argument.startswith("--force-new="):
+            name = argument.removeprefix("--force-new=")
+        kept += [argument] if name is None else ["--set", format_override("name", name)]
     return kept
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Progress of ours alone: for a while, Optuna tells no trial and transformers draws no bar of its own."""
+    """Suppress Optuna's message per trial and the progress bars of transformers, for as long as the block runs."""
     import optuna
-    from transformers.utils import logging as transformers
+    from transformers.utils import logging as transformers_logging
 
-    told, drawn = optuna.logging.get_verbosity(), transformers.is_progress_bar_enabled()
+    verbosity, has_bars = optuna.logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    transformers.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(told)
-        if drawn:
-            transformers.enable_progress_bar()
+        optuna.logging.set_verbosity(verbosity)
+        if has_bars:
+            transformers_logging.enable_progress_bar()
 
 
-def silence_libraries(verbose: bool, optuna: bool = True) -> None:
-    """Silence what the libraries underneath print and the user cannot act on, before they are imported.
+def enable_logging() -> None:
+    """Log hpo's messages from level INFO on to standard error."""
+    import logging
 
-    Optuna has to be imported for it, so a command that may do without leaves it out.
+    logger = logging.getLogger("hpo")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def silence_libraries(optuna: bool = True) -> None:
+    """Silence warnings, log messages and progress bars of the libraries, which the user cannot act on.
+
+    Call it before they are imported: some read the environment variables only then. Optuna has to be imported for it,
+    which takes a second, so commands that may do without it pass `optuna=False`.
     """
-    if verbose:
-        return
     import logging
     import warnings
 
@@ -78,8 +95,8 @@ def silence_libraries(verbose: bool, optuna: bool = True) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if optuna:
-        from optuna import logging as optunas
+        from optuna import logging as optuna_logging
 
-        optunas.set_verbosity(optunas.CRITICAL)
-    for name in ("huggingface_hub", "datasets", "transformers", "accelerate", "alembic", "torch"):
+        optuna_logging.set_verbosity(optuna_logging.CRITICAL)
+    for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What the shell shows on standard error while something runs."""
+"""Progress displays on standard error: a line that is redrawn in a terminal, a plain line now and then in a pipe."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from hpo.evaluation.run_listener import RunListener
 from hpo.results.formatting import format_duration, format_values
 from hpo.search.budget import Budget, count_finished
 from hpo.search.search_listener import SearchListener
+from hpo.store.records import RunRecord, TrialRecord
 from hpo.store.trial_state import outcome
 from hpo.study.spec import EveryExamples, StudySpec
-from hpo.terminal.console import OUTCOME_STYLES, err, out
+from hpo.terminal.console import err, out, outcome_style
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-PLAIN_EVERY = 30  # seconds between two lines about a running trial where no terminal redraws them
+PLAIN_INTERVAL = 30  # seconds between two lines about a running trial in a pipe
+REFRESHES_PER_SECOND = 4
 
 
 class LiveLine:
-    """One live line on standard error where that is a terminal; plain lines, now and then, where it is piped."""
+    """A heading, and below it a detail that changes."""
 
-    def __init__(self, first: str = "loading data and checkpoint ...") -> None:
-        self.live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal else None
-        self.above = first
-        self.told = time.monotonic()
+    def __init__(self, heading: str = "loading data and checkpoint ...") -> None:
+        is_live = err.is_terminal
+        self.live = Live(console=err, refresh_per_second=REFRESHES_PER_SECOND, transient=True) if is_live else None
+        self.heading = heading
+        self.last_printed = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.live:
             self.live.start()
-            self.live.update(Text(self.above))
+            self.live.update(Text(self.heading))
         return self
 
     def __exit__(
@@ -46,34 +49,34 @@ class LiveLine:
         self.stop()
 
     def stop(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self.live:
             self.live.stop()
 
     def notice(self, text: str) -> None:
-        """A line of its own."""
-        err.print(f"note: {escape(text)}" if not text.startswith("continuing") else escape(text), soft_wrap=True)
+        """Print a message for the user, which stays."""
+        err.print(escape(text if text.startswith("continuing") else f"note: {text}"), soft_wrap=True)
 
-    def head(self, text: str) -> None:
-        """What comes now; piped, a line of its own."""
-        self.above = text
-        self.told = time.monotonic()
+    def set_heading(self, text: str) -> None:
+        """Show what starts now; in a pipe, print it."""
+        self.heading = text
+        self.last_printed = time.monotonic()
         if self.live:
             self.live.update(Text(text, overflow="ellipsis"))
         else:
             err.print(escape(text), soft_wrap=True)
 
-    def show(self, line: str) -> None:
-        """Redraw the live line below its head; piped, a plain line now and then."""
+    def set_detail(self, text: str) -> None:
+        """Show how far it is; in a pipe, print it every PLAIN_INTERVAL seconds."""
         if self.live:
-            self.live.update(Text(f"{self.above}\n  {line}", overflow="ellipsis"))
-        elif time.monotonic() - self.told > PLAIN_EVERY:
-            self.told = time.monotonic()
-            err.print(f"  {escape(line)}", soft_wrap=True)
+            self.live.update(Text(f"{self.heading}\n  {text}", overflow="ellipsis"))
+        elif time.monotonic() - self.last_printed > PLAIN_INTERVAL:
+            self.last_printed = time.monotonic()
+            err.print(f"  {escape(text)}", soft_wrap=True)
 
 
 class SearchProgress(LiveLine, SearchListener):
-    """A live line for the running trial and a lasting line per finished one."""
+    """The running trial, and one line that stays per ended trial."""
 
     def __init__(self, spec: StudySpec) -> None:
         super().__init__()
@@ -81,126 +84,144 @@ class SearchProgress(LiveLine, SearchListener):
         self.last_rung = ""
         self.best: float | None = None
         self.best_number: int | None = None
-        self.done = 0
-        self.sitting = time.monotonic()
-        self.finished_here = 0
+        self.finished = 0
+        self.session_start = time.monotonic()
+        self.ended_in_session = 0
 
     def opens(self, study: Study) -> None:
-        """Begin with what earlier sittings have done."""
-        self._stand(study)
+        """Read what earlier sessions have finished."""
+        self._read_standing(study)
 
     def runs(self, study: Study) -> None:
-        """The live line of a search whose workers are other processes."""
+        """Show the progress of workers in other processes."""
         if self.live:
             running = sum(outcome(trial) == "running" for trial in study.get_trials(deepcopy=False))
-            parts = [f"{self.done} of {self.spec.search.trials} trials finished, {running} running", self._best()]
-            self.live.update(Text("  ".join(part for part in parts if part)))
-
-    def _stand(self, study: Study) -> None:
-        trials = study.get_trials(deepcopy=False)
-        self.done = count_finished(trials)
-        if any(outcome(each) == "complete" for each in trials):
-            self.best, self.best_number = study.best_value, study.best_trial.number
+            self.live.update(
+                Text(
+                    _join_parts(
+                        f"{self.finished} of {self.spec.search.trials} trials finished",
+                        f"{running} running",
+                        self._format_best(),
+                    )
+                )
+            )
 
     def begins(self, number: int, values: Mapping[str, Any], budget: Budget) -> None:
-        """The running trial's head: n of N, and its values."""
+        """Show number and hyperparameters of the trial that starts."""
         self.budget = budget
         self.last_rung = ""
-        self.head(f"trial {self.done + 1} of {budget.trials} (#{number})  {format_values(values)}")
+        self.set_heading(f"trial {self.finished + 1} of {budget.trials} (#{number})  {format_values(values)}")
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
-        """Redraw the live line; piped, a plain line now and then."""
+        """Show the step, the loss, the last rung, the best trial and the time left."""
         if loss is None:
             return
-        parts = [f"step {step}/{steps}", f"loss {loss:.3f}", self.last_rung, self._best(), self._left(step / steps)]
-        self.show("  ".join(part for part in parts if part))
+        time_left = self._format_time_left(step / steps)
+        best = self._format_best()
+        self.set_detail(_join_parts(f"step {step}/{steps}", f"loss {loss:.3f}", self.last_rung, best, time_left))
 
     def rung(self, rung: int, value: float) -> None:
-        """Remember the last rung for the live line."""
+        """Remember the score at the last rung."""
         self.last_rung = f"{self.spec.objective} {value:.4f} {format_rung(self.spec, rung)}"
 
     def ends(self, trial: FrozenTrial, study: Study) -> None:
-        """One line per ended trial, which stays."""
-        self._stand(study)
-        self.finished_here += 1
-        how = outcome(trial)
-        value = f"{trial.value:.4f}" if trial.value is not None else "      "
-        seconds = (trial.user_attrs.get("seconds") or {}).get("wall", 0.0)
-        mark = " *best" if trial.number == self.best_number else ""
-        reason = trial.user_attrs.get("reason", "") if how not in {"complete", "pruned"} else ""
-        if how == "pruned":
-            reason = format_rung(self.spec, max(trial.intermediate_values, default=0))
-        text = f"#{trial.number:<3} {how:<11} {value}  {seconds:6.1f} s  {format_values(trial.params)}  {reason}{mark}"
-        err.print(Text(text.rstrip(), style=OUTCOME_STYLES.get(how, "red")), soft_wrap=True)
+        """Print one line about an ended trial."""
+        self._read_standing(study)
+        self.ended_in_session += 1
+        record = TrialRecord.from_trial(trial)
+        value = f"{record.value:.4f}" if record.value is not None else "      "
+        mark = " *best" if record.number == self.best_number else ""
+        reason = record.reason or ""
+        if record.outcome == "complete":
+            reason = ""
+        elif record.outcome == "pruned":
+            reason = format_rung(self.spec, record.last_rung or 0)
+        line = (
+            f"#{record.number:<3} {record.outcome:<11} {value}  {record.seconds.wall:6.1f} s  "
+            f"{format_values(record.params)}  {reason}{mark}"
+        )
+        err.print(Text(line.rstrip(), style=outcome_style(record.outcome)), soft_wrap=True)
 
-    def _best(self) -> str:
+    def _read_standing(self, study: Study) -> None:
+        trials = study.get_trials(deepcopy=False)
+        self.finished = count_finished(trials)
+        if any(outcome(trial) == "complete" for trial in trials):
+            self.best, self.best_number = study.best_value, study.best_trial.number
+
+    def _format_best(self) -> str:
         return "" if self.best is None else f"best {self.best:.4f}"
 
-    def _left(self, share: float) -> str:
-        """Time left, from the pace of this sitting, and never more than the timeout leaves."""
-        here = self.finished_here + share
-        missing = self.budget.trials - self.done - share
-        left = (time.monotonic() - self.sitting) / here * missing if here > 0.05 else None
-        cap = self.budget.seconds_left()
-        known = [seconds for seconds in (left, cap) if seconds is not None]
-        return f"about {format_duration(max(0.0, min(known)))} left" if known else ""
+    def _format_time_left(self, share: float) -> str:
+        """Return the time left at the pace of this session, or until the timeout if that is earlier."""
+        ended = self.ended_in_session + share
+        missing = self.budget.trials - self.finished - share
+        at_this_pace = (time.monotonic() - self.session_start) / ended * missing if ended > 0.05 else None
+        estimates = [seconds for seconds in (at_this_pace, self.budget.seconds_left()) if seconds is not None]
+        return f"about {format_duration(max(0.0, min(estimates)))} left" if estimates else ""
 
 
 class RunProgress(LiveLine, RunListener):
-    """A live line for the final run that is being made, and a lasting line per finished one."""
+    """The final run in progress, and one line that stays per ended run."""
 
     def begins(self, system: str, seed: int) -> None:
-        """The running run's head."""
-        self.head(f"{system}, seed {seed}")
+        """Show the run that starts."""
+        self.set_heading(f"{system}, seed {seed}")
 
     def step(self, share: float, what: str) -> None:
-        """How far it is."""
-        self.show(f"{share:4.0%}  {what}")
+        """Show the progress of the run."""
+        self.set_detail(f"{share:4.0%}  {what}")
 
     def ends(self, trial: FrozenTrial) -> None:
-        """One line per run, which stays."""
-        err.print(Text(_run_line(trial), style=OUTCOME_STYLES.get(outcome(trial), "red")), soft_wrap=True)
+        """Print one line about an ended run."""
+        err.print(Text(_format_run(trial), style=outcome_style(outcome(trial))), soft_wrap=True)
 
     def finds(self, trial: FrozenTrial) -> None:
-        """The same line, with a word that nothing had to be done."""
-        err.print(Text(f"{_run_line(trial)}  (made before)", style="dim"), soft_wrap=True)
+        """Print one line about a run that was stored before."""
+        err.print(Text(f"{_format_run(trial)}  (stored before)", style="dim"), soft_wrap=True)
 
 
 class PredictionProgress(LiveLine):
-    """How many texts are answered, where the answers themselves do not scroll by on the same terminal."""
+    """The number of predicted texts, unless the predictions themselves scroll through the same terminal."""
 
-    def __init__(self, alone: bool = False) -> None:
+    def __init__(self, is_single: bool = False) -> None:
         super().__init__("loading the model ...")
-        shown = err.is_terminal and not out.is_terminal and not alone
-        # By default rich would take over standard output too, and send the answers to the terminal instead.
-        self.live = Live(console=err, refresh_per_second=4, transient=True, redirect_stdout=False) if shown else None
-        self.above = "predicting"
-        self.began: tuple[float, int] | None = None
+        is_live = err.is_terminal and not out.is_terminal and not is_single
+        # By default rich redirects standard output too, and would print the predictions on the terminal.
+        self.live = (
+            Live(console=err, refresh_per_second=REFRESHES_PER_SECOND, transient=True, redirect_stdout=False)
+            if is_live
+            else None
+        )
+        self.heading = "predicting"
+        self.first: tuple[float, int] | None = None
 
-    def pulse(self, done: int) -> None:
-        """Texts answered, and their pace since the first batch, so that loading the model does not count."""
+    def update(self, done: int) -> None:
+        """Show the number of texts, and the throughput since the first batch, which excludes loading the model."""
         now = time.monotonic()
-        self.began = self.began or (now, done)
-        pace = (done - self.began[1]) / max(now - self.began[0], 1e-3)
+        self.first = self.first or (now, done)
+        throughput = (done - self.first[1]) / max(now - self.first[0], 1e-3)
         if self.live or not err.is_terminal:
-            self.show(f"{done:,} texts" + (f", {pace:,.{0 if pace >= 10 else 1}f} a second" if pace else ""))
+            digits = 0 if throughput >= 10 else 1
+            self.set_detail(f"{done:,} texts" + (f", {throughput:,.{digits}f} per second" if throughput else ""))
 
 
 def format_rung(spec: StudySpec, rung: int) -> str:
-    """Format a rung: `at 25 % of its schedule`, or `at 2,000 examples`."""
+    """Return where in a trial a rung is: `at 25 % of its schedule`, or `after 4,000 examples`."""
     if isinstance(spec.search.rungs, EveryExamples):
-        return f"at {rung:,} examples"
-    return f"at {rung / 10:g} % of its schedule"  # rungs are counted in thousandths
+        return f"after {rung:,} examples"
+    return f"at {rung / 10:g} % of its schedule"  # these rungs are numbered in thousandths of the schedule
 
 
-def _run_line(trial: FrozenTrial) -> str:
-    attributes = trial.user_attrs
-    head = f"{attributes.get('system', ''):<18} seed {attributes.get('seed', ''):<3}"
-    if outcome(trial) != "complete":
-        return f"{head} {attributes.get('reason', outcome(trial))}"
-    seen = "" if attributes["trained_on"] == "train" else ", which it was fitted to"
-    objective = f"{trial.value:.4f} on validation{seen}"
-    seconds = attributes["seconds"]
-    costs = f"fit {format_duration(seconds['fit'])}, predict {format_duration(seconds['predict'])}"
-    note = (attributes.get("effective") or {}).get("as", "")
-    return f"{head} {objective}  {costs}" + (f"  {note}" if note else "")
+def _join_parts(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _format_run(trial: FrozenTrial) -> str:
+    run = RunRecord.from_trial(trial)
+    heading = f"{run.system:<18} seed {run.seed:<3}"
+    if not run.is_complete:
+        return f"{heading} {run.reason or run.outcome}"
+    note = "" if run.trained_on == "train" else ", which it was trained on"
+    costs = f"fit {format_duration(run.seconds.fit or 0.0)}, predict {format_duration(run.seconds.predict or 0.0)}"
+    parts = [f"{heading} {run.value:.4f} on validation{note}", costs, run.description or ""]
+    return "  ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""What a search has found, a store holds, and what to type next."""
+"""Print the outcome of a search, the status of a study, and the results of retraining and baselines."""
 
 from __future__ import annotations
 
@@ -13,217 +13,201 @@ from hpo.results.formatting import (
     format_duration,
     format_outcomes,
     format_throughput,
-    format_value,
     format_values,
 )
-from hpo.results.study_status import study_status
-from hpo.search.budget import why_ended
+from hpo.results.study_status import StudyRow, StudyStatus, TrialColumn, TrialRow, study_status, trial_columns
+from hpo.search.budget import stop_message, why_ended
+from hpo.store.records import RunRecord
 from hpo.study.spec import StudySpec
-from hpo.terminal.console import OUTCOME_STYLES, print_line
+from hpo.terminal.console import outcome_style, print_line
 from hpo.terminal.table_layout import Column, print_columns
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
-    from hpo.evaluation.retraining import Candidate
+    from hpo.api_results import RetrainResult
 
-Row = Mapping[str, Any]
-MAX_ROWS, BEST_ROWS = 40, 20  # of more trials than many, only the best are shown, and how the others ended
-LISTED = 5  # numbers of trials, and
-LABELS = 12  # labels that are listed by name
-ALL = "hpo show --json, or hpo export --format trials-csv,"
-EXTRA_METRICS = ("accuracy", "f1_macro", "roc_auc", "log_loss")  # metrics of a baseline beside the objective
+MAX_ROWS, BEST_ROWS = 40, 20  # of more than MAX_ROWS trials, only the best are printed, and a summary of the others
+MAX_NUMBERS = 5  # numbers of trials that a line lists
+MAX_LABELS = 12  # class labels that a line lists
+ALL_TRIALS = "`hpo show --json` or `hpo export --format trials-csv`"
+EXTRA_METRICS = ("accuracy", "f1_macro", "roc_auc", "log_loss")  # metrics of a baseline besides the objective
 
 
-def print_outcome(study: Study, spec: StudySpec, following: str = "") -> None:
-    """How the search ended, the best trial, and what to type next."""
-    found = study_status(study)
-    endings = format_outcomes(found["endings"])
-    saved = f"; pruning saved {found['saved_by_pruning']:.0%}" if found["saved_by_pruning"] >= 0.005 else ""
+def print_search_outcome(study: Study, spec: StudySpec, next_command: str = "") -> None:
+    """Print how the search ended, the best trial, and the next command."""
+    status = study_status(study)
+    saved = f"; pruning saved {status.saved_by_pruning:.0%}" if status.saved_by_pruning >= 0.005 else ""
     print_line(
-        f"{spec.name}: {found['finished']} of {spec.search.trials} trials finished ({endings}) "
-        f"in {format_duration(found['seconds'])}{saved}"
+        f"{spec.name}: {status.finished} of {spec.search.trials} trials finished ({format_outcomes(status.outcomes)}) "
+        f"in {format_duration(status.seconds)}{saved}"
     )
-    best = found["best"]
-    if reason := why_ended(study, spec):
-        print_line(f"ended early: {reason}")
-    if best is None:
-        print_line("no trial is complete, so there is no best one. Why trials ended:")
-        if len(found["trials"]) > BEST_ROWS:
-            _print_rest(found["trials"])
+    # The search has printed already that its stopping rule ended it.
+    if status.finished < spec.search.trials and not stop_message(study.user_attrs):
+        print_line(f"the search ended early: {why_ended(study, spec)}")
+    if status.best is None:
+        print_line("no trial is complete, so there is no best trial. Why the trials ended:")
+        if len(status.trials) > BEST_ROWS:
+            _print_groups(status.trials)
         else:
-            for row in found["trials"]:
-                print_line(f"  #{row['trial']} {row['reason'] or row['ending']}")
+            for row in status.trials:
+                print_line(f"  #{row.trial} {row.reason or row.outcome}")
         return
-    print_line(f"best trial #{best['trial']}: {spec.objective} {best['value']:.4f} on validation")
-    for name, value in best["values"].items():
+    print_line(f"best trial #{status.best.trial}: {spec.objective} {status.best.value:.4f} on validation")
+    for name, value in status.best.values.items():
         print_line(f"  {name} = {value!r}")
     print_line(f"its weights: {spec.folder / 'best'}", whole=True)
-    print_next(following)
+    print_next(next_command)
 
 
 def print_next(command: str) -> None:
-    """What to type next, if anything."""
+    """Print the next command, if there is one."""
     if command:
         print_line(f"next: {command}", whole=True)
 
 
-def print_retrained(spec: StudySpec, best: Candidate, run: FrozenTrial, following: str = "") -> None:
-    """Which model lies where, and what to type next."""
-    rows = "" if spec.final.train_on == "train" else f", fitted to {spec.final.train_on}"
-    seed = run.user_attrs["seed"]
-    print_line(f"model of trial #{best.trial}, seed {seed}{rows}: {spec.model_folder}", whole=True)
-    print_next(following)
+def print_retrained(result: RetrainResult, next_command: str = "") -> None:
+    """Print the path of the winner's model, and the next command."""
+    rows = "" if result.trained_on == "train" else f", trained on {result.trained_on}"
+    print_line(f"model of {result.system}, seed {result.seed}{rows}: {result.model_folder}", whole=True)
+    print_next(next_command)
 
 
-def print_studies(rows: list[dict[str, Any]]) -> None:
-    """Every study of a store as a table."""
+def print_studies(rows: Sequence[StudyRow]) -> None:
+    """Print all studies of a store as a table."""
     if not rows:
-        print_line("no study in the store")
+        print_line("the store has no studies")
         return
-    columns = [
-        Column(name, [_shown(row[name]) for row in rows], words=name not in {"trials", "best"}, kept=name == "study")
-        for name in rows[0]
-    ]
-    print_columns(columns)
-
-
-def print_study(found: dict[str, Any]) -> None:
-    """One study: where it stands, its best values, and its trials as a table, the worst endings last.
-
-    Of many trials the best are shown, and a line per ending for the others.
-    """
-    _print_standing(found)
-    rows = found["trials"]
-    shown = rows if len(rows) <= MAX_ROWS else rows[:BEST_ROWS]
-    if shown:
-        print_columns(_columns(shown, found["objectives"]))
-    for row in shown:
-        if text := explain_row(row):
-            print_line(f"#{row['trial']} {text}")
-    if len(shown) < len(rows):
-        print_line(f"and {len(rows) - len(shown):,} more; {ALL} tells of each:")
-        _print_rest(rows[len(shown) :])
-
-
-def print_baselines(spec: StudySpec, made: Mapping[str, Sequence[FrozenTrial]]) -> None:
-    """The baselines' scores on validation, and what they cost; scores on test are for the comparison alone."""
-    complete = {name: [run for run in runs if run.state.name == "COMPLETE"] for name, runs in made.items()}
-    scored = {name: [run.user_attrs["validation"]["metrics"] for run in runs] for name, runs in complete.items()}
-    names = [spec.objective, *(name for name in EXTRA_METRICS if name != spec.objective)]
-    values = {name: [[each[name] for each in runs if name in each] for runs in scored.values()] for name in names}
-    fits = [[run.user_attrs["seconds"]["fit"] for run in runs] for runs in complete.values()]
-    speeds = [[run.user_attrs["predicted_per_second"] for run in runs] for runs in complete.values()]
     print_columns(
         [
-            Column("", list(made), words=True, kept=True),
-            Column(spec.objective, [_mean(each, _shown) for each in values[spec.objective]], kept=True),
-            Column("sd", [f"{stdev(each):.4f}" if len(each) > 1 else "" for each in values[spec.objective]]),
-            *(Column(METRIC_HEADINGS[name], [_mean(each, _shown) for each in values[name]]) for name in names[1:]),
-            Column("fit", [_mean(each, format_cost) for each in fits]),
-            Column("texts/s", [_mean(each, format_throughput) for each in speeds]),
+            Column("study", [row.study for row in rows], is_text=True, is_required=True),
+            Column("objective", [row.objective for row in rows], is_text=True),
+            Column("trials", [str(row.trials) for row in rows]),
+            Column("best", [_format_score(row.best) for row in rows]),
+            Column("started", [row.started or "" for row in rows], is_text=True),
+        ]
+    )
+
+
+def print_study(status: StudyStatus) -> None:
+    """Print the status of one study and the table of its trials.
+
+    If there are many trials, the best are printed, and one line per outcome for the others.
+    """
+    _print_summary(status)
+    rows = status.trials
+    printed = rows if len(rows) <= MAX_ROWS else rows[:BEST_ROWS]
+    if printed:
+        print_columns(_build_columns(printed, status.objectives))
+    for row in printed:
+        if text := describe_trial(row):
+            print_line(f"#{row.trial} {text}")
+    if len(printed) < len(rows):
+        print_line(f"and {len(rows) - len(printed):,} more; {ALL_TRIALS} lists all:")
+        _print_groups(rows[len(printed) :])
+
+
+def print_baselines(spec: StudySpec, baselines: Mapping[str, Sequence[RunRecord]]) -> None:
+    """Print validation scores and costs of baselines. Scores on test are left to `hpo compare`."""
+    complete = {name: [run for run in runs if run.is_complete] for name, runs in baselines.items()}
+    metrics = [spec.objective, *(name for name in EXTRA_METRICS if name != spec.objective)]
+    scores = {metric: [_validation_scores(runs, metric) for runs in complete.values()] for metric in metrics}
+    fit_seconds = [[run.seconds.fit or 0.0 for run in runs] for runs in complete.values()]
+    throughputs = [[run.predicted_per_second or 0.0 for run in runs] for runs in complete.values()]
+    spreads = [f"{stdev(values):.4f}" if len(values) > 1 else "" for values in scores[spec.objective]]
+    print_columns(
+        [
+            Column("", list(baselines), is_text=True, is_required=True),
+            Column(spec.objective, _format_means(scores[spec.objective], _format_score), is_required=True),
+            Column("sd", spreads),
+            *(Column(METRIC_HEADINGS[name], _format_means(scores[name], _format_score)) for name in metrics[1:]),
+            Column("fit", _format_means(fit_seconds, format_cost)),
+            Column("texts/s", _format_means(throughputs, format_throughput)),
         ],
         "hpo compare --json",
     )
-    seen = "" if spec.final.train_on == "train" else ", whose rows they were fitted to, so they say little"
-    print_line(f"means over seeds, on validation{seen}; fit: device time of one fit; hpo compare scores them on test")
-    for name, runs in made.items():
-        if reasons := [run.user_attrs["reason"] for run in runs if run not in complete[name]]:
+    note = "" if spec.final.train_on == "train" else ", which they were trained on, so these scores are too good"
+    print_line(f"mean scores over seeds on validation{note}; fit: device time of one fit; test scores: hpo compare")
+    for name, runs in baselines.items():
+        if reasons := [run.reason or run.outcome for run in runs if not run.is_complete]:
             print_line(f"{name}: {len(reasons)} of {len(runs)} runs failed: {reasons[0]}")
-        if note := next((run.user_attrs["effective"]["as"] for run in runs if "as" in _effective(run)), ""):
-            print_line(f"{name}: {note}")
+        if description := next((run.description for run in runs if run.description), None):
+            print_line(f"{name}: {description}")
 
 
-def explain_row(row: Row) -> str:
-    """What is worth saying of a trial beside its values."""
-    if row["retry_of"] is not None:
-        return f"again #{row['retry_of']}"
-    if row["reason"] and row["ending"] not in {"pruned", row["reason"]}:
-        return str(row["reason"])
-    return f"start: {row['source']}" if row["source"] else ""
+def describe_trial(row: TrialRow) -> str:
+    """Return what the table does not show of a trial: a retry, the reason of a failure, or a published source."""
+    if row.retry_of is not None:
+        return f"retry of #{row.retry_of}"
+    if row.reason and row.outcome not in {"pruned", row.reason}:
+        return row.reason
+    return f"starting point: {row.source}" if row.source else ""
 
 
-def _print_standing(found: Mapping[str, Any]) -> None:
-    endings = format_outcomes(found["endings"])
-    wanted = "" if found["wanted"] is None else f" of {found['wanted']}"
-    print_line(f"{found['study']}: {found['finished']}{wanted} trials finished ({endings})")
-    print_line(f"state: {found['state']}")
-    if found["seconds"]:
-        print_line(f"time spent {format_duration(found['seconds'])}, saved by pruning {found['saved_by_pruning']:.0%}")
-    if found["speed"]:
-        print_line(f"speed: {format_values(found['speed'])}")
-    if found["data"]:
-        rows = ", ".join(f"{count:,} {split}" for split, count in found["data"]["rows"].items())
-        labels = found["data"]["labels"]
-        more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
-        print_line(f"data: {rows}; labels {', '.join(labels[:LABELS])}{more}")
-        print_line(f"device: {found['device']}")
-    if best := found["best"]:
-        print_line(f"best: #{best['trial']}, {found['objective']} {best['value']:.4f} ({found['direction']})")
-    if found["front"]:
-        print_line(f"none beats {_numbers(found['front'])} in all of {found['objective']} ({found['direction']})")
+def _print_summary(status: StudyStatus) -> None:
+    wanted = "" if status.wanted is None else f" of {status.wanted}"
+    outcomes = format_outcomes(status.outcomes)
+    print_line(f"{status.study}: {status.finished}{wanted} trials finished ({outcomes})")
+    print_line(f"state: {status.state}")
+    if status.seconds:
+        print_line(f"time: {format_duration(status.seconds)}; pruning saved {status.saved_by_pruning:.0%}")
+    if status.accelerations:
+        print_line(f"accelerations: {format_values(status.accelerations)}")
+    if status.data:
+        rows = ", ".join(f"{count:,} {split}" for split, count in status.data["rows"].items())
+        labels = status.data["labels"]
+        more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
+        print_line(f"data: {rows}; labels {', '.join(labels[:MAX_LABELS])}{more}")
+        print_line(f"device: {status.device}")
+    if best := status.best:
+        print_line(f"best: #{best.trial}, {status.objective} {best.value:.4f} ({status.direction})")
+    if status.front:
+        print_line(f"Pareto front of {status.objective} ({status.direction}): {_format_numbers(status.front)}")
 
 
-def _columns(rows: Sequence[Row], objectives: Sequence[str]) -> list[Column]:
-    """Trials as columns: number, ending and value, which are always there, rung and time, and every value sampled."""
-    several = len(objectives) > 1
-    values = [row["value"] or [None] * len(objectives) if several else [row["value"]] for row in rows]
-    scores = zip(objectives if several else ["value"], zip(*values, strict=True), strict=True)
-    names = dict.fromkeys(name for row in rows for name in row["values"])
-    sparse = {
-        "rung": [_shown(row["rung"]) for row in rows],
-        "time": [format_duration(row["seconds"]) if row["seconds"] else "" for row in rows],
-    }
-    return [
-        Column("#", [str(row["trial"]) for row in rows], kept=True),
-        Column(
-            "ending",
-            [row["ending"] for row in rows],
-            words=True,
-            kept=True,
-            styles=[OUTCOME_STYLES.get(row["ending"], "red") for row in rows],
-        ),
-        *(Column(head, [_shown(value) for value in column], kept=True) for head, column in scores),
-        *(Column(head, cells) for head, cells in sparse.items() if any(cells)),
-        *(Column(name, [format_value(row["values"].get(name, "")) for row in rows]) for name in names),
-    ]
+def _build_columns(rows: Sequence[TrialRow], objectives: Sequence[str]) -> list[Column]:
+    columns = [_build_column(column, rows) for column in trial_columns(rows, objectives)]
+    return [column for column in columns if column.is_required or any(column.cells)]
 
 
-def _print_rest(rows: Sequence[Row]) -> None:
-    """A line per ending: how many trials, from which value to which, and the first reason."""
-    for ending, group in groupby(sorted(rows, key=_ending), key=_ending):
-        same = list(group)
-        values = [row["value"] for row in same if isinstance(row["value"], float)]
-        known = f"values {values[0]:.4f} to {values[-1]:.4f}" if values else _numbers([row["trial"] for row in same])
-        parts = [f"{len(same):,} {ending}", known]
-        if ending != "pruned" and (reason := next((_word(row) for row in same if _word(row)), "")):
-            parts.append(f"such as {reason}")
+def _build_column(column: TrialColumn, rows: Sequence[TrialRow]) -> Column:
+    values = [column.value(row) for row in rows]
+    cells = ["" if value is None else column.format(value) for value in values]
+    styles = [outcome_style(row.outcome) for row in rows] if column.heading == "outcome" else []
+    return Column(column.heading, cells, column.is_text, column.is_required, styles)
+
+
+def _print_groups(rows: Sequence[TrialRow]) -> None:
+    """Print one line per outcome: number of trials, range of values, and the first reason."""
+    for outcome, group in groupby(sorted(rows, key=_outcome), key=_outcome):
+        members = list(group)
+        values = [row.value for row in members if isinstance(row.value, float)]
+        numbers = [row.trial for row in members]
+        parts = [f"{len(members):,} {outcome}"]
+        parts.append(f"values {values[0]:.4f} to {values[-1]:.4f}" if values else _format_numbers(numbers))
+        details = [text for row in members if (text := (row.reason or "").partition(": ")[2])]
+        if details and outcome != "pruned":
+            parts.append(f"for example {details[0]}")
         print_line("  " + "; ".join(parts))
 
 
-def _word(row: Row) -> str:
-    """The reason without the ending, where it says more than that."""
-    return str(row["reason"] or "").partition(": ")[2]
+def _outcome(row: TrialRow) -> str:
+    return row.outcome
 
 
-def _ending(row: Row) -> str:
-    return str(row["ending"])
+def _format_numbers(numbers: Sequence[int]) -> str:
+    """Return `#3, #17 and 4 more`."""
+    more = f" and {len(numbers) - MAX_NUMBERS:,} more" if len(numbers) > MAX_NUMBERS else ""
+    return ", ".join(f"#{number}" for number in numbers[:MAX_NUMBERS]) + more
 
 
-def _numbers(numbers: Sequence[int]) -> str:
-    """`#3, #17 and 4 more`."""
-    more = f" and {len(numbers) - LISTED:,} more" if len(numbers) > LISTED else ""
-    return ", ".join(f"#{number}" for number in numbers[:LISTED]) + more
+def _validation_scores(runs: Sequence[RunRecord], metric: str) -> list[float]:
+    return [run.validation.metrics[metric] for run in runs if run.validation and metric in run.validation.metrics]
 
 
-def _effective(run: FrozenTrial) -> Mapping[str, Any]:
-    return run.user_attrs.get("effective") or {}
+def _format_means(groups: Sequence[Sequence[float]], format_mean: Callable[[float], str]) -> list[str]:
+    return [format_mean(mean(values)) if values else "" for values in groups]
 
 
-def _mean(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    return shown(mean(values)) if values else ""
-
-
-def _shown(value: Any) -> str:
+def _format_score(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""The store: SQLite that many processes share, a real PostgreSQL, and studies that agree with their file."""
+"""The store: SQLite shared by many processes, a real PostgreSQL server, and studies that match their file."""
 
 from __future__ import annotations
 
@@ -17,29 +17,36 @@ import pytest
 import sqlalchemy
 
 from hpo.errors import StoreError, StudyError
-from hpo.store.storage import LOCK_TIMEOUT, find_stored_study, open_storage, open_study, storage_url
+from hpo.store.storage import (
+    LOCK_TIMEOUT,
+    find_stored_study,
+    open_storage,
+    open_study,
+    sqlite_file,
+    storage_url,
+)
 from hpo.study.spec import load_study
 
-DATA = {"fingerprint": "abc", "rows": {"train": 1}}
+DATA = {"fingerprint": "abc", "rows": {"train": 1}, "labels": ["no", "yes"]}
 
 
-def test_sqlite_has_a_write_ahead_log_and_a_long_patience(tmp_path: Path) -> None:
+def test_sqlite_has_a_write_ahead_log_and_a_long_busy_timeout(tmp_path: Path) -> None:
     storage: Any = open_storage(f"sqlite:///{tmp_path}/store.db")
     with storage.engine.connect() as connection:
         assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(sqlalchemy.text("PRAGMA busy_timeout")).scalar() == LOCK_TIMEOUT * 1000
 
 
-def test_plain_optuna_reads_it(small: Path, tmp_path: Path) -> None:
+def test_plain_optuna_can_read_the_store(small: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    made = open_study(open_storage(url), load_study(small), "maximize", {"data": DATA, "seed": 0})
+    created = open_study(open_storage(url), load_study(small), "maximize", {"data": DATA, "seed": 0})
     plain = optuna.load_study(study_name="small", storage=url)
-    assert plain.direction == made.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert plain.direction == created.direction == optuna.study.StudyDirection.MAXIMIZE
     assert plain.metric_names == ["accuracy"]
     assert plain.user_attrs["spec"]["data"]["source"] == "builtin:reviews"
 
 
-def test_a_changed_file_or_data_is_refused_and_the_change_named(small: Path, tmp_path: Path) -> None:
+def test_a_changed_file_or_changed_data_raise_an_error_that_names_the_change(small: Path, tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/store.db")
     open_study(storage, load_study(small), "maximize", {"data": DATA})
     changed = load_study(small, ("training.num_train_epochs=2", "space.parameters.learning_rate.high=0.1"))
@@ -53,60 +60,70 @@ def test_a_changed_file_or_data_is_refused_and_the_change_named(small: Path, tmp
     assert open_study(storage, same, "maximize", {"data": DATA}).user_attrs["spec"]["search"]["trials"] == 99
 
 
-def test_a_study_by_someone_else_is_not_taken_over(small: Path, tmp_path: Path) -> None:
+def test_a_study_of_another_program_is_not_continued(small: Path, tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/store.db")
     foreign = optuna.create_study(storage=storage, study_name="small")
     foreign.add_trial(optuna.trial.create_trial(value=1.0))
-    with pytest.raises(StudyError, match="was not made by hpo"):
+    with pytest.raises(StudyError, match="was not created by hpo"):
         open_study(storage, load_study(small), "maximize", {"data": DATA})
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
-        ("nonsense", "is no URL"),
+        ("nonsense", "is not a URL"),
         ("sqlite://", "a store in memory is lost"),
         ("sqlite:////no/such/folder/store.db", "no folder"),
         ("postgresql://me:secret@127.0.0.1:1/none", "cannot be opened"),
     ],
 )
-def test_a_store_that_cannot_be_opened_says_so_without_the_password(url: str, says: str) -> None:
-    with pytest.raises(StoreError, match=says) as caught:
+def test_a_store_that_cannot_be_opened_raises_an_error_without_the_password(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
         open_storage(url)
     assert "secret" not in str(caught.value)
 
 
-def test_reading_makes_no_store(tmp_path: Path) -> None:
+def test_reading_creates_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store at"):
         open_storage(f"sqlite:///{tmp_path}/none.db", create=False)
     assert not (tmp_path / "none.db").exists()
 
 
-def test_reading_writes_nothing_into_a_database_of_someone_else(tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as mine:
-        mine.execute("CREATE TABLE notes (text)")
-    before = (tmp_path / "mine.db").read_bytes()
+def test_reading_does_not_change_a_database_of_another_program(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE notes (text)")
+    before = (tmp_path / "other.db").read_bytes()
     with pytest.raises(StoreError, match="no store at"):
-        open_storage(f"sqlite:///{tmp_path}/mine.db", create=False)
-    assert (tmp_path / "mine.db").read_bytes() == before
+        open_storage(f"sqlite:///{tmp_path}/other.db", create=False)
+    assert (tmp_path / "other.db").read_bytes() == before
 
 
-def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
-    (tmp_path / "store.db").write_text("this is no database, and long enough to be read as one" * 20)
+def test_a_file_that_is_no_database_raises_an_error(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_text("this is no database, but long enough to be read as one" * 20)
     with pytest.raises(StoreError, match="not a database"):
         open_storage(f"sqlite:///{tmp_path}/store.db")
 
 
-def test_the_file_decides_where_the_store_is(small: Path) -> None:
-    assert storage_url(load_study(small)) == f"sqlite:///{small.parent.resolve()}/store.db"
-    assert (
-        storage_url(load_study(small, ("storage='sqlite:///other.db'",)))
-        == f"sqlite:///{small.parent.resolve()}/other.db"
-    )
+def test_a_relative_url_starts_at_the_file_or_at_the_current_folder(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small.parent.resolve()
+    assert storage_url(load_study(small)) == f"sqlite:///{folder}/store.db"
+    in_file = small.with_name("other.toml")
+    in_file.write_text(f'storage = "sqlite:///other.db"\n{small.read_text()}')
+    assert storage_url(load_study(in_file)) == f"sqlite:///{folder}/other.db"
     assert storage_url(load_study(small), "sqlite:///mine.db") == "sqlite:///mine.db"
+    shell = tmp_path / "shell"
+    shell.mkdir()
+    monkeypatch.chdir(shell)
+    typed = [storage_url(load_study(small, ("storage=sqlite:///mine.db",)))]
+    typed.append(storage_url(load_study(small), "sqlite:///mine.db"))
+    assert [(sqlite_file(url) or Path()).resolve() for url in typed] == [shell.resolve() / "mine.db"] * 2
+    with pytest.raises(StoreError, match="a store in memory is lost"):
+        open_storage(storage_url(load_study(small, ("storage='sqlite:///:memory:'",))))
 
 
-def test_a_reader_never_waits_for_a_writer(tmp_path: Path) -> None:
+def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/store.db")
     study = optuna.create_study(storage=storage, study_name="s")
     writer = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
@@ -119,14 +136,14 @@ def test_a_reader_never_waits_for_a_writer(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own on a socket in a temporary folder."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
+    """The URL of a PostgreSQL server, started for this test, on a socket in a temporary folder."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
         Path(path).resolve().parent for path in [shutil.which("postgres")] if path
     ]
-    if not found:
+    if not folders:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    # Not in pytest's folder, which only its own user may enter.
-    bin_, home = found[-1], Path(tempfile.mkdtemp(prefix="hpo-pg-"))
+    # Not in pytest's temporary folder, which only the current user may enter.
+    bin_, home = folders[-1], Path(tempfile.mkdtemp(prefix="hpo-pg-"))
     data, owner = home / "data", []
     if Path("/proc/self").owner() == "root":  # the server refuses to run as root
         shutil.chown(home, "postgres")
@@ -144,15 +161,15 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(home)
 
 
-def test_a_search_on_postgresql(postgresql: str, small: Path) -> None:
+def test_search_on_postgresql(postgresql: str, small: Path) -> None:
     from hpo.search.engines import run_search
     from hpo.search.search_listener import SearchListener
 
     assert find_stored_study(load_study(small), postgresql) is None
     engine = sqlalchemy.create_engine(postgresql)
-    assert not sqlalchemy.inspect(engine).get_table_names(), "a look makes no tables"
+    assert not sqlalchemy.inspect(engine).get_table_names(), "looking for a study must not create tables"
     engine.dispose()
     for trials in (2, 3):
-        done: Any = run_search(load_study(small, (f"search.trials={trials}",)), postgresql, SearchListener())
-        assert [trial.state.name for trial in done.get_trials()] == ["COMPLETE"] * trials
-        done._storage._backend.engine.dispose()
+        study: Any = run_search(load_study(small, (f"search.trials={trials}",)), postgresql, SearchListener())
+        assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * trials
+        study._storage._backend.engine.dispose()

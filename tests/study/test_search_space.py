@@ -1,4 +1,4 @@
-"""A search space draws what it says, and known-good starts lie in it."""
+"""Search spaces: ranges and choices, sampling, and starting points within the ranges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from hpo.study.search_space import Parameter, SearchSpace
 
 
-def test_integers_at_both_ends_make_an_integer() -> None:
+def test_integer_bounds_make_an_integer_parameter() -> None:
     assert Parameter(low=1, high=4).distribution() == IntDistribution(1, 4)
     assert Parameter(low=1, high=4.0).distribution() == FloatDistribution(1.0, 4.0)
     assert Parameter(low=1e-6, high=1e-3, log=True).distribution() == FloatDistribution(1e-6, 1e-3, log=True)
@@ -31,7 +31,7 @@ def test_integers_at_both_ends_make_an_integer() -> None:
         {"low": "a", "high": "b"},
     ],
 )
-def test_an_axis_that_cannot_be_is_refused(axis: dict[str, object]) -> None:
+def test_an_invalid_parameter_is_rejected(axis: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Parameter(**axis)  # type: ignore[arg-type]
 
@@ -47,11 +47,11 @@ def test_an_axis_that_cannot_be_is_refused(axis: dict[str, object]) -> None:
         (Parameter(low=0.0, high=1.0), "x", "must be a number"),
     ],
 )
-def test_why_a_value_is_not_on_an_axis(axis: Parameter, value: object, reason: str) -> None:
+def test_the_reason_against_a_value_is_given(axis: Parameter, value: object, reason: str) -> None:
     assert reason in (axis.reason_against(value) or "")
 
 
-def test_grid_is_what_optuna_would_draw() -> None:
+def test_grid_lists_all_values() -> None:
     assert Parameter(low=1, high=4).grid() == [1, 2, 3, 4]
     assert Parameter(low=1, high=8, step=3).grid() == [1, 4, 7]
     assert Parameter(low=0.0, high=0.5, step=0.25).grid() == [0.0, 0.25, 0.5]
@@ -59,7 +59,7 @@ def test_grid_is_what_optuna_would_draw() -> None:
     assert Parameter(low=0.0, high=0.5).grid() is None
 
 
-def test_known_good_outside_or_unknown_is_refused() -> None:
+def test_a_starting_point_outside_the_space_is_rejected() -> None:
     axes = {"lr": {"low": 0.0, "high": 1.0}}
     with pytest.raises(ValidationError, match="known_good 1 .paper.: lr is 2; outside 0.0 to 1.0"):
         SearchSpace.model_validate({"parameters": axes, "known_good": [{"source": "paper", "lr": 2}]})
@@ -67,7 +67,7 @@ def test_known_good_outside_or_unknown_is_refused() -> None:
         SearchSpace.model_validate({"parameters": axes, "known_good": [{"source": "paper", "lrr": 0.5}]})
 
 
-def test_suggest_draws_every_axis() -> None:
+def test_suggest_samples_every_parameter() -> None:
     space = SearchSpace(parameters={"a": Parameter(low=0.0, high=1.0), "b": Parameter(choices=["x"])})
     trial = optuna.trial.FixedTrial({"a": 0.5, "b": "x"})
     assert space.suggest(trial) == {"a": 0.5, "b": "x"}  # type: ignore[arg-type]

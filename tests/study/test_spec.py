@@ -1,12 +1,14 @@
-"""A study file says exactly what runs, and every mistake in it has one line that names it."""
+"""Study files: defaults, overrides, errors of one line, and the identity of a study."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from hpo.errors import SpecError
+from hpo.study.overrides import format_override
 from hpo.study.spec import StudySpec, load_study
 
 
@@ -18,7 +20,7 @@ def test_defaults_and_paths(small: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "message"),
     [
         ("serch.trials=3", "serch is unknown; did you mean search?"),
         ("search.smapler=1", "search.smapler is unknown; did you mean sampler?"),
@@ -27,13 +29,16 @@ def test_defaults_and_paths(small: Path) -> None:
         ("search.trials=zero", 'search.trials is "zero"; input should be a valid integer'),
         ("search.trials=0", "search.trials is 0; input should be greater than or equal to 1"),
         ("search.seed=true", "search.seed is true; input should be a valid integer"),
-        ("search.timeout=2x", 'search.timeout is "2x"; must be seconds, or a text such as "90s", "30m", "2h", "1d"'),
-        ("search.rungs=[0.5]", "rungs must be rising shares above 0 that end with 1.0"),
+        (
+            "search.timeout=2x",
+            'search.timeout is "2x"; must be a number of seconds, or text such as "90s", "30m", "2h", "1d"',
+        ),
+        ("search.rungs=[0.5]", "rungs must be increasing shares above 0 that end with 1.0"),
         ("data.validation=2.5", "data.validation is 2.5"),
         ("name='a b'", 'name is "a b"'),
         ("space.parameters.learning_rate.low=1", "has low 1 above high 0.01"),
         ("space.parameters.learning_rate.choices=[1]", "needs either choices"),
-        ("data.source.x=1", "source is no table"),
+        ("data.source.x=1", "source is not a table"),
         ("trials", "must look like key=value"),
         ("int=3", "int is unknown"),
         ("file='x'", "file is unknown"),
@@ -41,17 +46,17 @@ def test_defaults_and_paths(small: Path) -> None:
         ("data.validation=[]", "data.validation is []"),
         ("data.label='text'", "has 'text' for both text and label"),
         ("space.parameters.learning_rate.low=nan", "finite number"),
-        ("space..x=3", "is no key"),
+        ("space..x=3", "space..x is not a valid key"),
     ],
 )
-def test_each_mistake_has_one_line_that_names_it(small: Path, override: str, says: str) -> None:
+def test_an_error_is_one_line_that_names_the_key(small: Path, override: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         load_study(small, (override,))
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_broken_toml(tmp_path: Path) -> None:
+def test_a_missing_file_and_invalid_toml_raise_errors(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no such file"):
         load_study(tmp_path / "none.toml")
     (tmp_path / "broken.toml").write_text("name = ")
@@ -59,7 +64,7 @@ def test_missing_file_and_broken_toml(tmp_path: Path) -> None:
         load_study(tmp_path / "broken.toml")
 
 
-def test_set_reaches_into_the_space_file_and_its_paths_start_where_the_shell_stands(
+def test_overrides_change_the_space_file_and_their_paths_start_at_the_current_folder(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "space.toml").write_text("[parameters.weight_decay]\nlow = 0.0\nhigh = 0.3\n")
@@ -72,14 +77,16 @@ def test_set_reaches_into_the_space_file_and_its_paths_start_where_the_shell_sta
     )
     assert spec.space.parameters["weight_decay"].high == 0.1
     assert spec.data.train == str(elsewhere / "rows.csv")
+    listed = load_study(small, ('data.train=["rows.csv", "*.csv", "none.csv"]',))
+    assert listed.data.train == [str(elsewhere / "rows.csv"), str(elsewhere / "*.csv"), "none.csv"]
 
 
-def test_who_follows_a_search_is_no_part_of_its_identity(small: Path) -> None:
-    followed = load_study(small, ("training.report_to=tensorboard", "training.logging_steps=5"))
-    assert followed.identity() == load_study(small).identity() and followed.training["report_to"] == "tensorboard"
+def test_trackers_are_not_part_of_the_identity(small: Path) -> None:
+    tracked = load_study(small, ("training.report_to=tensorboard", "training.logging_steps=5"))
+    assert tracked.identity() == load_study(small).identity() and tracked.training["report_to"] == "tensorboard"
 
 
-def test_budget_is_no_part_of_the_identity_but_values_are(small: Path) -> None:
+def test_the_budget_is_not_part_of_the_identity_but_values_are(small: Path) -> None:
     spec = load_study(small)
     for same in ("search.trials=9", "search.timeout='2h'", "search.workers=2", "storage='sqlite:///x.db'"):
         assert load_study(small, (same,)).hash() == spec.hash()
@@ -87,12 +94,25 @@ def test_budget_is_no_part_of_the_identity_but_values_are(small: Path) -> None:
         assert load_study(small, (other,)).hash() != spec.hash()
 
 
-def test_a_storage_url_with_its_password_is_not_in_what_is_stored(small: Path) -> None:
+def test_a_storage_url_is_not_stored(small: Path) -> None:
     spec = load_study(small, ("storage='postgresql://me:secret@db/x'",))
     assert "secret" not in str(spec.resolved()) and "secret" not in str(spec.identity())
 
 
-def test_nothing_of_a_spec_can_be_changed(small: Path) -> None:
+def test_a_spec_is_frozen(small: Path) -> None:
     spec: StudySpec = load_study(small)
     with pytest.raises(Exception, match="frozen"):
         spec.search.trials = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["2026-11-27", "study-1", "12", "true", "1e5", "inf"])
+def test_a_printed_command_reads_back_the_same_study(small: Path, name: str) -> None:
+    spec = load_study(small, (format_override("name", name), "search.trials=9", "training.optim='adamw_torch'"))
+    words = shlex.split(spec.command("retrain"))
+    assert words[:3] == ["hpo", "retrain", str(small)] and "search.trials=9" not in words
+    again = load_study(small, tuple(words[4::2]))
+    assert set(words[3::2]) == {"--set"} and again.identity() == spec.identity() and again.name == name
+
+
+def test_a_date_needs_no_quotes_as_name(small: Path) -> None:
+    assert load_study(small, ("name=2026-11-27",)).name == "2026-11-27"

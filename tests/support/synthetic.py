@@ -1,7 +1,8 @@
-"""A study as hpo would have left it, made up: its file, its data, and a store with so many trials and final runs.
+"""Synthetic studies: a study file, its data, and a store with simulated trials and final runs.
 
-Everything but the scores and the times is what the real code writes: the study by `open_study`, its final runs by
-`Final.make`; trials are put into the store in bulk. By hand: `python -m tests.support.synthetic FOLDER --trials 200`.
+Everything but scores and times is written by the real code: the study by `open_study`, its final runs by
+`FinalRuns.make`. Trials are inserted into the database in bulk. From the shell:
+`python -m tests.support.synthetic FOLDER --trials 200`.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from hpo.evaluation.retraining import retraining_runs, select_candidates
 from hpo.evaluation.run_listener import RunListener
 from hpo.search.preflight import load_study_data
 from hpo.store.provenance import collect_provenance
+from hpo.store.records import TrialRecord
 from hpo.store.storage import default_storage_url, open_storage, open_study, storage_url
 from hpo.study.spec import StudySpec, load_study
 from hpo.training.metrics import METRICS
 from tests.support.simulated import Simulation
 
-AXES = {
+PARAMETERS = {
     "learning_rate": "low = 1e-6\nhigh = 1e-3\nlog = true",
     "warmup_ratio": "low = 0.0\nhigh = 0.2",
     "num_train_epochs": "low = 1\nhigh = 5",
@@ -66,16 +68,16 @@ seed = {seed}
 [training]
 {training}
 [[space.known_good]]
-source = "a recipe: of others, with <b>signs & letters</b>"
+source = "a recipe: published, with <b>signs & letters</b>"
 {start}
 [final]
 seeds = {seeds}
 baselines = {baselines}
 """
-FIXED = {"per_device_train_batch_size": 16, "num_train_epochs": 3}  # where they are not searched
+FIXED = {"per_device_train_batch_size": 16, "num_train_epochs": 3}  # unless they are searched
 START = {"learning_rate": 2e-5, "num_train_epochs": 3}
-# How often a system is right on test; what is not named here are runs of the search's own space.
-SKILL = {
+# Accuracy of a system on test; other systems are fine-tuned, see GAPS.
+SKILLS = {
     "majority": 0.5,
     "tfidf-logreg": 0.80,
     "tfidf-logreg-tuned": 0.84,
@@ -83,32 +85,32 @@ SKILL = {
     "nb-svm": 0.85,
     "pretrained": 0.64,
 }
-LOST = {"recipe": 0.035}  # and how much less than the best trial's accuracy on validation, if not OPTIMISM
-OPTIMISM = 0.02
+GAPS = {"recipe": 0.035}  # how far a fine-tuned system is below the best trial's accuracy on validation
+GENERALIZATION_GAP = 0.02  # of systems that GAPS does not name
 HTML = '<script>alert("ran")</script> <b>bold</b> &amp; <img src=x onerror=alert(1)> '
 
 
 @dataclass(frozen=True)
-class Sort:
-    """What sort of study is wanted beside its number of trials."""
+class Options:
+    """Properties of a synthetic study, besides its number of trials."""
 
     name: str = "synthetic"
     objective: str = "accuracy"
-    classes: int = 2  # more are in files beside the study file, as the built-in corpus has two
-    parameters: int = 5  # of AXES
+    classes: int = 2  # the built-in corpus has two; texts of more classes are written to files
+    parameters: int = 5  # the first of PARAMETERS
     workers: int = 3
     seed: int = 0
-    seeds: int = 5  # fresh runs of the winner
-    final: bool = True  # the winner's runs, and all baselines
-    pruned: bool = False  # all trials are
-    unfinished: bool = False  # two trials run, one waits, and the budget is larger
-    foreign: bool = False  # made by plain Optuna, with two objectives, under the name of the study file
-    html: bool = False  # the texts hold tags and scripts
+    seeds: int = 5  # retraining runs of the winner
+    final: bool = True  # with the winner's runs and all baselines
+    pruned: bool = False  # all trials are pruned
+    unfinished: bool = False  # two trials are running, one is waiting, and the budget is not spent
+    foreign: bool = False  # created by plain Optuna, with two objectives
+    html: bool = False  # texts contain tags and scripts
 
 
-def make(folder: Path, trials: int, **sort: Any) -> StudySpec:
-    """The study in a new folder: `<name>.toml` with its store beside it; `sort` are the fields of Sort."""
-    chosen = Sort(**sort)
+def make(folder: Path, trials: int, **options: Any) -> StudySpec:
+    """Write `<name>.toml` and its store to a folder; `options` are the fields of Options."""
+    chosen = Options(**options)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{chosen.name}.toml"
     _write_study(file, chosen, trials)
@@ -118,22 +120,22 @@ def make(folder: Path, trials: int, **sort: Any) -> StudySpec:
         _add_foreign(storage, spec, trials)
         return spec
     data = load_study_data(spec)
-    made = collect_provenance(spec, {**data.about(), "notices": list(data.notices)})
-    simulation = Simulation(spec, made, pruned=chosen.pruned, unfinished=chosen.unfinished)
-    found = simulation.trials(trials)
+    provenance = collect_provenance(spec, {**data.about(), "notices": list(data.notices)})
+    simulation = Simulation(spec, provenance, pruned=chosen.pruned, unfinished=chosen.unfinished)
+    simulated = simulation.trials(trials)
     wanted = simulation.finished + 10 * chosen.unfinished
     spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": wanted})})
     file.write_text(file.read_text().replace(f"trials = {trials}\n", f"trials = {wanted}\n"))
-    levers = {"train_sampling_strategy": "group_by_length"}
-    study = open_study(storage, spec, METRICS[spec.objective].direction, made | {"speed": levers})
-    insert(storage, study, found)
+    accelerations = {"train_sampling_strategy": "group_by_length"}
+    study = open_study(storage, spec, METRICS[spec.objective].direction, provenance | {"speed": accelerations})
+    insert_trials(storage, study, simulated)
     if chosen.final and not chosen.pruned:
         _add_runs(spec, data, simulation)
     return load_study(file)
 
 
-def insert(storage: Any, study: optuna.Study, trials: Iterable[FrozenTrial]) -> None:
-    """Put trials into a database at once; study.add_trials takes some 15 ms each."""
+def insert_trials(storage: Any, study: optuna.Study, trials: Iterable[FrozenTrial]) -> None:
+    """Insert trials with one statement per table; study.add_trial takes 15 ms each."""
     assert isinstance(storage, RDBStorage)
     rows: dict[Any, list[dict[str, Any]]] = {}
 
@@ -142,10 +144,10 @@ def insert(storage: Any, study: optuna.Study, trials: Iterable[FrozenTrial]) -> 
 
     with storage.engine.begin() as connection:
         highest = connection.execute(sqlalchemy.select(sqlalchemy.func.max(models.TrialModel.trial_id))).scalar()
-        for place, trial in enumerate(trials, (highest or 0) + 1):
+        for trial_id, trial in enumerate(trials, (highest or 0) + 1):
             add(
                 models.TrialModel,
-                trial_id=place,
+                trial_id=trial_id,
                 number=trial.number,
                 study_id=study._study_id,
                 state=trial.state,
@@ -153,146 +155,159 @@ def insert(storage: Any, study: optuna.Study, trials: Iterable[FrozenTrial]) -> 
                 datetime_complete=trial.datetime_complete,
             )
             for name, value in trial.params.items():
-                axis = trial.distributions[name]
-                kept = {"param_value": axis.to_internal_repr(value), "distribution_json": distribution_to_json(axis)}
-                add(models.TrialParamModel, trial_id=place, param_name=name, **kept)
+                distribution = trial.distributions[name]
+                add(
+                    models.TrialParamModel,
+                    trial_id=trial_id,
+                    param_name=name,
+                    param_value=distribution.to_internal_repr(value),
+                    distribution_json=distribution_to_json(distribution),
+                )
             for objective, value in enumerate(trial.values or []):
-                kept = {"value": value, "value_type": models.TrialValueModel.TrialValueType.FINITE}
-                add(models.TrialValueModel, trial_id=place, objective=objective, **kept)
+                stored = {"value": value, "value_type": models.TrialValueModel.TrialValueType.FINITE}
+                add(models.TrialValueModel, trial_id=trial_id, objective=objective, **stored)
             finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
             for step, value in trial.intermediate_values.items():
-                kept = {"intermediate_value": value, "intermediate_value_type": finite}
-                add(models.TrialIntermediateValueModel, trial_id=place, step=step, **kept)
+                stored = {"intermediate_value": value, "intermediate_value_type": finite}
+                add(models.TrialIntermediateValueModel, trial_id=trial_id, step=step, **stored)
             for model, attributes in (
                 (models.TrialUserAttributeModel, trial.user_attrs),
                 (models.TrialSystemAttributeModel, trial.system_attrs),
             ):
                 for key, value in attributes.items():
-                    add(model, trial_id=place, key=key, value_json=json.dumps(value))
-        for model, found in rows.items():
-            connection.execute(sqlalchemy.insert(model), found)
+                    add(model, trial_id=trial_id, key=key, value_json=json.dumps(value))
+        for model, values in rows.items():
+            connection.execute(sqlalchemy.insert(model), values)
 
 
-def _write_study(file: Path, sort: Sort, trials: int) -> None:
-    is_built_in = sort.classes == 2 and not sort.html
+def _write_study(file: Path, options: Options, trials: int) -> None:
+    is_built_in = options.classes == 2 and not options.html
     if not is_built_in:
-        _write_texts(file.parent, sort)
-    axes = dict(list(AXES.items())[: sort.parameters])
+        _write_texts(file.parent, options)
+    parameters = dict(list(PARAMETERS.items())[: options.parameters])
     text = STUDY.format(
-        name=sort.name,
-        objective=sort.objective,
+        name=options.name,
+        objective=options.objective,
         wanted=trials,
-        workers=sort.workers,
-        seed=sort.seed,
+        workers=options.workers,
+        seed=options.seed,
         data=BUILTIN.format(**ROWS) if is_built_in else FILES,
         validation=ROWS["validation"],
-        seeds=sort.seeds,
-        training="\n".join(f"{name} = {value}" for name, value in FIXED.items() if name not in axes),
-        start="\n".join(f"{name} = {value}" for name, value in START.items() if name in axes),
+        seeds=options.seeds,
+        training="\n".join(f"{name} = {value}" for name, value in FIXED.items() if name not in parameters),
+        start="\n".join(f"{name} = {value}" for name, value in START.items() if name in parameters),
         baselines=json.dumps(list(BASELINES)),
     )
-    file.write_text(text + "".join(f"[space.parameters.{name}]\n{axis}\n" for name, axis in axes.items()))
+    file.write_text(text + "".join(f"[space.parameters.{name}]\n{axis}\n" for name, axis in parameters.items()))
 
 
-def _write_texts(folder: Path, sort: Sort) -> None:
-    """Files of texts with so many labels; with `html`, the built-in reviews inside tags and scripts."""
-    names = ["negative", "positive", "undecided", *(f"topic number {place}" for place in range(3, sort.classes))]
+def _write_texts(folder: Path, options: Options) -> None:
+    """Write files of texts with the wanted number of classes; with `html`, with tags and scripts in each text."""
+    names = ["negative", "positive", "undecided", *(f"topic number {number}" for number in range(3, options.classes))]
     for number, split in enumerate(("train", "test")):
         count = ROWS["train"] + ROWS["validation"] if split == "train" else ROWS["test"]
         texts, labels = generate_reviews(count, seed=number)
-        labels = [place % sort.classes for place in range(count)] if sort.classes > 2 else labels
-        shown = [(HTML if sort.html else "") + text for text in texts]
-        pandas.DataFrame({"text": shown, "label": [names[label] for label in labels]}).to_csv(
-            folder / f"{split}.csv", index=False
-        )
+        labels = [index % options.classes for index in range(count)] if options.classes > 2 else labels
+        prefix = HTML if options.html else ""
+        pandas.DataFrame(
+            {"text": [prefix + text for text in texts], "label": [names[label] for label in labels]}
+        ).to_csv(folder / f"{split}.csv", index=False)
 
 
 def _add_foreign(storage: Any, spec: StudySpec, trials: int) -> None:
-    """A study of two objectives that hpo did not make."""
+    """Add a study with two objectives that hpo did not create."""
     from optuna.trial import create_trial
 
-    draw = np.random.default_rng(spec.search.seed)
+    generator = np.random.default_rng(spec.search.seed)
     study = optuna.create_study(study_name=spec.name, storage=storage, directions=["maximize", "minimize"])
-    axes = {name: axis.distribution() for name, axis in spec.space.parameters.items()}
-    found = []
+    distributions = {name: parameter.distribution() for name, parameter in spec.space.parameters.items()}
+    created = []
     for number in range(trials):
         trial = create_trial(
-            params={name: Simulation.drawn(axis, draw) for name, axis in axes.items()},
-            distributions=axes,
-            values=[draw.random(), draw.random()],
+            params={name: Simulation.sample(axis, generator) for name, axis in distributions.items()},
+            distributions=distributions,
+            values=[generator.random(), generator.random()],
         )
         trial.number = number
-        found.append(trial)
-    insert(storage, study, found)
+        created.append(trial)
+    insert_trials(storage, study, created)
 
 
 def _add_runs(spec: StudySpec, data: TextData, simulation: Simulation) -> None:
-    """The final runs, with made-up probabilities, by what makes the real ones."""
+    """Add the final runs with simulated probabilities, through the code that adds real ones."""
     with open_final_runs(spec, storage_url(spec), RunListener()) as final:
         search = final.search
         best = select_candidates(search, 1)[0]
-        accuracy = search.get_trials(deepcopy=False)[best.trial].user_attrs["metrics"]["1000"]["accuracy"]
+        accuracy = TrialRecord.from_trial(search.get_trials(deepcopy=False)[best.trial]).last_scores["accuracy"]
         ours = {best.system: retraining_runs(spec, best.values)}
         others = {name: BASELINES[name].plan_runs(name, spec, best.values) for name in spec.final.baselines}
-        for place, (system, wanted) in enumerate({**ours, **others}.items(), 1):
+        for index, (system, wanted) in enumerate({**ours, **others}.items(), 1):
             for run in wanted:
-                skill = SKILL.get(system, accuracy - LOST.get(system, OPTIMISM))
-                draw = np.random.default_rng([spec.search.seed, run.seed, place])
-                outcome = _outcome(data, run, skill + draw.normal(0, 0.006), draw)
+                skill = SKILLS.get(system, accuracy - GAPS.get(system, GENERALIZATION_GAP))
+                generator = np.random.default_rng([spec.search.seed, run.seed, index])
+                simulated = _simulate_run(data, run, skill + generator.normal(0, 0.006), generator)
                 if run.kind == FINE_TUNE:
-                    outcome = _trained(outcome, simulation, run, skill)
-                final.make(run, system, lambda outcome=outcome: outcome)  # type: ignore[misc]
+                    simulated = _add_training(simulated, simulation, run, skill)
+                final.make(run, system, lambda simulated=simulated: simulated)  # type: ignore[misc]
 
 
-def _outcome(data: TextData, run: RunKey, skill: float, draw: np.random.Generator) -> RunOutcome:
-    """What one of scikit-learn's might have given."""
+def _simulate_run(data: TextData, run: RunKey, skill: float, generator: np.random.Generator) -> RunOutcome:
+    """Simulate a run of a scikit-learn model."""
     assert data.test is not None
     splits = (data.validation, data.test)
     if run.kind == "majority":
         shares = np.bincount(data.train.labels) / len(data.train)
-        answers = [np.tile(shares, (len(split), 1)) for split in splits]
+        probabilities = [np.tile(shares, (len(split), 1)) for split in splits]
     else:
-        kind = crc32(run.kind.encode())  # a hard text is hard for all runs of a kind
-        answers = [_answers(split.labels, len(data.label_names), skill, kind, draw) for split in splits]
-    fit = {"majority": 0.01, "tfidf-logreg": 0.1}.get(run.kind, 3.0) * draw.uniform(0.9, 1.1)
+        kind = crc32(run.kind.encode())  # a text that is difficult for one run of a kind is difficult for all of them
+        classes = len(data.label_names)
+        probabilities = [_simulate_probabilities(split.labels, classes, skill, kind, generator) for split in splits]
+    fit = {"majority": 0.01, "tfidf-logreg": 0.1}.get(run.kind, 3.0) * generator.uniform(0.9, 1.1)
     effective = {"as": "a linear probe on its frozen, mean-pooled embeddings"} if run.kind == "pretrained" else {}
-    return RunOutcome(*answers, {"fit": fit, "predict": 0.05, "wall": fit + 0.05}, {"effective": effective})
+    return RunOutcome(*probabilities, {"fit": fit, "predict": 0.05, "wall": fit + 0.05}, {"effective": effective})
 
 
-def _trained(outcome: RunOutcome, simulation: Simulation, run: RunKey, skill: float) -> RunOutcome:
-    """The same with what a fine-tuning run says beside."""
-    known = simulation.course(simulation.spec, run.values, simulation.draw)
-    seconds = known.pop("seconds")
-    pace = {f"{name}_per_second": known[name] / seconds["train"] for name in ("examples", "steps")}
-    about = {**known, **pace, "metrics": simulation.curve(skill)}
+def _add_training(outcome: RunOutcome, simulation: Simulation, run: RunKey, skill: float) -> RunOutcome:
+    """Add what a fine-tuning run stores besides its predictions."""
+    measured = simulation.measure(simulation.spec, run.values, simulation.generator)
+    seconds = measured.pop("seconds")
+    throughput = {f"{name}_per_second": measured[name] / seconds["train"] for name in ("examples", "steps")}
+    about = {**measured, **throughput, "metrics": simulation.curve(skill)}
     return RunOutcome(outcome.validation, outcome.test, {**seconds, "fit": seconds["wall"], "predict": 0.4}, about)
 
 
-def _answers(labels: list[int], classes: int, skill: float, kind: int, draw: np.random.Generator) -> Any:
-    """Probabilities (n, classes) of which so many are right: some texts are hard for all, others for one kind."""
+def _simulate_probabilities(
+    labels: list[int], classes: int, skill: float, kind: int, generator: np.random.Generator
+) -> Any:
+    """Return probabilities (n, classes) with about this accuracy.
+
+    Some texts are difficult for all systems, others for one kind of system.
+    """
     count = len(labels)
-    hard, own = (np.random.default_rng([count, key]).normal(size=count) for key in (1, kind))
-    hard -= hard.mean()  # else one split would be harder than another
-    logits = draw.normal(0, 0.05, (count, classes))
-    logits[np.arange(count), labels] += 1.2 * norm.ppf(skill) + hard + 0.6 * own + draw.normal(0, 0.3, count)
+    difficulty, of_kind = (np.random.default_rng([count, key]).normal(size=count) for key in (1, kind))
+    difficulty -= difficulty.mean()  # otherwise one split would be more difficult than another
+    logits = generator.normal(0, 0.05, (count, classes))
+    logits[np.arange(count), labels] += (
+        1.2 * norm.ppf(skill) + difficulty + 0.6 * of_kind + generator.normal(0, 0.3, count)
+    )
     powers = np.exp(1.5 * logits)
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 def main() -> None:
-    """Make a study from the shell, for looking at by hand."""
+    """Write a study, to inspect it by hand."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--trials", type=int, default=200)
-    for field in fields(Sort):
+    for field in fields(Options):
         name = f"--{field.name}"
         if isinstance(field.default, bool):
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=field.default)
         else:
             parser.add_argument(name, type=type(field.default), default=field.default)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    given = vars(parser.parse_args())
-    spec = make(given.pop("folder"), given.pop("trials"), **given)
+    arguments = vars(parser.parse_args())
+    spec = make(arguments.pop("folder"), arguments.pop("trials"), **arguments)
     print(f"hpo show {spec.file}")
 
 

@@ -1,4 +1,4 @@
-"""StudySpec -> the table of study-file keys in the README."""
+"""The table of study-file keys in the documentation, generated from StudySpec."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from hpo.study.spec import StudySpec
 TABLES = ("data", "model", "search", "final")
 
 
-def reference() -> str:
-    """Markdown: key, default, and what it means, in the order of the file."""
+def build_reference() -> str:
+    """Return a Markdown table of key, default and description, in the order of the file."""
     rows = ["| key | default | |", "|---|---|---|"]
     for name, field in StudySpec.model_fields.items():
         if name in TABLES and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            rows += [_row(f"{name}.{key}", inner) for key, inner in field.annotation.model_fields.items()]
+            rows += [_format_row(f"{name}.{key}", inner) for key, inner in field.annotation.model_fields.items()]
         elif field.description and not field.exclude:
-            rows.append(_row(name, field))
-    rows.append("| `space.file` | | The search space; keys beside it come on top of the file |")
+            rows.append(_format_row(name, field))
+    rows.append("| `space.file` | | File of the search space; keys next to it in the table take precedence |")
     return "\n".join(rows)
 
 
-def _row(key: str, field: FieldInfo) -> str:
-    return f"| `{key}` | {_default(field)} | {field.description} |"
+def _format_row(key: str, field: FieldInfo) -> str:
+    return f"| `{key}` | {_format_default(field)} | {field.description} |"
 
 
-def _default(field: FieldInfo) -> str:
+def _format_default(field: FieldInfo) -> str:
     if field.is_required():
-        return "needed"
+        return "required"
     value: Any = field.default if field.default is not PydanticUndefined else None
     if isinstance(value, BaseModel):
         value = value.model_dump()["name"]

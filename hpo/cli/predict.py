@@ -1,0 +1,57 @@
+"""`hpo predict`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import Overrides, Verbose, configure_output
+
+
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="STUDY|MODEL_DIR", help="Study file, or a folder written by hpo retrain.")
+    ],
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="One text; else --file, or standard input, one text a line.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="File of texts: csv, tsv, json, jsonl, parquet or txt.")] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--text", metavar="COLUMN", help="Text column of the file; by default that of training."),
+    ] = None,
+    set_: Overrides = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per text, with all probabilities.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Predict the label of texts with the model that hpo retrain saved.
+
+    Example: hpo predict studies/imdb.toml "I would see it again."
+    """
+    try:
+        from hpo.predict import load_predictor, locate_model
+        from hpo.terminal.prediction_input import choose_input
+
+        folder, trusted = locate_model(model, tuple(set_ or []))
+        texts, is_ready = choose_input(folder, text, file, column)
+        configure_output(verbose)
+        from hpo.terminal.progress import PredictionProgress
+
+        separator = "\t" if text is None else "  "
+        with PredictionProgress(is_single=text is not None) as progress:
+            for prediction in load_predictor(folder, trusted).stream(texts, progress.update, is_ready):
+                row = {"label": prediction.label, "probability": prediction.probability}
+                line = f"{prediction.label}{separator}{prediction.probability:.3f}"
+                typer.echo(json.dumps({**row, "probabilities": prediction.probabilities}) if as_json else line)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
+        # Python flushes standard output at exit, which would raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,32 @@
+"""`hpo report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import Overrides, Storage, StudyFile, Verbose, open_study
+from hpo.terminal.process import interruptible
+
+
+def report(
+    study: StudyFile,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write to; by default the study's folder.")
+    ] = None,
+    storage: Storage = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write report.html, report.md and best_config.toml.
+
+    Example: hpo report studies/imdb.toml
+    """
+    opened = open_study(study, set_, storage, verbose)
+    from hpo.terminal.progress import RunProgress
+
+    with interruptible(RunProgress("comparing")) as progress:
+        page = opened.report(output, listener=progress)
+    typer.echo(f"report: {page}")

@@ -1,0 +1,76 @@
+"""`hpo run`."""
+
+from __future__ import annotations
+
+import typer
+
+from hpo.cli.options import Engine, Json, Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, open_study
+from hpo.cli.search import run_search
+from hpo.errors import TrainingError
+from hpo.terminal.process import interruptible
+
+
+def run(
+    study: StudyFile,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    workers: Workers = None,
+    engine: Engine = None,
+    storage: Storage = None,
+    set_: Overrides = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Search, retrain, run the baselines, compare and write the report; finished steps are not repeated.
+
+    Example: hpo run studies/quickstart.toml
+    """
+    from hpo.study.overrides import format_overrides
+
+    budget = format_overrides("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
+    opened = open_study(study, [*(set_ or []), *budget], storage, verbose)
+    from hpo.api_results import RunResult
+    from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
+    from hpo.report import write_report
+    from hpo.search.budget import count_finished
+    from hpo.terminal.comparison_tables import print_comparison
+    from hpo.terminal.progress import RunProgress
+    from hpo.terminal.tables import print_retrained, print_search_outcome
+
+    baselines = baseline_names(opened.spec)
+    check_baselines(opened.spec, baselines)
+    stored = run_search(opened)
+    trials_stored = stored.get_trials(deepcopy=False)
+    if not as_json:
+        print_search_outcome(stored, opened.spec)
+    if not any(trial.state.name == "COMPLETE" for trial in trials_stored):
+        raise typer.Exit(1)
+    failure = None
+    with interruptible(RunProgress()) as progress, opened.open_final_runs(progress, searched=True) as final:
+        winner = opened.retrain_within(final)
+        try:
+            run_baselines(final, baselines)
+        except TrainingError as error:  # compare with the other baselines, then report the failure
+            failure = error
+    if not as_json:
+        print_retrained(winner)
+    with interruptible(RunProgress("comparing")) as progress:
+        results = opened.results(progress.step, "compare")
+        comparison = results.compare()
+        if comparison and not as_json:
+            print_comparison(comparison)
+        report = write_report(results, opened.spec.folder)
+    if as_json:
+        result = RunResult(
+            study=opened.spec.name,
+            finished=count_finished(trials_stored),
+            winner=winner,
+            comparison=comparison,
+            note=results.missing_reason,
+            report=report,
+        )
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        typer.echo(f"report: {report}")
+    if failure:
+        raise failure
