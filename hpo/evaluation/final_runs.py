@@ -208,7 +208,8 @@ class FinalRuns:
                 raise
 
         def as_failure(reason: str) -> TrainingError:
-            return TrainingError(f"{system}, seed {run.seed}: {reason} (-v shows where)")
+            problem = reason.removeprefix(f"{trial_state.ERROR}: ")
+            return TrainingError(f"{system}, seed {run.seed}: {problem} (-v shows where)")
 
         return run_trial(trial, make_and_store, RunMeasurements().reason, as_failure)
 

@@ -78,7 +78,7 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
 
 def no_search_error(spec: StudySpec) -> StudyError:
     """Return the error for a study whose search has not begun."""
-    return StudyError(f"no study {spec.name!r} in the store; start it with `{spec.command('search')}`")
+    return StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
 
 
 def load_study_data(spec: StudySpec) -> TextData:
