@@ -85,7 +85,7 @@ def record_share(share: int, shares: int) -> None:
     import numpy as np
 
     from hpo.search.search_listener import SearchListener
-    from hpo.search.worker import prepare_context
+    from hpo.search.setup import prepare_context
     from hpo.study.spec import load_study
     from hpo.training.measurements import TrialEnded
     from hpo.training.trainer import RungTrainer

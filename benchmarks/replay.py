@@ -53,7 +53,7 @@ class Replay:
     def task(self) -> Any:
         """What our runs share, with every acceleration of this device."""
         from hpo.search.search_listener import SearchListener
-        from hpo.search.worker import prepare_context
+        from hpo.search.setup import prepare_context
         from hpo.study.spec import load_study
 
         (self.folder / "study.toml").write_text(format_study(self.case))

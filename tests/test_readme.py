@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from docs.study_file_reference import reference
+from docs.study_file_reference import build_reference
 from hpo.cli import app
 from hpo.data.cleaning import CLEANERS
 from hpo.evaluation.baselines import BASELINES
@@ -35,7 +35,7 @@ def read_page(name: str) -> str:
 
 def insert_key_table(page: str) -> str:
     """Replace the table of keys in a page by the one that the models have now."""
-    return KEY_TABLE.sub(lambda match: f"{match[1]}{reference()}\n{match[2]}", page)
+    return KEY_TABLE.sub(lambda match: f"{match[1]}{build_reference()}\n{match[2]}", page)
 
 
 def names_in(page: str) -> set[str]:

@@ -39,12 +39,15 @@ from transformers.trainer_utils import HPSearchBackend
 
 from hpo.errors import ModelError, SpecError, StudyError
 from hpo.search.budget import Budget
-from hpo.search.engines import choose_engine, run_processes, run_search
+from hpo.search.engines import choose_engine, run_search
+from hpo.search.engines.processes import run_processes
+from hpo.search.preflight import check_spec
 from hpo.search.pruners import AshaPruner
 from hpo.search.samplers import build_sampler
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import Worker, check_spec, open_search, prepare_context
-from hpo.store import storage, trial_state
+from hpo.search.setup import open_search, prepare_context
+from hpo.search.worker import Worker
+from hpo.store import storage, trial_queue, trial_state
 from hpo.study.spec import ModelSpec, load_study
 from hpo.training import rung_callback
 from hpo.training.checkpoint import Checkpoint
@@ -839,7 +842,7 @@ def test_trap_26_retried_trial_is_pruned_like_any_other(study_file: Path) -> Non
     dead.set_user_attr("reason", trial_state.KILLED)
     study.tell(dead, state=TrialState.FAIL)
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     assert study.trials[-1].user_attrs["retry_of"] == dead.number
     assert not any(name.startswith("completed_rung") for name in study.trials[-1].system_attrs)
     assert is_pruned(study)
@@ -886,7 +889,7 @@ def test_trap_27_trial_that_died_before_its_first_heartbeat_is_retried(study_fil
     assert study.trials[0].state is TrialState.RUNNING  # after a day without a heartbeat
 
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     failed, again = study.trials
     assert failed.state is TrialState.FAIL and trial_state.outcome(failed) == trial_state.KILLED
     assert again.state is TrialState.WAITING and again.system_attrs["fixed_params"] == dead.params
@@ -1032,7 +1035,7 @@ def test_optuna_retry_can_set_its_own_constraints(study_file: Path) -> None:
 
     study, first = infeasible()
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     again = study.ask({"x": FloatDistribution(0.0, 1.0)})
     again.set_constraint("memory", -1.0)
     assert study.trials[1].constraints == {"memory": -1.0} and again.params == first.params
@@ -1055,7 +1058,7 @@ def test_optuna_dead_trial_does_not_influence_the_sampler(study_file: Path) -> N
     assert next_draw(study) != without
 
     trial_state.fail_dead_trials(study)
-    trial_state.enqueue_next(study, load_study(study_file).space)
+    trial_queue.enqueue_next(study, load_study(study_file).space)
     assert study.trials[dead.number].state is TrialState.FAIL
     assert next_draw(study) == without
 

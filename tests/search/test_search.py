@@ -321,5 +321,5 @@ def test_a_larger_budget_is_stored(small: Path) -> None:
     run(small, "more.db", "search.trials=1")
     study = run(small, "more.db", "search.trials=2")
     status = study_status(study)
-    assert (status["finished"], status["wanted"], status["state"]) == (2, 2, "finished")
+    assert (status.finished, status.wanted, status.state) == (2, 2, "finished")
     assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())

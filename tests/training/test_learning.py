@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import prepare_context
+from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
 

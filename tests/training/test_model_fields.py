@@ -20,7 +20,7 @@ from transformers import (
 
 from hpo.errors import SpecError
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import prepare_context
+from hpo.search.setup import prepare_context
 from hpo.store.trial_state import UNVERIFIED
 from hpo.study.spec import ModelSpec, load_study
 from hpo.training.checkpoint import Checkpoint, load_checkpoint

@@ -9,7 +9,7 @@ import pytest
 from transformers import TrainingArguments
 
 from hpo.errors import SpecError
-from hpo.search.worker import check_spec
+from hpo.search.preflight import check_spec
 from hpo.study.spec import load_study
 from hpo.training.searchable import SEARCHABLE, changes_forward_pass, changes_step_time
 

@@ -23,8 +23,9 @@ from hpo.evaluation.final_runs import open_final_runs
 from hpo.evaluation.retraining import retrain
 from hpo.evaluation.run_listener import RunListener
 from hpo.search.engines import run_search
+from hpo.search.preflight import check_spec
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import check_spec, prepare_context
+from hpo.search.setup import prepare_context
 from hpo.store.storage import storage_url
 from hpo.store.trial_state import outcome
 from hpo.study.spec import load_study

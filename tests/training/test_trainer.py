@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import prepare_context
+from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.arguments import next_batch_split
 from hpo.training.measurements import TrialEnded

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from hpo.errors import SpecError
+from hpo.search.preflight import check_spec
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import check_spec, prepare_context
+from hpo.search.setup import prepare_context
 from hpo.store.trial_state import UNVERIFIED
 from hpo.study.spec import load_study
 from hpo.training import trainer as trainer_module

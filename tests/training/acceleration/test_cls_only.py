@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import prepare_context
+from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.acceleration.cls_only import cls_only_last_layer
 from hpo.training.trainer import RungTrainer

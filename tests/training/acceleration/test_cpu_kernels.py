@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import prepare_context
+from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.acceleration import cpu_kernels
 from hpo.training.trainer import RungTrainer

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import prepare_context
+from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.acceleration.cuda_graphs import CudaGraphs
 from hpo.training.acceleration.session import AccelerationSession

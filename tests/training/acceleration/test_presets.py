@@ -11,8 +11,9 @@ import torch
 
 from hpo.errors import SpecError
 from hpo.search.engines import run_search
+from hpo.search.preflight import check_spec
 from hpo.search.search_listener import SearchListener
-from hpo.search.worker import check_spec, open_search, prepare_context
+from hpo.search.setup import open_search, prepare_context
 from hpo.study.spec import load_study
 from hpo.training.acceleration import presets
 from hpo.training.arguments import build_arguments
