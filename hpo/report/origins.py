@@ -35,6 +35,7 @@ def data_section(results: StudyResults) -> Section:
     else:
         blocks += [_split_table(results.data), _class_table(results.data)]
     notices = list(stored.notices)
+    # The notice on truncation comes from the token cache, and older stores have it with the same words.
     if not any("are cut" in notice for notice in notices):
         notices.append(f"no text of train is longer than {spec.model.max_length} tokens, so none is cut")
     return Section(anchor, title, [*blocks, BulletList(notices)])

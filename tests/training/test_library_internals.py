@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, modeling_utils
 from transformers.integrations import TrackioCallback
 
@@ -23,7 +24,12 @@ def tiny_model() -> Any:
 
 
 def wrapped_model() -> Any:
-    return Accelerator(cpu=True, mixed_precision="bf16").prepare_model(tiny_model())
+    """Return a model that accelerate has wrapped for bf16; its settings are global, so they are reset around it."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        return Accelerator(cpu=True, mixed_precision="bf16").prepare_model(tiny_model())
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 # library -> what is private in it -> whether it is there and does what library_internals uses it for
