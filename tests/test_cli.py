@@ -40,6 +40,7 @@ def test_version_and_help_are_printed() -> None:
         assert ("--engine" in text) == (verb in {"search", "run"})
 
 
+@pytest.mark.long
 def test_init_search_and_show_work_in_an_empty_folder(tmp_path: Path) -> None:
     """The first commands of the README, outside this repository."""
     assert "next: hpo run" in run_shell("init", ".", folder=tmp_path).stdout
@@ -64,6 +65,7 @@ def test_init_search_and_show_work_in_an_empty_folder(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_run_compares_four_classes_of_a_csv_with_a_loss_as_objective(tmp_path: Path) -> None:
     words = {
         "boats": "sail sea harbour",

@@ -224,6 +224,7 @@ def test_nb_svm_ignores_words_of_held_out_rows_in_its_mean() -> None:
     assert (np.sign(wide) == np.sign(narrow)).all()
 
 
+@pytest.mark.long
 def test_stronger_baselines_are_more_accurate_on_real_reviews(shared: Path) -> None:
     def load_imdb(split: str, rows: int) -> Rows:
         table = pd.read_parquet(shared / "data" / "imdb" / f"{split}.parquet").head(rows)

@@ -82,6 +82,7 @@ def wait_for_trials(store: Path, evaluated: int) -> None:
 LONG = ("training.num_train_epochs=12", "search.pruner='asha'")  # seconds long, so that a signal arrives during a trial
 
 
+@pytest.mark.long
 def test_an_interrupted_and_killed_search_gives_the_same_trials_bit_for_bit(small: Path) -> None:
     small.write_text(small.read_text() + KNOWN)
     store = small.parent / "broken.db"

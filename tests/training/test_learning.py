@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
 
 
+@pytest.mark.long
 def test_learning_rate_and_epochs_change_accuracy_on_the_built_in_corpus(small: Path) -> None:
     rows = "data.rows={train=2500, validation=600}"
     spec = load_study(
