@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage, RDBStorage, _CachedStorage
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.results.formatting import METRIC_HEADINGS
+from hpo.results.formatting import TABLE_METRICS
 from hpo.store.provenance import format_commit
 from hpo.store.records import RunRecord, Seconds, StudyRecord, TrialRecord
 
@@ -120,7 +120,7 @@ def _with_prefix(prefix: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common_metrics(scores: Mapping[str, float]) -> dict[str, float]:
     """Return the scores that tables show; all others would only make the page longer."""
-    return {name: value for name, value in scores.items() if name in METRIC_HEADINGS}
+    return {name: value for name, value in scores.items() if name in TABLE_METRICS}
 
 
 def _flatten_study(study: FrozenStudy) -> FrozenStudy:

@@ -16,7 +16,7 @@ from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
 from hpo.report.summary import verdict_section
 from hpo.results.best_config import best_config_toml
 from hpo.results.formatting import (
-    METRIC_HEADINGS,
+    TABLE_METRICS,
     TextTable,
     comparison_remarks,
     explain_gains_table,
@@ -194,7 +194,7 @@ def _describe_rung(rung: int | None, study: StudyRecord) -> str:
 
 def _scores_table(caption: str, columns: Mapping[str, Mapping[str, float]]) -> list[Block]:
     """Return a table of the common metrics, a column per rung or split."""
-    names = [name for name in METRIC_HEADINGS if any(name in scores for scores in columns.values())]
+    names = [name for name in TABLE_METRICS if any(name in scores for scores in columns.values())]
     rows = [[name, *(f"{scores[name]:.4f}" if name in scores else "" for scores in columns.values())] for name in names]
     return [Table(caption, TextTable(["metric", *columns], rows))] if rows else []
 

@@ -30,7 +30,7 @@ def build_scorer(objective: str, references: Array, runs: Sequence[Array]) -> Sc
 
     A metric without a fast scorer is computed on the drawn rows themselves, so a new one in METRICS needs nothing here.
     """
-    method = getattr(METRICS[objective], "resample", _method_by_name(objective))
+    method = METRICS[objective].resample
     if method == "mean_of_rows" and objective in ROW_SCORES:
         return _mean_of_rows([ROW_SCORES[objective](references, run) for run in runs])
     if method == "class_counts" and objective in CLASS_COUNT_METRICS:
@@ -38,12 +38,6 @@ def build_scorer(objective: str, references: Array, runs: Sequence[Array]) -> Sc
     if method == "auc":
         return _auc(references, runs)
     return score_drawn_rows(objective, references, runs)
-
-
-def _method_by_name(objective: str) -> str | None:
-    if objective in ROW_SCORES:
-        return "mean_of_rows"
-    return "class_counts" if objective in CLASS_COUNT_METRICS else {"roc_auc": "auc"}.get(objective)
 
 
 def score_drawn_rows(objective: str, references: Array, runs: Sequence[Array]) -> Scorer:

@@ -70,7 +70,7 @@ def compute_metric(name: str, references: Array, probabilities: Array) -> float:
     """
     with warnings.catch_warnings():  # scikit-learn warns if a class has no row: ROC AUC is then NaN
         warnings.simplefilter("ignore")
-        return METRICS[name].of(references, probabilities)
+        return METRICS[name].compute(references, probabilities)
 
 
 def _compute_with_evaluate(name: str, references: Array, probabilities: Array) -> float:
@@ -80,7 +80,7 @@ def _compute_with_evaluate(name: str, references: Array, probabilities: Array) -
     rows through Arrow. That takes 1.5 s instead of 0.1 s for all metrics of 25,000 rows, which is little for a final
     run but too much for each rung of a search.
     """
-    predictions = probabilities if METRICS[name].on_probabilities else probabilities.argmax(axis=1)
+    predictions = probabilities if METRICS[name].needs_probabilities else probabilities.argmax(axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(evaluate_module(name).compute(references=references, predictions=predictions)[name])

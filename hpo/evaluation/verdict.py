@@ -78,8 +78,7 @@ def difference_unit(objective: str) -> str:
     """Return the unit of an objective's differences: ` points` for shares, nothing for a loss."""
     from hpo.training.metrics import METRICS  # imports scikit-learn, which `hpo show` does without
 
-    metric = METRICS.get(objective)
-    unit = getattr(metric, "unit", "" if objective == "log_loss" else "points")
+    unit = METRICS[objective].unit
     return f" {unit}" if unit else ""
 
 

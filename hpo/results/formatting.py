@@ -14,17 +14,20 @@ from hpo.evaluation.verdict import difference_unit, format_amount, format_differ
 if TYPE_CHECKING:
     from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SeedSummary, SystemResult
 
-METRIC_HEADINGS = {  # the metrics that tables show, in this order
-    "accuracy": "acc",
-    "precision_macro": "prec",
-    "recall_macro": "recall",
-    "f1_macro": "F1",
-    "f1_weighted": "F1 w",
-    "roc_auc": "AUC",
-    "log_loss": "log loss",
-    "brier": "Brier",
-    "ece": "ECE",
-}
+# The metrics that tables show, in this order; the objective is added to them. Two are no metrics of METRICS: nothing
+# can be searched for them, because only final runs compute them.
+TABLE_METRICS = (
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "f1_weighted",
+    "roc_auc",
+    "log_loss",
+    "brier",
+    "ece",
+)
+_EXTRA_HEADINGS = {"brier": "Brier", "ece": "ECE"}
 MAX_THROUGHPUT = 1_000_000  # texts per second; a faster model differs by noise only
 
 
@@ -55,21 +58,24 @@ def explain_gains_table(objective: str) -> str:
 
 def scores_table(comparison: ComparisonResult) -> TextTable:
     """Return a row per system with the common metrics on the test split, means over seeds."""
+    names = table_metrics(comparison.objective)
     rows = [
-        [
-            system.system,
-            *(f"{system.test[name].mean:.3f}" if name in system.test else "" for name in METRIC_HEADINGS),
-        ]
+        [system.system, *(f"{system.test[name].mean:.3f}" if name in system.test else "" for name in names)]
         for system in comparison.systems
     ]
-    return TextTable(["", *map(metric_heading, METRIC_HEADINGS)], rows)
+    return TextTable(["", *map(metric_heading, names)], rows)
+
+
+def table_metrics(objective: str) -> list[str]:
+    """Return the metrics that a table of scores shows, the objective among them."""
+    return [*([] if objective in TABLE_METRICS else [objective]), *TABLE_METRICS]
 
 
 def metric_heading(name: str) -> str:
     """Return the short heading of a metric's column."""
     from hpo.training.metrics import METRICS  # imports scikit-learn, which `hpo show` does without
 
-    return str(getattr(METRICS.get(name), "heading", METRIC_HEADINGS.get(name, name)))
+    return METRICS[name].heading if name in METRICS else _EXTRA_HEADINGS.get(name, name)
 
 
 def classes_table(comparison: ComparisonResult) -> TextTable:

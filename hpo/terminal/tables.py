@@ -8,12 +8,12 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from hpo.results.formatting import (
-    METRIC_HEADINGS,
     format_cost,
     format_duration,
     format_outcomes,
     format_throughput,
     format_values,
+    metric_heading,
 )
 from hpo.results.study_status import StudyRow, StudyStatus, TrialColumn, TrialRow, study_status, trial_columns
 from hpo.search.budget import stop_message, why_ended
@@ -120,7 +120,7 @@ def print_baselines(spec: StudySpec, baselines: Mapping[str, Sequence[RunRecord]
             Column("", list(baselines), is_text=True, is_required=True),
             Column(spec.objective, _format_means(scores[spec.objective], _format_score), is_required=True),
             Column("sd", spreads),
-            *(Column(METRIC_HEADINGS[name], _format_means(scores[name], _format_score)) for name in metrics[1:]),
+            *(Column(metric_heading(name), _format_means(scores[name], _format_score)) for name in metrics[1:]),
             Column("fit", _format_means(fit_seconds, format_cost)),
             Column("texts/s", _format_means(throughputs, format_throughput)),
         ],

@@ -63,14 +63,6 @@ class Metric:
         """Return whether the metric is defined for this number of classes."""
         return ("binary" if classes == 2 else "multiclass") in self.tasks
 
-    # Earlier names of the same, used by other packages.
-    of = compute
-
-    @property
-    def on_probabilities(self) -> bool:
-        """Whether the metric takes probabilities."""
-        return self.needs_probabilities
-
     @property
     def two_classes_only(self) -> bool:
         """Whether the metric is for two classes."""
@@ -110,7 +102,9 @@ METRICS: dict[str, Metric] = {
     "accuracy": Metric(
         sk.accuracy_score, label="Accuracy", heading="acc", hub_name="accuracy", resample="mean_of_rows"
     ),
-    "balanced_accuracy": Metric(_balanced_accuracy, label="Balanced accuracy", heading="bal acc"),
+    "balanced_accuracy": Metric(
+        _balanced_accuracy, label="Balanced accuracy", heading="bal acc", resample="class_counts"
+    ),
     "f1": _averaged(sk.f1_score, "binary", "F1 of the positive class", "F1 pos", "f1"),
     "f1_macro": _averaged(sk.f1_score, "macro", "F1, macro average", "F1", "f1"),
     "f1_weighted": _averaged(sk.f1_score, "weighted", "F1, weighted average", "F1 w", "f1"),

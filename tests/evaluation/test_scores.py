@@ -23,7 +23,7 @@ def test_scores_equal_scikit_learns(classes: int) -> None:
     fitting = {name for name in METRICS if unsuitable_reason(name, classes) is None}
     assert set(scores.metrics) == fitting | {"brier", "ece"}
     for name in fitting:
-        predictions = probabilities if METRICS[name].on_probabilities else predicted
+        predictions = probabilities if METRICS[name].needs_probabilities else predicted
         assert scores.metrics[name] == pytest.approx(METRICS[name].function(references, predictions))
     report = sk.classification_report(references, predicted, target_names=names, output_dict=True)
     for name in names:
