@@ -97,18 +97,18 @@ class Replay:
 
     def supports(self, name: str) -> bool:
         """Return whether this device has the acceleration that a setting tests."""
-        return name in ("stock", "exact") or any(map(OURS[name], self.task.levers))
+        return name in ("stock", "exact") or any(map(OURS[name], self.task.accelerations))
 
     def _ours(self, name: str, seed: int) -> dict[str, Any]:
         from dataclasses import replace
 
         from hpo.training.trainer import RungTrainer
 
-        chosen = {field: value for field, value in self.task.levers.items() if OURS[name](field)}
+        chosen = {field: value for field, value in self.task.accelerations.items() if OURS[name](field)}
         spec = self.task.spec
         if name != "auto":  # the only one that also uses faster kernels and graphs
             spec = spec.model_copy(update={"training": {**spec.training, "speed": "exact"}})
-        trainer = RungTrainer(replace(self.task, spec=spec, levers=chosen))
+        trainer = RungTrainer(replace(self.task, spec=spec, accelerations=chosen))
         measured = trainer.run(TRIAL, seed)
         return {
             "seconds": measured.seconds["wall"],

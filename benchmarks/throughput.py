@@ -39,7 +39,7 @@ def build_66m_context(folder: Path) -> Any:
     checkpoint = Checkpoint(spec, [], tuple(task.checkpoint.config.id2label.values()), folder)
     search = task.spec.search.model_copy(update={"rungs": [1.0]})
     task = replace(task, spec=task.spec.model_copy(update={"search": search}), checkpoint=checkpoint)
-    return replace(task, levers=choose_accelerations(task.spec, checkpoint))
+    return replace(task, accelerations=choose_accelerations(task.spec, checkpoint))
 
 
 def row(task: Any, batch: int) -> list[object]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.browser import chromium, sized, wait_for
+from tests.support.browser import chromium, set_screen, wait_for
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -19,7 +19,7 @@ def main() -> None:
     if not report.exists():
         sys.exit(f"{report} does not exist; run: make demo")
     with chromium() as browser:
-        sized(browser, 1100, 620)
+        set_screen(browser, 1100, 620)
         browser.get(report.as_uri())
         browser.save_screenshot(str(DOCS / "report.png"))
         command = [sys.executable, "-m", "hpo", "dashboard", STUDY, "--read-only", "--no-browser", "--port", "0"]

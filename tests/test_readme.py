@@ -97,7 +97,7 @@ def test_relative_links_lead_to_files(page: Path) -> None:
 
 def test_pitfalls_page_and_tests_name_the_same_pitfalls() -> None:
     page = read_page("docs/library-pitfalls.md")
-    tests = set(re.findall(r"^def (test_\w+)", read_page("tests/test_traps.py"), re.MULTILINE))
+    tests = set(re.findall(r"^def (test_\w+)", read_page("tests/test_library_pitfalls.py"), re.MULTILINE))
     tested = {int(match[1]) for name in tests if (match := re.match(r"test_\w+?_(\d\d)_", name))}
     assert tested == {int(number) for number in re.findall(r"^\| (\d\d?) \|", page, re.MULTILINE)}
     assert tested == {int(number) for number in re.findall(r"\| `_(\d\d)_` \|$", page, re.MULTILINE)}

@@ -38,12 +38,13 @@ VERDICT_PAUSE_FACTOR = 20  # pause after a verdict, in multiples of the time tha
 # notes. In studies with more trials than the first number, only so many of the best and of the failed get notes.
 ALL_NOTES_LIMIT, NOTES_PER_GROUP = 500, 100
 STATE_ATTRIBUTE = "hpo:dashboard"  # system attribute of the study: hash of what its verdict was computed from
-# Name in FIGURES -> title, for figures that the dashboard does not draw itself. Short: buttons are beside the title.
-PLOT_TITLES = {
-    "intervals": "Gain over each baseline",
-    "optimism": "Generalization gap",
-    "history_by_time": "Best so far over device time",
-    "calibration": "Calibration of the winner",
+# Name in FIGURES -> id in the store and title, for figures that the dashboard does not draw itself. Titles are short,
+# because buttons are next to them. An id stays as it is: with another one, older stores would show a plot twice.
+PLOTS = {
+    "intervals": ("hpo-intervals", "Gain over each baseline"),
+    "generalization": ("hpo-optimism", "Generalization gap"),
+    "history_by_time": ("hpo-history_by_time", "Best so far over device time"),
+    "calibration": ("hpo-calibration", "Calibration of the winner"),
 }
 TEXT_COLOR = "#7b8086"  # readable on the dashboard's light and dark pages
 TRANSPARENT_COLOR = "rgba(0,0,0,0)"
@@ -178,11 +179,11 @@ class DashboardPublisher(threading.Thread):
         from hpo.plots import FIGURES
 
         board.write_note(results_note(results), "verdict")
-        for name, title in PLOT_TITLES.items():
+        for name, (plot_id, title) in PLOTS.items():
             self._check_stop(0.0, name)
             drawing = self._attempt(FIGURES[name], results)
             if drawing is not None:
-                board.write_plot(f"hpo-{name}", _fit_to_card(drawing.figure, title))
+                board.write_plot(plot_id, _fit_to_card(drawing.figure, title))
         with contextlib.suppress(HpoError):  # there may be no model yet
             board.write_file("model-card.md", "text/markdown", model_card(results))
 

@@ -34,7 +34,7 @@ FIGURES: dict[str, Callable[[StudyResults], Drawing | None]] = {
     "parallel": draw_parallel_coordinates,
     "contour": draw_contour,
     "timeline": draw_timeline,
-    "optimism": draw_generalization,
+    "generalization": draw_generalization,
     "confusion": draw_confusion_matrix,
     "roc": draw_roc_curves,
     "calibration": draw_calibration,

@@ -33,7 +33,7 @@ def generalization_section(results: StudyResults) -> Section:
         for index, seed in enumerate(comparison.winner_system.seeds)
     ]
     table = Table(f"The winner's {comparison.objective} by seed", TextTable(["seed", *columns], rows))
-    figure = figure_blocks(results, "optimism", "Best score of the search, and scores of retraining")
+    figure = figure_blocks(results, "generalization", "Best score of the search, and scores of retraining")
     return Section(anchor, title, [*sentences, *figure, table])
 
 

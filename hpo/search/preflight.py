@@ -60,7 +60,7 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
     from hpo.search.samplers import build_sampler, option_error
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Under DDP only the first process learns that a trial is pruned; the others would wait forever (trap 21).
+        # Under DDP only the first process learns that a trial is pruned; the others would wait forever (pitfall 21).
         raise StudyError("hpo was started by torchrun, but a trial runs on one device: run `hpo search --workers N`")
     build_pruner(spec, pruner)
     try:

@@ -41,11 +41,11 @@ def open_search(
     context, notices = load_context(spec, checked.data, listener.notice)
     storage = storage_of(checked.study) if checked.study else open_storage(url)
     about_data = {**checked.data.about(), "notices": notices}
-    provenance = collect_provenance(spec, about_data) | study_attributes(accelerations=dict(context.levers))
+    provenance = collect_provenance(spec, about_data) | study_attributes(accelerations=dict(context.accelerations))
     study = open_study(storage, spec, context.direction, provenance)
     # Accelerations are part of a study: its trials stay comparable wherever it is continued.
-    context = replace(context, levers=StudyRecord.from_attributes(study.user_attrs).accelerations or {})
-    announce_accelerations(spec, context.levers, study, listener.notice)
+    context = replace(context, accelerations=StudyRecord.from_attributes(study.user_attrs).accelerations or {})
+    announce_accelerations(spec, context.accelerations, study, listener.notice)
     return context, storage_of(study), study
 
 

@@ -112,7 +112,7 @@ class Worker:
             self.listener.notice(f"waiting for the heartbeat of trial #{number}, which runs in another process")
 
     def _run_next(self) -> FrozenTrial:
-        """Run one trial through Trainer.hyperparameter_search, which loads the study itself (trap 16)."""
+        """Run one trial through Trainer.hyperparameter_search, which loads the study itself (pitfall 16)."""
         self._number: int | None = None
         try:
             self.trainer.hyperparameter_search(
@@ -129,7 +129,7 @@ class Worker:
                 catch=(TrialEnded,),
             )
         except ValueError:
-            # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (trap 19).
+            # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (pitfall 19).
             if self._number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
         finally:

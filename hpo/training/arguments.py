@@ -65,8 +65,8 @@ TRACKER_LOGGING = {"logging_strategy": "steps", "logging_steps": 0.02, "logging_
 def check_arguments(spec: StudySpec) -> None:
     """Raise SpecError for a name or value in [training] or the search space that no run could follow.
 
-    Trainer.hyperparameter_search would only log unknown names (trap 4), cast values (0.1 to int is 0, traps 2 and 3) or
-    ignore them (fields that are read before the trial's values are set, trap 5).
+    Trainer.hyperparameter_search would only log unknown names (pitfall 4), cast values (0.1 to int is 0,
+    pitfalls 2 and 3) or ignore them (fields that are read before the trial's values are set, pitfall 5).
     """
     fields = _argument_types()
     check_speed(spec)
@@ -97,7 +97,7 @@ def build_arguments(spec: StudySpec, values: Mapping[str, Any], seed: int = 0, s
     """Return new TrainingArguments of one run: fixed and sampled values, the seed, and a split device batch.
 
     Splitting keeps the effective batch: the device batch is divided by `split`, and gradient accumulation multiplied by
-    it (trap 20).
+    it (pitfall 20).
     """
     import torch
     from transformers import TrainingArguments
@@ -139,7 +139,7 @@ def eval_batch_size(max_length: int) -> int:
 def select_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a run's values that are fields of TrainingArguments, by the names that they have there.
 
-    `warmup_ratio` is no field in transformers 5 (trap 1): it becomes a `warmup_steps` below 1, a share of all steps.
+    `warmup_ratio` is no field in transformers 5 (pitfall 1): it becomes a `warmup_steps` below 1, a share of all steps.
     """
     arguments = {name: value for name, value in values.items() if not name.startswith(MODEL_PREFIX)}
     return {ALIASES.get(name, name): float(value) if name in ALIASES else value for name, value in arguments.items()}

@@ -32,7 +32,7 @@ class Checkpoint:
     """A checkpoint loaded once: its tokenizer, and any number of models that start from its weights.
 
     One model stays resident. `fresh()` copies the checkpoint's weights over it and draws what the checkpoint lacks (the
-    head), so nothing of a trial outlives it and there is never a second model in memory (trap 10).
+    head), so nothing of a trial outlives it and there is never a second model in memory (pitfall 10).
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Checkpoint:
         from transformers import AutoModelForSequenceClassification
 
         with torch.random.fork_rng():  # what is drawn here is overwritten; the seed is for the head
-            # Without dtype the checkpoint's own one would win: a checkpoint in fp16 would train in pure fp16 (trap 22).
+            # Without dtype the checkpoint's own would win: one in fp16 would train in pure fp16 (pitfall 22).
             model = AutoModelForSequenceClassification.from_config(
                 self._changed_config(changes), dtype=torch.float32, trust_remote_code=self._trust_remote_code
             )
@@ -186,7 +186,7 @@ class Checkpoint:
         return {name: tensor[order].clone() if name in rows else tensor for name, tensor in weights.items()}
 
     def _check_tokenizer(self, tokenizer: Any, config: Any, max_length: int) -> None:
-        # If a folder has no tokenizer, transformers 5 makes an empty one without a warning (trap 24).
+        # If a folder has no tokenizer, transformers 5 makes an empty one without a warning (pitfall 24).
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise ModelError(f"{self.name}: no tokenizer next to the weights; save one there (tokenizer.json)")
         if tokenizer.pad_token is None:

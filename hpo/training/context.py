@@ -21,7 +21,7 @@ class RunContext:
     train: TokenizedSplit
     validation: TokenizedSplit
     metrics: Mapping[str, Metric]
-    levers: Mapping[str, Any] = field(default_factory=dict)  # field -> value that training.speed chose: accelerations
+    accelerations: Mapping[str, Any] = field(default_factory=dict)  # field -> value that training.speed chose
 
     @property
     def direction(self) -> Direction:

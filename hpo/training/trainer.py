@@ -79,7 +79,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         """
         self.record = RunMeasurements()
         self.best_state = None
-        values = {**self.task.levers, **values}
+        values = {**self.task.accelerations, **values}
         while True:
             with suppress(_OutOfMemory), self._track(values, name) as callbacks:
                 self._attempt(values, seed, name, callbacks)
@@ -127,7 +127,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return trackers.track_run(trackers.TrackedRun(self.task.spec, name, values), self.notice, self.record.reason)
 
     def _renew(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
-        """Initialize this Trainer again: new arguments, accelerator, callbacks and seed (traps 2, 5, 6, 7, 12).
+        """Initialize this Trainer again: new arguments, accelerator, callbacks and seed (pitfalls 2, 5, 6, 7, 12).
 
         Trainer.hyperparameter_search holds this very object and has set attributes on it, so a new object would not do.
         """
@@ -241,7 +241,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.record.examples, self.record.tokens = self.counters.read_counts()
 
     def _release(self) -> None:
-        """Measure what was spent and release all that the run held, also if it was pruned or failed (trap 10)."""
+        """Measure what was spent and release all that the run held, also if it was pruned or failed (pitfall 10)."""
         self.update_measurements()
         if self.neftune_noise_alpha is not None and hasattr(self, "neftune_hook_handle"):
             self.neftune_hook_handle.remove()  # Trainer removes it only if training reaches its end

@@ -22,7 +22,7 @@ from tests.support.drawn_results import (
     write_study,
 )
 
-FINAL = ["intervals", "optimism", "confusion", "roc", "calibration"]
+FINAL = ["intervals", "generalization", "confusion", "roc", "calibration"]
 
 
 def make_two_classes(folder: Path, objective: str = "accuracy", seeds: int = 4) -> StudyResults:
@@ -94,11 +94,11 @@ def test_losses_have_no_unit_and_one_seed_has_no_mean(tmp_path: Path) -> None:
     rows = rank_differences(results)
     gains = [x for trace in figure.data for x in trace.x]
     assert sorted(gains) == pytest.approx(sorted(row.difference for row in rows), rel=1e-5)
-    assert [len(trace.x) for trace in draw("optimism", results).data] == [1, 1, 1]
+    assert [len(trace.x) for trace in draw("generalization", results).data] == [1, 1, 1]
 
 
 def test_generalization_shows_the_search_score_and_every_seed(results: StudyResults) -> None:
-    figure = draw("optimism", results)
+    figure = draw("generalization", results)
     assert results.comparison
     scores = results.comparison.generalization
     assert scores.validation
@@ -109,7 +109,7 @@ def test_generalization_shows_the_search_score_and_every_seed(results: StudyResu
     assert [trace.x[0] for trace in figure.data if trace.name is None] == pytest.approx(
         [scores.validation.mean, scores.test.mean]
     )
-    assert describe("optimism", results) == (
+    assert describe("generalization", results) == (
         f"The best trial of the search scores 0.9000; fresh seeds score {scores.validation.mean:.4f} on validation and "
         f"{scores.test.mean:.4f} on test on average."
     )
@@ -136,7 +136,7 @@ def test_many_classes_have_colors_without_counts(tmp_path: Path) -> None:
     (cells,) = draw("confusion", results).data
     assert (cells.z[-1] == 0).all() and cells.z[:-1].sum(axis=1) == pytest.approx(np.ones(13))
     assert draw("confusion", results).layout.yaxis.ticktext[0] == "a topic …umber 0"
-    assert FIGURES["intervals"](results) is None and FIGURES["optimism"](results) is not None
+    assert FIGURES["intervals"](results) is None and FIGURES["generalization"](results) is not None
     curves = [trace.name for trace in draw("roc", results).data if trace.name]
     assert len(curves) == 6 and "number 13" not in " ".join(curves)
     areas = [float(name[-6:-1]) for name in curves]

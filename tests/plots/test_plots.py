@@ -29,7 +29,7 @@ from tests.support.drawn_results import (
     write_study,
 )
 
-SEARCH = [name for name in FIGURES if name not in {"intervals", "optimism", "confusion", "roc", "calibration"}]
+SEARCH = [name for name in FIGURES if name not in {"intervals", "generalization", "confusion", "roc", "calibration"}]
 
 
 def draw(name: str, results: StudyResults) -> Any:

@@ -10,7 +10,7 @@ from selenium.webdriver import Chrome
 
 import hpo
 from tests.support import synthetic
-from tests.support.browser import browser, complaints, shown, sized, wait_for
+from tests.support.browser import browser, console_errors, page_text, set_screen, wait_for
 
 __all__ = ["browser"]  # a fixture
 
@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (360, 740)], ids=["desktop", "phone"])
 def test_all_plots_are_drawn_and_fit_the_width(browser: Chrome, page: Path, width: int, height: int) -> None:
-    sized(browser, width, height)
+    set_screen(browser, width, height)
     browser.get(page.as_uri())
     wait_for(browser, "Did the search pay?")
     browser.execute_script("document.querySelectorAll('.plot').forEach((plot) => plot.scrollIntoView())")
@@ -35,11 +35,11 @@ def test_all_plots_are_drawn_and_fit_the_width(browser: Chrome, page: Path, widt
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     widest = "return Math.max(...[...document.querySelectorAll('.drawing')].map((drawing) => drawing.scrollWidth))"
     assert browser.execute_script(widest) <= width
-    assert not complaints(browser)
+    assert not console_errors(browser)
 
 
 def test_first_screen_answers_the_questions(browser: Chrome, page: Path) -> None:
-    sized(browser, 1280, 900)
+    set_screen(browser, 1280, 900)
     browser.get(page.as_uri())
     for question in ("Did the search pay?", "What should I use?", "Can I trust the result?"):
         card = f"return [...document.querySelectorAll('h3')].find((h) => h.textContent == '{question}').parentNode"
@@ -47,16 +47,16 @@ def test_first_screen_answers_the_questions(browser: Chrome, page: Path) -> None
 
 
 def test_script_in_a_text_is_displayed_and_not_executed(browser: Chrome, page: Path) -> None:
-    sized(browser, 1280, 900)
+    set_screen(browser, 1280, 900)
     browser.get(page.as_uri())
-    assert "<script>" in shown(browser)
+    assert "<script>" in page_text(browser)
     assert browser.execute_script("return document.querySelectorAll('blockquote *').length") == 0
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_contrast_of_text_is_sufficient(browser: Chrome, page: Path, dark: bool) -> None:
     """4.5 to 1, as the Web Content Accessibility Guidelines require (2.2, level AA)."""
-    sized(browser, 1280, 900, dark)
+    set_screen(browser, 1280, 900, dark)
     browser.get(page.as_uri())
     body = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (_luminance(body) < 0.05) == dark

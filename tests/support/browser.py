@@ -70,7 +70,3 @@ def wait_for(browser: Chrome, *texts: str) -> str:
 def console_errors(browser: Chrome) -> list[str]:
     """The errors on the browser's console since the last call."""
     return [str(entry["message"]) for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-
-
-# Former names, until the tests of the report and docs/pictures.py use the new ones.
-sized, shown, complaints = set_screen, page_text, console_errors

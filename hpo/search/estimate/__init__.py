@@ -79,8 +79,8 @@ def estimate_search(spec: StudySpec, url: str, listener: SearchListener) -> Esti
     trials, attributes = [], {}
     if checked.study:
         trials, attributes = checked.study.get_trials(deepcopy=False), checked.study.user_attrs
-        context = replace(context, levers=StudyRecord.from_attributes(attributes).accelerations or {})
-    announce_accelerations(spec, context.levers, checked.study, listener.notice)
+        context = replace(context, accelerations=StudyRecord.from_attributes(attributes).accelerations or {})
+    announce_accelerations(spec, context.accelerations, checked.study, listener.notice)
     message = stop_message(attributes) if spec.search.stop != "none" else None
     left = 0 if message else count_left(spec, trials)
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ class _Costs:
         )
 
     def _arguments(self, values: Mapping[str, Any]) -> Any:
-        return build_arguments(self.spec, {**self.context.levers, **values})
+        return build_arguments(self.spec, {**self.context.accelerations, **values})
 
     def _batch(self, values: Mapping[str, Any]) -> tuple[int, int]:
         args = self._arguments(values)

@@ -39,7 +39,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def accelerations(file: Path, *overrides: str) -> dict[str, Any]:
-    return dict(prepare_context(load_study(file, overrides), SearchListener())[0].levers)
+    return dict(prepare_context(load_study(file, overrides), SearchListener())[0].accelerations)
 
 
 def test_auto_uses_the_accelerations_of_this_device(small: Path, wide: None) -> None:
@@ -104,7 +104,7 @@ def test_trials_verify_accelerations_and_the_study_keeps_them(
     assert study.user_attrs["speed"] == ALL
     assert study.trials[0].user_attrs["effective"].items() >= ALL.items()
     monkeypatch.setattr(presets, "has_bf16_instructions", lambda: False)  # as on another machine
-    assert open_search(load_study(small, ("search.trials=2",)), url, SearchListener())[0].levers == ALL
+    assert open_search(load_study(small, ("search.trials=2",)), url, SearchListener())[0].accelerations == ALL
 
 
 def test_auto_is_the_default_and_exact_is_another_study(small: Path) -> None:

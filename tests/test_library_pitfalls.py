@@ -166,7 +166,7 @@ def in_memory(**options: Any) -> tuple[dict[str, Any], optuna.Study]:
 # --- Trainer.hyperparameter_search ------------------------------------------------------------------------------------
 
 
-def test_trap_01_warmup_ratio_takes_effect(
+def test_pitfall_01_warmup_ratio_takes_effect(
     tmp_path: Path, context: RunContext, searched: Callable[..., optuna.Study]
 ) -> None:
     watch = plain_search.Watch()
@@ -181,7 +181,7 @@ def test_trap_01_warmup_ratio_takes_effect(
     assert trial.user_attrs["effective"]["warmup_steps"] == math.ceil(STEPS * trial.params["warmup_ratio"]) > 0
 
 
-def test_trap_02_warmup_steps_below_1_is_a_share(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_02_warmup_steps_below_1_is_a_share(tmp_path: Path, context: RunContext) -> None:
     watch = plain_search.Watch()
     plain = plain_search.trainer(tmp_path, watch)
     plain_search.search(plain, lambda trial: {"warmup_steps": trial.suggest_float("warmup_steps", 0.5, 0.5)})
@@ -193,7 +193,7 @@ def test_trap_02_warmup_steps_below_1_is_a_share(tmp_path: Path, context: RunCon
     )
 
 
-def test_trap_03_values_are_not_cast_to_another_type(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_pitfall_03_values_are_not_cast_to_another_type(tmp_path: Path, refused: Callable[..., str]) -> None:
     plain = plain_search.trainer(tmp_path)
     best = plain_search.search(
         plain,
@@ -212,7 +212,7 @@ def test_trap_03_values_are_not_cast_to_another_type(tmp_path: Path, refused: Ca
     assert "dataloader_drop_last" in message and "must be bool" in message
 
 
-def test_trap_04_unknown_name_is_an_error(
+def test_pitfall_04_unknown_name_is_an_error(
     tmp_path: Path, refused: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
     log = logging.getLogger("transformers.trainer")
@@ -230,7 +230,7 @@ def test_trap_04_unknown_name_is_an_error(
     assert "known: adam_beta1" in refused(axis("zzz", 1e-5, 1e-3))
 
 
-def test_trap_05_values_that_trainer_reads_early_take_effect(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_05_values_that_trainer_reads_early_take_effect(tmp_path: Path, context: RunContext) -> None:
     plain = plain_search.trainer(tmp_path)
     plain_search.search(
         plain,
@@ -249,7 +249,7 @@ def test_trap_05_values_that_trainer_reads_early_take_effect(tmp_path: Path, con
         assert changed.curve[1000]["log_loss"] != default.curve[1000]["log_loss"]
 
 
-def test_trap_06_values_do_not_leak_into_the_next_trial(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_06_values_do_not_leak_into_the_next_trial(tmp_path: Path, context: RunContext) -> None:
     watch = plain_search.Watch()
     plain = plain_search.trainer(tmp_path, watch)
 
@@ -265,7 +265,7 @@ def test_trap_06_values_do_not_leak_into_the_next_trial(tmp_path: Path, context:
     assert ours.run({}, seed=0).effective["weight_decay"] == 0.0
 
 
-def test_trap_07_trial_can_be_repeated_by_its_seed(
+def test_pitfall_07_trial_can_be_repeated_by_its_seed(
     tmp_path: Path, context: RunContext, searched: Callable[..., optuna.Study]
 ) -> None:
     options, study = in_memory()
@@ -286,7 +286,7 @@ def test_trap_07_trial_can_be_repeated_by_its_seed(
     assert other.curve != alone.curve  # otherwise the seed would show nothing
 
 
-def test_trap_08_objective_is_one_metric_with_its_direction(
+def test_pitfall_08_objective_is_one_metric_with_its_direction(
     tmp_path: Path, searched: Callable[..., optuna.Study], refused: Callable[..., str]
 ) -> None:
     scores = iter([{"accuracy": 0.9, "f1": 0.8}, {"accuracy": 0.5, "f1": 0.4}])
@@ -313,7 +313,7 @@ def score_kept_weights(folder: Path, context: RunContext, metric: str) -> float:
 
 
 @pytest.mark.parametrize("search_value", ["last", "best"])
-def test_trap_09_value_and_weights_belong_together(
+def test_pitfall_09_value_and_weights_belong_together(
     tmp_path: Path, context: RunContext, searched: Callable[..., optuna.Study], search_value: str
 ) -> None:
     plain = plain_search.trainer(
@@ -347,7 +347,9 @@ def test_trap_09_value_and_weights_belong_together(
     assert score_kept_weights(tmp_path / "small", context, "log_loss") == pytest.approx(trial.value, rel=1e-5)
 
 
-def test_trap_10_one_model_is_in_memory(tmp_path: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pitfall_10_one_model_is_in_memory(
+    tmp_path: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models: list[weakref.ref[Any]] = []
     alive_before: list[int] = []  # models that still exist when the next one is built
 
@@ -391,7 +393,7 @@ def test_trap_10_one_model_is_in_memory(tmp_path: Path, context: RunContext, mon
     assert alive_before == [0]  # a single model was ever built
 
 
-def test_trap_10_one_model_is_in_memory_if_its_config_is_searched(
+def test_pitfall_10_one_model_is_in_memory_if_its_config_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models: list[weakref.ref[Any]] = []
@@ -412,7 +414,7 @@ def test_trap_10_one_model_is_in_memory_if_its_config_is_searched(
     assert max(alive_before) == 0
 
 
-def test_trap_11_best_model_is_kept_after_the_search(
+def test_pitfall_11_best_model_is_kept_after_the_search(
     tmp_path: Path, context: RunContext, searched: Callable[..., optuna.Study]
 ) -> None:
     plain = plain_search.trainer(tmp_path / "plain")
@@ -434,7 +436,7 @@ def test_trap_11_best_model_is_kept_after_the_search(
     assert score_kept_weights(tmp_path / "small", context, "accuracy") == study.best_value
 
 
-def test_trap_12_callbacks_keep_no_state_between_trials(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_12_callbacks_keep_no_state_between_trials(tmp_path: Path, context: RunContext) -> None:
     counts: list[int] = []  # the counter when a trial begins
 
     class Counting(EarlyStoppingCallback):
@@ -463,7 +465,7 @@ def test_trap_12_callbacks_keep_no_state_between_trials(tmp_path: Path, context:
     assert len({id(callback) for callback in callbacks}) == len(callbacks)
 
 
-def test_trap_13_rungs_are_comparable_between_batch_sizes(
+def test_pitfall_13_rungs_are_comparable_between_batch_sizes(
     tmp_path: Path, searched: Callable[..., optuna.Study], study_file: Path
 ) -> None:
     options, study = in_memory(direction="maximize")
@@ -502,7 +504,9 @@ def test_trap_13_rungs_are_comparable_between_batch_sizes(
     assert set(bad.intermediate_values) < set(good.intermediate_values) == {250, 500, 1000}
 
 
-def test_trap_14_trials_are_compared_at_the_same_share_of_their_schedule(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_14_trials_are_compared_at_the_same_share_of_their_schedule(
+    tmp_path: Path, context: RunContext
+) -> None:
     options, study = in_memory()
     for epochs in (1, 4):
         study.enqueue_trial({"num_train_epochs": epochs})
@@ -539,7 +543,7 @@ def disk_use(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def test_trap_15_disk_use_does_not_grow_with_the_number_of_trials(
+def test_pitfall_15_disk_use_does_not_grow_with_the_number_of_trials(
     tmp_path: Path, searched: Callable[..., optuna.Study]
 ) -> None:
     folder = tmp_path / "plain"
@@ -559,7 +563,7 @@ def test_trap_15_disk_use_does_not_grow_with_the_number_of_trials(
     assert [each.parent.parent.name for each in find_files(tmp_path, "trial.json")] == ["other", "small"]
 
 
-def test_trap_16_study_is_created_before_the_search(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
+def test_pitfall_16_study_is_created_before_the_search(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     with pytest.raises(TypeError, match="callbacks"):
         plain_search.search(
             plain_search.trainer(tmp_path / "plain"), lambda trial: {}, callbacks=[lambda study, trial: None]
@@ -572,7 +576,7 @@ def test_trap_16_study_is_created_before_the_search(tmp_path: Path, searched: Ca
     assert study.trials[0].user_attrs["source"] == "a paper"
 
 
-def test_trap_17_number_of_trials_is_a_total(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
+def test_pitfall_17_number_of_trials_is_a_total(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     options, study = in_memory()
     for _ in range(2):
         plain_search.search(plain_search.trainer(tmp_path / "plain"), lambda trial: {}, trials=2, **options)
@@ -583,7 +587,7 @@ def test_trap_17_number_of_trials_is_a_total(tmp_path: Path, searched: Callable[
     assert len(searched("search.trials=3").trials) == 3
 
 
-def test_trap_17_timeout_ends_a_running_trial(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
+def test_pitfall_17_timeout_ends_a_running_trial(tmp_path: Path, searched: Callable[..., optuna.Study]) -> None:
     options, study = in_memory()
     plain_search.search(
         plain_search.trainer(tmp_path / "plain", max_steps=50), lambda trial: {}, timeout=0.01, **options
@@ -597,7 +601,9 @@ def test_trap_17_timeout_ends_a_running_trial(tmp_path: Path, searched: Callable
     assert not trial_state.is_finished(ours)  # with a longer timeout it runs again
 
 
-def test_trap_18_workers_are_processes(tmp_path: Path, searched: Callable[..., optuna.Study], study_file: Path) -> None:
+def test_pitfall_18_workers_are_processes(
+    tmp_path: Path, searched: Callable[..., optuna.Study], study_file: Path
+) -> None:
     plain = plain_search.trainer(tmp_path / "plain")
     both_have_set = threading.Barrier(2, timeout=30)
     sampled: list[float] = []
@@ -626,7 +632,7 @@ def test_trap_18_workers_are_processes(tmp_path: Path, searched: Callable[..., o
         assert trial.user_attrs["effective"]["learning_rate"] == trial.params["learning_rate"]
 
 
-def test_trap_19_search_without_a_complete_trial_does_not_fail(
+def test_pitfall_19_search_without_a_complete_trial_does_not_fail(
     tmp_path: Path, searched: Callable[..., optuna.Study]
 ) -> None:
     def prune(prediction: Any) -> dict[str, float]:
@@ -661,7 +667,7 @@ def out_of_memory_above(limit: int, after: int, heads: list[torch.Tensor]) -> Ca
     return wrap
 
 
-def test_trap_20_out_of_memory_keeps_the_effective_batch(
+def test_pitfall_20_out_of_memory_keeps_the_effective_batch(
     tmp_path: Path, searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads: list[torch.Tensor] = []
@@ -684,7 +690,7 @@ def test_trap_20_out_of_memory_keeps_the_effective_batch(
     assert len(heads) == 1 + 2 + 4 and all(torch.equal(heads[0], each) for each in heads)  # from the same start
 
 
-def test_trap_20_below_batch_1_is_infeasible(
+def test_pitfall_20_below_batch_1_is_infeasible(
     tmp_path: Path, searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = plain_search.trainer(tmp_path / "plain", auto_find_batch_size=True)
@@ -699,7 +705,7 @@ def test_trap_20_below_batch_1_is_infeasible(
     assert all(trial_state.is_finished(trial) for trial in study.trials)
 
 
-def test_trap_21_distributed_launch_is_refused(
+def test_pitfall_21_distributed_launch_is_refused(
     tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.ThresholdPruner(lower=0.5))
@@ -725,7 +731,7 @@ def save_checkpoint(folder: Path, context: RunContext, dtype: torch.dtype) -> No
     context.checkpoint.tokenizer.save_pretrained(folder)
 
 
-def test_trap_22_weights_are_float32(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_22_weights_are_float32(tmp_path: Path, context: RunContext) -> None:
     save_checkpoint(tmp_path, context, torch.float16)
     half = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert {each.dtype for each in half.parameters()} == {torch.float16}
@@ -741,7 +747,7 @@ def test_trap_22_weights_are_float32(tmp_path: Path, context: RunContext) -> Non
 SPLITS = ((16, 1), (8, 2), (4, 4))  # device batch and accumulation: always 16 rows per step
 
 
-def test_trap_23_accumulation_does_not_scale_the_gradient(
+def test_pitfall_23_accumulation_does_not_scale_the_gradient(
     tmp_path: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = plain_search.Watch()
@@ -773,7 +779,7 @@ def test_trap_23_accumulation_does_not_scale_the_gradient(
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
 
 
-def test_trap_24_checkpoint_without_tokenizer_is_an_error(tmp_path: Path, context: RunContext) -> None:
+def test_pitfall_24_checkpoint_without_tokenizer_is_an_error(tmp_path: Path, context: RunContext) -> None:
     context.checkpoint.fresh().save_pretrained(tmp_path)
     made_up = AutoTokenizer.from_pretrained(tmp_path)
     assert len(made_up) == 5  # only special tokens: every word is unknown
@@ -783,7 +789,7 @@ def test_trap_24_checkpoint_without_tokenizer_is_an_error(tmp_path: Path, contex
         Checkpoint(ModelSpec(checkpoint=str(tmp_path), max_length=32), [], ("negative", "positive"))
 
 
-def test_trap_25_resident_model_runs_in_the_precision_of_each_run(tmp_path: Path) -> None:
+def test_pitfall_25_resident_model_runs_in_the_precision_of_each_run(tmp_path: Path) -> None:
     """accelerate wraps the model's forward pass once, marks the model, and never checks it again."""
 
     def precisions(model: Callable[[], Any], train: Callable[[bool], Any]) -> list[bool]:
@@ -825,7 +831,7 @@ def passed_a_rung() -> tuple[optuna.Study, optuna.Trial]:
     return study, first
 
 
-def test_trap_26_retried_trial_is_pruned_like_any_other(study_file: Path) -> None:
+def test_pitfall_26_retried_trial_is_pruned_like_any_other(study_file: Path) -> None:
     def is_pruned(study: optuna.Study) -> bool:
         """Return whether the queued trial is pruned at the first rung with a score far below the other trial's."""
         again = study.ask({"x": FloatDistribution(0.0, 1.0)})
@@ -849,7 +855,7 @@ def test_trap_26_retried_trial_is_pruned_like_any_other(study_file: Path) -> Non
 
 
 @pytest.mark.parametrize(("pruner", "is_pruned"), [(optuna.pruners.SuccessiveHalvingPruner, False), (AshaPruner, True)])
-def test_trap_26_retried_trial_does_not_compete_with_its_first_attempt(
+def test_pitfall_26_retried_trial_does_not_compete_with_its_first_attempt(
     pruner: type[optuna.pruners.SuccessiveHalvingPruner], is_pruned: bool
 ) -> None:
     study = optuna.create_study(direction="maximize", pruner=pruner(min_resource=1, reduction_factor=2))
@@ -876,7 +882,7 @@ def dead_worker() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("has_worker", [True, False])
-def test_trap_27_trial_that_died_before_its_first_heartbeat_is_retried(study_file: Path, has_worker: bool) -> None:
+def test_pitfall_27_trial_that_died_before_its_first_heartbeat_is_retried(study_file: Path, has_worker: bool) -> None:
     opened = storage.open_storage(f"sqlite:///{study_file.parent / 'store.db'}")
     study = optuna.create_study(storage=opened, study_name="small")
     dead = study.ask({"learning_rate": FloatDistribution(1e-5, 1e-3)})
@@ -895,7 +901,7 @@ def test_trap_27_trial_that_died_before_its_first_heartbeat_is_retried(study_fil
     assert again.state is TrialState.WAITING and again.system_attrs["fixed_params"] == dead.params
 
 
-def test_trap_28_tiny_tokenizer_is_the_same_each_time(context: RunContext) -> None:
+def test_pitfall_28_tiny_tokenizer_is_the_same_each_time(context: RunContext) -> None:
     """The vocabulary that tokenizers trains depends on the order of a hash map, which differs between runs."""
     texts = context.checkpoint.tokenizer.batch_decode(
         [row["input_ids"] for row in context.train], skip_special_tokens=True
