@@ -88,7 +88,7 @@ def test_run_compares_four_classes_of_a_csv_with_a_loss_as_objective(tmp_path: P
     assert (
         all(f"\n{name} " in table for name in ("winner", "majority", "nb-svm", "pretrained")) and "points" not in table
     )
-    assert max(map(len, table.partition("generalization gap")[0].splitlines()[1:])) <= 80
+    assert max(map(len, table.partition("best validation score of the search")[0].splitlines()[1:])) <= 80
     assert result.stdout.endswith("report: four/report.html\n")
     assert {"report.html", "report.md", "best_config.toml"} <= {path.name for path in (tmp_path / "four").iterdir()}
     again = run_shell("run", "four.toml", folder=tmp_path)
