@@ -68,15 +68,16 @@ def unknown_name(got: str, names: Iterable[str], limit: int = 12) -> str:
 
     For keys, whose name the message has already. For a value use `unknown_value`, which repeats it.
     """
-    return f"is unknown; {_suggest(got, names, limit)}"
+    return f"is unknown; {suggest_name(got, names, limit)}"
 
 
 def unknown_value(got: object, names: Iterable[str], limit: int = 12) -> str:
     """Return `is "acuracy"; did you mean accuracy?`, or the known values if none is similar."""
-    return f'is "{got}"; {_suggest(str(got), names, limit)}'
+    return f'is "{got}"; {suggest_name(str(got), names, limit)}'
 
 
-def _suggest(got: str, names: Iterable[str], limit: int) -> str:
+def suggest_name(got: str, names: Iterable[str], limit: int = 12) -> str:
+    """Return `did you mean X?`, or the known names if none is similar."""
     known_names = sorted(names)
     similar = get_close_matches(got, known_names, n=1, cutoff=0.6)
     if similar:

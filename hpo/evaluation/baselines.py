@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial
 
-from hpo.errors import StudyError, TrainingError, unknown_name
+from hpo.errors import StudyError, TrainingError, suggest_name, unknown_name
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, predict_splits
 from hpo.evaluation.pretrained_baseline import fit_pretrained
 from hpo.evaluation.retraining import find_winner, select_candidates, train_and_predict
@@ -151,7 +151,7 @@ def baseline_names(spec: StudySpec) -> list[str]:
     names = [*BASELINES, *load_entry_points(ENTRY_POINT_GROUP)]
     for name in spec.final.baselines:
         if name not in names:
-            raise spec.error("final.baselines", f"has {name!r}; it {unknown_name(name, names)}")
+            raise spec.error("final.baselines", f'has "{name}"; {suggest_name(name, names)}')
     if "baselines" in spec.final.model_fields_set or spec.space.known_good:
         return list(spec.final.baselines)
     return [name for name in spec.final.baselines if not BASELINES[name].needs_starting_point]

@@ -11,7 +11,7 @@ import optuna
 from optuna import pruners
 from optuna.pruners import BasePruner
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_value
 from hpo.search.samplers import option_error
 from hpo.store.optuna_internals import read_all_trials
 from hpo.store.trial_queue import replay_index
@@ -73,7 +73,7 @@ def _patient(options: PrunerOptions, first: int, last: int | None) -> BasePruner
     remaining = dict(options)
     wrapped = remaining.pop("wrapped", None)
     if wrapped is not None and wrapped not in PRUNERS:
-        raise ValueError(f"wrapped is {wrapped!r}; it {unknown_name(str(wrapped), PRUNERS)}")
+        raise ValueError(f"wrapped {unknown_value(wrapped, PRUNERS)}")
     inner = PRUNERS[wrapped]({}, first, last) if wrapped else None
     # A patience of 1 needs three rungs before the last one to prune anything; by default there are two.
     return pruners.PatientPruner(inner, **{"patience": 0, **remaining})
@@ -100,7 +100,7 @@ def build_pruner(spec: StudySpec, instance: BasePruner | None = None) -> BasePru
         return instance
     name, options = spec.search.pruner.name, spec.search.pruner.options
     if name not in PRUNERS:
-        raise spec.error("search.pruner", f"is {name!r}; it {unknown_name(name, PRUNERS)}")
+        raise spec.error("search.pruner", unknown_value(name, PRUNERS))
     rungs = spec.search.rungs
     if isinstance(rungs, EveryExamples):
         first, last = rungs.every_examples, None

@@ -22,7 +22,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial
 
-from hpo.errors import SpecError, unknown_name
+from hpo.errors import SpecError, unknown_value
 from hpo.search.prior import PRIOR, SAMPLER, Prior
 from hpo.store.optuna_internals import fixed_values, read_all_trials, set_trial_attribute
 from hpo.store.records import TrialRecord, trial_attributes
@@ -157,7 +157,7 @@ def build_sampler(spec: StudySpec, instance: BaseSampler | None = None) -> BaseS
         return instance
     name, options = _name_and_options(spec)
     if name not in SAMPLERS:
-        raise spec.error("search.sampler", f"is {name!r}; it {unknown_name(name, SAMPLERS)}")
+        raise spec.error("search.sampler", unknown_value(name, SAMPLERS))
     if "seed" in options:
         raise spec.error("search.sampler.seed", "is not an option: all draws follow from search.seed; set that instead")
     try:

@@ -21,12 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.errors import HpoError, TrainingError
 from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
-from hpo.search.preflight import check_spec as check_spec  # still imported from here in other places
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler, is_exhausted, trial_seed
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search
-from hpo.search.setup import prepare_context as prepare_context
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial

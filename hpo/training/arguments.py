@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_name, unknown_value
 from hpo.study.search_space import Parameter
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import check_speed
@@ -220,7 +220,7 @@ def _value_problem(fields: Mapping[str, Any], name: str, value: Any) -> str | No
         enums = [kind for kind in accepted if issubclass(kind, enum.Enum)]
         members = [member.value for kind in enums for member in kind]
         if enums and value not in members:
-            return unknown_name(value, members)
+            return unknown_value(value, members)
         fits = bool(enums) or str in accepted
     else:
         fits = type(value) in accepted

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_value
 from hpo.plugins import load_entry_points
 
 Direction = Literal["maximize", "minimize"]
@@ -167,7 +167,7 @@ _add_plugin_metrics()
 def unsuitable_reason(objective: str, classes: int) -> str | None:
     """Return why a metric cannot be the objective of a study with this number of classes, or None if it can."""
     if objective not in METRICS:
-        return unknown_name(objective, METRICS, limit=len(METRICS))
+        return unknown_value(objective, METRICS, limit=len(METRICS))
     if METRICS[objective].fits(classes):
         return None
     fitting = [name for name in METRICS if name.startswith(f"{objective}_") and METRICS[name].fits(classes)]

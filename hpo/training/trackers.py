@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from hpo.errors import unknown_name
+from hpo.errors import suggest_name
 from hpo.store.trial_state import INTERRUPTED, OUT_OF_TIME, PRUNED
 from hpo.study.spec import StudySpec
 from hpo.training.library_internals import has_started
@@ -162,7 +162,7 @@ def check_trackers(spec: StudySpec) -> None:
         if name == "all":
             raise spec.error("training.report_to", f"is 'all'; name the trackers: {', '.join(sorted(TRACKERS))}")
         if name not in TRACKERS:
-            raise spec.error("training.report_to", f"has {name!r}; it {unknown_name(str(name), TRACKERS)}")
+            raise spec.error("training.report_to", f'has "{name}"; {suggest_name(str(name), TRACKERS)}')
         # A folder of that name, which the tracker itself may have written, is found too, but has no origin.
         if (package := find_spec(name)) is None or package.origin is None:
             raise spec.error("training.report_to", f"has {name!r}, which is not installed: pip install {name}")

@@ -238,7 +238,7 @@ def test_browser_opens_if_there_is_a_display(
         (["small.toml"], "no store at"),
         ([], "no store at"),
         (["--read-only"], "no store at"),
-        (["--read-only", "--storage", "nonsense"], "storage 'nonsense' is no URL"),
+        (["--read-only", "--storage", "nonsense"], "storage 'nonsense' is not a URL"),
         (["--host", "0.0.0.0"], "--host 0.0.0.0: everybody who can reach this address could change and delete studies"),
         (["--host", "example.org"], "add --read-only to serve a copy"),
         (["none.toml"], "none.toml: no such file"),

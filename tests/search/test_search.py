@@ -229,10 +229,10 @@ def test_a_trial_stores_its_scores_costs_and_provenance(small: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("search.sampler='tep'", "search.sampler is 'tep'; it is unknown; did you mean tpe?"),
+        ("search.sampler='tep'", 'search.sampler is "tep"; did you mean tpe?'),
         ("search.sampler={name='tpe', n_startup=3}", "search.sampler was refused: .*unexpected keyword.*n_startup"),
         ("search.sampler='grid'", "search.sampler was refused: grid needs a step or choices for learning_rate"),
-        ("search.pruner='ashe'", "search.pruner is 'ashe'; it is unknown; did you mean asha?"),
+        ("search.pruner='ashe'", 'search.pruner is "ashe"; did you mean asha?'),
         ("search.pruner={name='patient', wrapped='x'}", "search.pruner was refused: wrapped is 'x'"),
         ("search.sampler={name='tpe', n_startup_trials='5'}", "search.sampler was refused"),
         ("search.sampler={name='tpe', seed=5}", "all draws follow from search.seed"),
@@ -241,7 +241,7 @@ def test_a_trial_stores_its_scores_costs_and_provenance(small: Path) -> None:
         ("space.parameters.lr_scheduler_type={choices=['cosine_with_min_lr']}", "is refused by the library"),
         ('space.parameters."model.hidden_dropout_prob"={low=0.0,high=1.5}', "holds 1.5: dropout probability"),
         ("space.parameters.per_device_train_batch_size={low=8,high=128}", "fixed in .training."),
-        ("objective='acuracy'", "objective is unknown; did you mean accuracy?"),
+        ("objective='acuracy'", 'objective is "acuracy"; did you mean accuracy?'),
         ("search.engine='cloud'", "search.engine is 'cloud'"),
         ("training.learnig_rate=1", "training.learnig_rate is unknown; did you mean learning_rate?"),
         ("training.seed=1", "training.seed is set by the search"),

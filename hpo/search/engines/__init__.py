@@ -6,7 +6,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_value
 from hpo.plugins import load_entry_points
 from hpo.search.budget import count_finished, stop_message
 from hpo.search.engines.base import Engine, SearchRun
@@ -63,7 +63,7 @@ def choose_engine(spec: StudySpec) -> Engine:
         return ENGINES[name]
     plugins = load_entry_points(ENTRY_POINTS)
     if name not in plugins:
-        raise spec.error("search.engine", f"is {name!r}; it {unknown_name(name, [*ENGINES, *plugins])}")
+        raise spec.error("search.engine", unknown_value(name, [*ENGINES, *plugins]))
     try:
         engine: Engine = plugins[name].load()
     except (ImportError, AttributeError) as error:

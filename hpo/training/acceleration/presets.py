@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpo.errors import unknown_name
+from hpo.errors import unknown_value
 from hpo.store.records import StudyRecord
 from hpo.study.spec import StudySpec
 from hpo.training.library_internals import attention_implementation, has_bf16_instructions
@@ -32,7 +32,7 @@ ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 def check_speed(spec: StudySpec) -> None:
     """Raise SpecError for an unknown training.speed."""
     if spec.speed not in SPEEDS:
-        raise spec.error("training.speed", f"is {spec.speed!r}; it {unknown_name(str(spec.speed), SPEEDS)}")
+        raise spec.error("training.speed", unknown_value(spec.speed, SPEEDS))
 
 
 def choose_accelerations(spec: StudySpec, checkpoint: Checkpoint) -> dict[str, Any]:
