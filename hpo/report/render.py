@@ -16,6 +16,7 @@ from hpo import __version__
 from hpo.atomic import atomic_file
 from hpo.errors import HpoError, StudyError
 from hpo.report.blocks import Block, Section, escape_markdown, split_code_spans
+from hpo.report.cost import cost_section
 from hpo.report.error_analysis import errors_section, generalization_section, misclassified_section
 from hpo.report.origins import data_section, failures_section, provenance_section
 from hpo.report.search_summary import hyperparameters_section, search_section, timeline_section
@@ -32,6 +33,7 @@ SECTIONS: dict[str, Callable[[StudyResults], Section]] = {
     "search": search_section,
     "hyperparameters": hyperparameters_section,
     "timeline": timeline_section,
+    "cost": cost_section,
     "generalization": generalization_section,
     "errors": errors_section,
     "misclassified": misclassified_section,

@@ -190,3 +190,10 @@ def _gains_row(system: SystemResult, comparison: ComparisonResult) -> list[str]:
     spread = "" if score.sd is None else f"{score.sd:.4f}"
     cost = [format_cost(system.cost_seconds), format_throughput(system.texts_per_second)]
     return [system.system, f"{score.mean:.4f}", spread, *gain, *cost]
+
+
+def format_size(size: float) -> str:
+    """Format a number of bytes: `0.2 MB`, `96 MB`, `1.3 GB`."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"

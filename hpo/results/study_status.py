@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hpo.results.formatting import format_duration, format_value
+from hpo.results.formatting import format_duration, format_size, format_value
 from hpo.search.budget import spent_seconds, stop_message
 from hpo.store.records import StudyRecord, TrialRecord
 from hpo.store.sqlite_reader import StudySnapshot, StudySummary, read_study, read_summaries
@@ -57,6 +57,7 @@ class TrialRow(StatusRecord):
     metrics: dict[str, float] | None = Field(default=None, description="Validation scores at the last rung")
     effective: dict[str, Any] | None = Field(default=None, description="Values read back from the live run")
     seconds: float = Field(default=0.0, description="Wall time")
+    peak_memory: int | None = Field(default=None, description="Bytes of the accelerator, or of the process without one")
     source: str | None = Field(default=None, description="Where a starting point was published")
     retry_of: int | None = None
     reason: str | None = Field(default=None, description="Why it ended, if it is not complete")
@@ -106,6 +107,7 @@ TRIAL_COLUMNS: dict[str, TrialColumn] = {
     "outcome": TrialColumn("outcome", lambda row: row.outcome, is_text=True, is_required=True),
     "rung": TrialColumn("rung", lambda row: row.rung),
     "seconds": TrialColumn("time", lambda row: row.seconds or None, format_duration),
+    "memory": TrialColumn("memory", lambda row: row.peak_memory, format_size),
 }
 _COLUMNS_BEFORE_VALUES = ("trial", "outcome")
 
@@ -260,6 +262,7 @@ def _full_row(trial: TrialRecord) -> TrialRow:
         metrics=dict(trial.last_scores) or None,
         effective=dict(trial.effective) or None,
         seconds=trial.seconds.wall,
+        peak_memory=trial.peak_memory,
         source=trial.source,
         retry_of=trial.retry_of,
         reason=trial.reason,

@@ -275,6 +275,11 @@ class RunRecord:
         return self.effective.get("as")
 
     @property
+    def is_retraining(self) -> bool:
+        """Whether the run retrains a trial of the search; otherwise it belongs to a baseline."""
+        return self.system.startswith("trial #")
+
+    @property
     def is_complete(self) -> bool:
         """Whether the run succeeded and has scores."""
         return self.outcome == "complete"

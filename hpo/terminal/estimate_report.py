@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpo.results.formatting import format_cost, format_duration
+from hpo.results.formatting import format_cost, format_duration, format_size
 from hpo.search.search_listener import SearchListener
 from hpo.terminal.console import print_line
 from hpo.terminal.progress import LiveLine
@@ -38,21 +38,14 @@ def print_estimate(estimate: Estimate) -> None:
         f"{format_cost(estimate.loading_seconds)} for loading; pruning usually shortens this{timeout}"
     )
     print_line(
-        f"memory: {format_bytes(estimate.memory_bytes)} at the peak, "
+        f"memory: {format_size(estimate.memory_bytes)} at the peak, "
         f"with batches of {estimate.memory_rows} x {estimate.memory_tokens} tokens"
     )
     print_line(
-        f"disk: {format_bytes(estimate.model_bytes)} for the best model, {format_bytes(estimate.store_bytes)} "
+        f"disk: {format_size(estimate.model_bytes)} for the best model, {format_size(estimate.store_bytes)} "
         "in the store"
     )
     print_line(f"timed for {format_duration(estimate.timed_seconds)} on {estimate.device}")
     for note in estimate.notes:
         print_line(f"note: {note}")
     print_line("nothing was written; run the same command without --dry-run to start the search")
-
-
-def format_bytes(size: float) -> str:
-    """Format a size: `0.2 MB`, `96 MB`, `1.3 GB`."""
-    if size >= 1e9:
-        return f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"

@@ -18,8 +18,10 @@ from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult,
 from hpo.evaluation.sealed_split import list_uses
 from hpo.plots import FIGURES
 from hpo.report import summary
-from hpo.report.blocks import Paragraph, Section, escape_markdown, markdown_sentence
+from hpo.report.blocks import Paragraph, Section, Table, escape_markdown, markdown_sentence
+from hpo.report.cost import cost_section
 from hpo.report.render import SECTIONS, build_sections, render_html, render_markdown
+from hpo.results.formatting import format_cost
 from hpo.results.study_results import StudyResults
 from tests.support import synthetic
 from tests.support.evaluated_study import open_results
@@ -215,6 +217,18 @@ def test_properties_do_not_use_the_test_split(tmp_path: Path) -> None:
 def _reopen(results: StudyResults) -> optuna.Study:
     assert results.companion
     return optuna.load_study(study_name=results.companion.study_name, storage=results.storage)
+
+
+def test_cost_section_adds_up_all_trials_and_runs(tmp_path: Path) -> None:
+    results = open_results(synthetic.make(tmp_path, 30).file)
+    *rows, total = [block for block in cost_section(results).blocks if isinstance(block, Table)][0].content.rows
+    counts = {name: int(count) for name, count, *_ in rows}
+    assert counts["retraining"] == 5 and counts["baselines"] == len(results.runs) - 5
+    assert counts["complete trials"] == len(results.complete)
+    assert sum(counts.values()) == len(results.trials) + len(results.runs) == int(total[1])
+    seconds = sum(each.seconds.wall for each in [*results.trials, *results.runs])
+    assert total[2:] == [format_cost(seconds), "100%"]
+    assert 98 <= sum(int(share.rstrip("%")) for *_, share in rows) <= 102
 
 
 def test_section_is_one_function_and_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

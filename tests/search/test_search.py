@@ -247,7 +247,7 @@ def test_a_trial_stores_its_scores_costs_and_provenance(small: Path) -> None:
         ("training.seed=1", "training.seed is set by the search"),
         ("training.learning_rate=1e-4", "is fixed in .training. as learning_rate too"),
         ("training.per_device_train_batch_size=1.5", "per_device_train_batch_size is 1.5; must be int"),
-        ("training.optim='adam'", "training.optim is unknown; did you mean"),
+        ("training.optim='adam'", 'training.optim is "adam"; did you mean'),
         ("space.parameters.weight_decai={low=0.0,high=0.1}", "weight_decai is unknown; did you mean weight_decay?"),
         ("space.parameters.seed={low=0,high=9}", "cannot be searched: a seed is noise"),
         ("space.parameters.max_steps={low=1.0,high=9.5}", "holds 1.0, which is 1.0; must be int"),
