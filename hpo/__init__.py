@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hpo.predict import Predictor
 
 __all__ = ["Study", "__version__", "errors", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> type[Study]:
