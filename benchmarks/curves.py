@@ -117,7 +117,11 @@ def record_share(share: int, shares: int) -> None:
         if run in recorded:
             continue
         correct: dict[int, bytes] = {}
-        trainer.at_rung = lambda rung, scores, last, correct=correct: correct.update({rung: trainer.right})
+
+        def keep_rows(rung: int, scores: Any, is_last: bool, correct: dict[int, bytes] = correct) -> None:
+            correct[rung] = trainer.right
+
+        trainer.at_rung = keep_rows
         try:
             measured = trainer.run({**values[run[0]], **FUSED}, seed=1000 + run[1])
         except TrialEnded as ended:

@@ -19,14 +19,14 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import evaluate
 import numpy as np
 import optuna
 import pytest
 import torch
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.storages._heartbeat import HeartbeatThread
 from optuna.trial import TrialState
@@ -43,7 +43,7 @@ from hpo.search.engines import choose_engine, run_search
 from hpo.search.engines.processes import run_processes
 from hpo.search.preflight import check_spec
 from hpo.search.pruners import AshaPruner
-from hpo.search.samplers import build_sampler
+from hpo.search.samplers import ReplayingSampler, build_sampler
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search, prepare_context
 from hpo.search.worker import Worker
@@ -150,7 +150,7 @@ def run(context: RunContext, values: Mapping[str, Any], seed: int = 0) -> RunMea
 def rates(context: RunContext, values: Mapping[str, Any]) -> list[float]:
     """Return the live learning rate after each step of a run."""
     seen: list[float] = []
-    ours = RungTrainer(context)
+    ours: Any = RungTrainer(context)  # transformers is untyped: mypy takes its schedule for None
     ours.pulse = lambda step, steps, loss: seen.extend([] if loss is None else ours.lr_scheduler.get_last_lr()[:1])
     ours.run(values, seed=0)
     return seen
@@ -306,7 +306,8 @@ def test_pitfall_08_objective_is_one_metric_with_its_direction(
 def score_kept_weights(folder: Path, context: RunContext, metric: str) -> float:
     """Return the validation score of the weights in a study's folder."""
     model = AutoModelForSequenceClassification.from_pretrained(folder / "best").eval()
-    batch = context.checkpoint.tokenizer.pad([{"input_ids": row["input_ids"]} for row in context.validation])
+    rows = [context.validation[index] for index in range(len(context.validation))]
+    batch = context.checkpoint.tokenizer.pad([{"input_ids": row["input_ids"]} for row in rows])
     with torch.no_grad():
         logits = model(**{name: torch.tensor(np.array(column)) for name, column in batch.items()}).logits
     return score_logits(context.metrics, logits.numpy(), context.validation.labels)[metric]
@@ -363,7 +364,7 @@ def test_pitfall_10_one_model_is_in_memory(
 
         return count_and_build
 
-    def prune(prediction: Any) -> dict[str, float]:
+    def prune(prediction: Any) -> NoReturn:
         raise optuna.TrialPruned
 
     def init() -> Any:
@@ -524,7 +525,7 @@ def test_pitfall_14_trials_are_compared_at_the_same_share_of_their_schedule(
         ours, rate_at = RungTrainer(context), dict[int, float]()
 
         def record_rate(
-            rung: int, scores: Any, is_last: bool, ours: RungTrainer = ours, rate_at: dict[int, float] = rate_at
+            rung: int, scores: Any, is_last: bool, ours: Any = ours, rate_at: dict[int, float] = rate_at
         ) -> None:
             rate_at[rung] = ours.lr_scheduler.get_last_lr()[0] / 1e-3
 
@@ -796,7 +797,7 @@ def test_pitfall_25_resident_model_runs_in_the_precision_of_each_run(tmp_path: P
         """Return whether the model computed in bf16, in runs with bf16, without it, and with it again."""
         in_bf16 = []
         for bf16 in (True, False, True):
-            seen = set()
+            seen: set[torch.dtype] = set()
             query = model().bert.encoder.layer[0].attention.self.query
             hook = query.register_forward_hook(
                 lambda module, inputs, out, seen=seen: seen.add(out.dtype) if module.training else None
@@ -904,7 +905,7 @@ def test_pitfall_27_trial_that_died_before_its_first_heartbeat_is_retried(study_
 def test_pitfall_28_tiny_tokenizer_is_the_same_each_time(context: RunContext) -> None:
     """The vocabulary that tokenizers trains depends on the order of a hash map, which differs between runs."""
     texts = context.checkpoint.tokenizer.batch_decode(
-        [row["input_ids"] for row in context.train], skip_special_tokens=True
+        [context.train[index]["input_ids"] for index in range(len(context.train))], skip_special_tokens=True
     )
 
     def trained() -> tuple[tuple[str, int], ...]:
@@ -956,6 +957,7 @@ def test_optuna_sampler_and_pruner_are_rebuilt_on_resume(
     spec = load_study(study_file, chosen)
     context, opened, study = open_search(spec, f"sqlite:///{study_file.parent / 'store.db'}", SearchListener())
     worker = Worker(context, opened, study, SearchListener(), Budget.of(spec.search, study))
+    assert isinstance(worker.sampler, ReplayingSampler)
     assert isinstance(worker.sampler._inner, optuna.samplers.RandomSampler)
     assert isinstance(worker.pruner, AshaPruner)
 
@@ -1048,7 +1050,7 @@ def test_optuna_retry_can_set_its_own_constraints(study_file: Path) -> None:
 
 
 def test_optuna_dead_trial_does_not_influence_the_sampler(study_file: Path) -> None:
-    axes = {"x": FloatDistribution(0.0, 1.0)}
+    axes: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
 
     def next_draw(study: optuna.Study) -> Any:
         return optuna.samplers.TPESampler(seed=1).sample_independent(study, study.trials[0], "x", axes["x"])

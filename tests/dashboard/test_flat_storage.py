@@ -8,7 +8,7 @@ from optuna.trial import create_trial
 
 from hpo.dashboard.flat_storage import flatten_attributes
 
-PROVENANCE = {"spec_hash": "0", "data": "1", "device": "cpu", "git": None, "versions": {}}
+PROVENANCE: dict[str, Any] = {"spec_hash": "0", "data": "1", "device": "cpu", "git": None, "versions": {}}
 WORKER = {"host": "node", "pid": 1, "started": 0.0}
 
 

@@ -11,7 +11,7 @@ import pandas
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from hpo.data.builtin_corpus import generate_reviews
 from hpo.errors import StudyError
@@ -41,6 +41,7 @@ def read_tables(text: str) -> list[list[str]]:
 
 def test_metadata_is_valid_for_the_hub(results: StudyResults) -> None:
     data = ModelCard(model_card(results)).data
+    assert isinstance(data, ModelCardData)
     assert data.library_name == "transformers" and data.pipeline_tag == "text-classification"
     assert data.license is None, "the license is unknown"
     assert data.base_model is None and data.datasets is None, "built-in data and models are not on the hub"

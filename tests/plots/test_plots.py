@@ -119,6 +119,7 @@ def test_figures_inherit_text_color_and_background_from_the_page(name: str, resu
 
 
 def test_history_shows_every_trial_and_the_best_so_far(results: StudyResults) -> None:
+    assert results.best is not None
     figure = draw("history", results)
     traces = traces_by_name(figure)
     assert sum(len(trace.x) for trace in figure.data) == len(results.trials) + len(traces["best so far"].x)
@@ -265,6 +266,7 @@ def test_slice_axes_follow_the_search_space(results: StudyResults) -> None:
 
 
 def test_parallel_coordinates_are_scaled_from_end_to_end(results: StudyResults) -> None:
+    assert results.best is not None
     traces = traces_by_name(draw("parallel", results))
     best = traces["best 3"]
     assert len(traces["other complete trials"].x) == 27 * 6 and len(best.x) == 3 * 6

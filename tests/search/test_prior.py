@@ -111,7 +111,7 @@ def test_pruned_and_failed_trials_count_as_worse() -> None:
     space = SearchSpace.model_validate({"parameters": AXES, "known_good": [{"source": "s", **START}]})
 
     def share(*found: FrozenTrial) -> float:
-        return np.mean([Prior().draw_values(space, found, "maximize", RNG) is not None for _ in range(400)])
+        return float(np.mean([Prior().draw_values(space, found, "maximize", RNG) is not None for _ in range(400)]))
 
     others = [finish_trial(0.5, drawn="sampler") for _ in range(4)]
     for own in (finish_trial(0.9, TrialState.PRUNED, known_good=0), finish_trial(None, TrialState.FAIL, known_good=0)):

@@ -19,6 +19,7 @@ from hpo.search.setup import open_search
 from hpo.search.stopping_rule import expected_gain, has_stopped, should_stop
 from hpo.study.search_space import SearchSpace
 from hpo.study.spec import StudySpec, load_study
+from hpo.training.metrics import Direction
 
 AXES: dict[str, Any] = {
     "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
@@ -53,7 +54,7 @@ def curved(position: float) -> float:
     return 0.9 - 2 * (position - 0.6) ** 2
 
 
-def store(trials: list[FrozenTrial], direction: str = "maximize") -> optuna.Study:
+def store(trials: list[FrozenTrial], direction: Direction = "maximize") -> optuna.Study:
     study = optuna.create_study(direction=direction)
     study.add_trials(trials)
     return study

@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
@@ -58,7 +58,7 @@ def test_trials_equal_those_that_optuna_reads(tmp_path: Path, options: dict[str,
 def test_infinite_values_and_local_times_are_read(tmp_path: Path) -> None:
     storage = open_storage(default_storage_url(tmp_path))
     study = optuna.create_study(storage=storage, study_name="odd")
-    axis = {"x": FloatDistribution(0, 1)}
+    axis: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
     for value in (math.inf, -math.inf, 1.5):
         curve = {1: math.nan, 2: value}
         study.add_trial(create_trial(params={"x": 0.5}, distributions=axis, value=value, intermediate_values=curve))

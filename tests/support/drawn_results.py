@@ -23,6 +23,7 @@ from hpo.results.study_results import LoadedComparison, StudyResults
 from hpo.store.records import RunRecord, TrialRecord
 from hpo.store.storage import companion_name
 from hpo.study.spec import StudySpec, load_study
+from hpo.training.metrics import Direction
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-6, 1e-2, log=True),
@@ -70,7 +71,7 @@ def make_trial(
     """A trial that is complete, or ended (or runs) for a reason; it starts so many seconds after the search."""
     states = {"": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "running": TrialState.RUNNING}
     state = states.get(reason.partition(":")[0], TrialState.FAIL)
-    values = value if isinstance(value, list) else [value]
+    values = value if isinstance(value, list) or value is None else [value]
     worker = {"host": "node", "pid": pid, "started": 0.0}
     trial = create_trial(
         state=state,
@@ -100,7 +101,7 @@ def make_results(
     spec: StudySpec,
     trials: Sequence[FrozenTrial],
     is_ours: bool = True,
-    directions: Sequence[str] = ("maximize",),
+    directions: Sequence[Direction] = ("maximize",),
 ) -> StudyResults:
     """The results of a search alone."""
     study = optuna.create_study(study_name=spec.name, directions=list(directions))
@@ -129,7 +130,7 @@ def make_compared_results(
     spec: StudySpec, systems: dict[str, list[Any]], labels: Any, label_names: list[str]
 ) -> StudyResults:
     """Results with final runs: system, the winner first -> probabilities (n, k) of each seed's test texts."""
-    direction = "minimize" if spec.objective == "log_loss" else "maximize"
+    direction: Direction = "minimize" if spec.objective == "log_loss" else "maximize"
     best = make_trial(0.9, {1000: 0.9}, sample_params(np.random.default_rng(0)))
     search = make_results(spec, [best], directions=(direction,)).search
     companion = optuna.create_study(study_name=companion_name(spec.name), storage=search._storage, direction=direction)

@@ -118,7 +118,8 @@ class Simulation:
         if self.retries:
             retry = self.retries.pop(0)
             return retry["values"], dict(retry["user"]), {"fixed_params": retry["values"]}
-        user, system = {"place": self.started}, {}
+        user: dict[str, Any] = {"place": self.started}
+        system: dict[str, Any] = {}
         values = {name: self._sample_like_tpe(name) for name in self.distributions}
         if self.started < len(self.spec.space.known_good):
             start = self.spec.space.known_good[self.started]

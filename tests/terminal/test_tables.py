@@ -63,7 +63,8 @@ def test_many_trials_are_summarized_per_outcome(made: Made, capsys: pytest.Captu
     spec = made(200, final=False)
     lines = print_lines(spec, capsys)
     trials = load(spec).get_trials()
-    best = sorted((-trial.value, trial.number) for trial in trials if outcome(trial) == "complete")[:20]
+    complete = [trial for trial in trials if outcome(trial) == "complete"]
+    best = sorted((-trial.values[0], trial.number) for trial in complete)[:20]
     assert [int(row.split()[0]) for row in trial_lines(lines)[:20]] == [number for _, number in best]
     at = next(index for index, line in enumerate(lines) if line.startswith("and 180 more; "))
     assert "hpo show --json" in lines[at] and "hpo export --format trials-csv" in lines[at]

@@ -76,6 +76,7 @@ def test_softmax_gradient_is_that_of_autograd() -> None:
     scores, gradient = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4)
     output = torch.softmax(scores, dim=-1)
     output.backward(gradient)
+    assert scores.grad is not None
     assert torch.allclose(library_internals.softmax_gradient(gradient, output.detach()), scores.grad)
 
 

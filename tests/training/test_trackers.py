@@ -14,7 +14,7 @@ import optuna
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from hpo.errors import SpecError
@@ -255,7 +255,7 @@ class StandIn(ModuleType):
         self.calls.append((name, value))
 
 
-ENDS = {
+ENDS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "mlflow": [("end_run", {"": ("FINISHED",)}), ("end_run", {"": ("KILLED",)}), ("end_run", {"": ("FAILED",)})],
     "wandb": [("finish", {"exit_code": 0}), ("finish", {"exit_code": 0}), ("finish", {"exit_code": 1})],
     "trackio": [("finish", {})] * 3,

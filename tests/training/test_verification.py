@@ -15,6 +15,7 @@ from hpo.search.setup import prepare_context
 from hpo.store.trial_state import UNVERIFIED
 from hpo.study.spec import load_study
 from hpo.training import trainer as trainer_module
+from hpo.training.arguments import build_arguments
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.measurements import TrialEnded
 from hpo.training.searchable import SEARCHABLE
@@ -103,11 +104,9 @@ TAMPERED: dict[str, dict[str, Any]] = {
 def test_value_that_does_not_reach_the_run_fails_it(
     name: str, trainer: RungTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = trainer_module.build_arguments
-
     def tampered(spec: Any, values: Any, *rest: Any) -> Any:
         changed = {key: value for key, value in values.items() if key != name} | TAMPERED[name]
-        return build(spec, changed, *rest)
+        return build_arguments(spec, changed, *rest)
 
     monkeypatch.setattr(trainer_module, "build_arguments", tampered)
     with pytest.raises(TrialEnded, match=f"^{UNVERIFIED}: {name} was sampled as"):
@@ -141,7 +140,8 @@ def test_model_that_accelerate_regards_as_prepared_fails_verification(
 
 def test_schedule_options_change_the_learning_rate(trainer: RungTrainer) -> None:
     rates: list[float] = []
-    trainer.pulse = lambda step, steps, loss: rates.extend(trainer.lr_scheduler.get_last_lr() if loss else [])
+    live: Any = trainer  # transformers is untyped: mypy takes the schedule for None
+    trainer.pulse = lambda step, steps, loss: rates.extend(live.lr_scheduler.get_last_lr() if loss else [])
     trainer.run({**SCHEDULE_OPTIONS, "learning_rate": 1e-3}, seed=1)
     assert rates[-1] == pytest.approx(0.3e-3)
 

@@ -39,10 +39,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def attend(dtype: torch.dtype, **options: Any) -> list[torch.Tensor]:
     """Return the output for random tensors, and the gradients of query, key and value."""
     torch.manual_seed(0)
-    tensors = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
-    out = scaled_dot_product_attention(*tensors, **options)
+    query, key, value = (torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3))
+    out = scaled_dot_product_attention(query, key, value, **options)
     out.backward(torch.randn(SHAPE).to(dtype))
-    return [out.detach().float(), *(tensor.grad.float() for tensor in tensors if tensor.grad is not None)]
+    return [out.detach().float(), *(each.grad.float() for each in (query, key, value) if each.grad is not None)]
 
 
 @pytest.mark.parametrize("cached", [1, 300, 10**6], ids=["a text at a time", "two at a time", "all at once"])
@@ -90,10 +90,10 @@ def test_attention_is_computed_once_if_all_tokens_have_the_same_query(
 ) -> None:
     def attend_with_one_query(dtype: torch.dtype) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        tensors = [torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3)]
-        out = scaled_dot_product_attention(tensors[0][:, :, :1].expand(SHAPE), *tensors[1:], mask)
+        query, key, value = (torch.randn(SHAPE).to(dtype).requires_grad_() for _ in range(3))
+        out = scaled_dot_product_attention(query[:, :, :1].expand(SHAPE), key, value, mask)
         out.backward(torch.randn(SHAPE).to(dtype))
-        return [out.detach().float(), *(tensor.grad.float() for tensor in tensors if tensor.grad is not None)]
+        return [out.detach().float(), *(each.grad.float() for each in (query, key, value) if each.grad is not None)]
 
     expected = attend_with_one_query(torch.float32)
     with QueryRecorder() as recorder, cpu_kernels.CpuKernels():
@@ -115,16 +115,17 @@ def test_weights_are_not_kept_without_gradients(calls: list[Any], monkeypatch: p
     monkeypatch.setattr(cpu_kernels, "MAX_KEPT_ELEMENTS", 0)
     expected = attend(torch.float32)[0]
     torch.manual_seed(0)
+    query, key, value = (torch.randn(SHAPE).bfloat16() for _ in range(3))
     with cpu_kernels.CpuKernels(), torch.no_grad():
-        actual = scaled_dot_product_attention(*[torch.randn(SHAPE).bfloat16() for _ in range(3)])
+        actual = scaled_dot_product_attention(query, key, value)
     assert len(calls) == 1 and torch.allclose(actual.float(), expected, atol=0.05)
 
 
 def test_mask_is_converted_once_for_all_layers(calls: list[Any]) -> None:
-    tensors = [torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3)]
+    query, key, value = (torch.randn(SHAPE).bfloat16().requires_grad_() for _ in range(3))
     with cpu_kernels.CpuKernels():
         for mask in (PADDED, PADDED[:, :, :, :7], PADDED.clone()):
-            scaled_dot_product_attention(*tensors, mask)
+            scaled_dot_product_attention(query, key, value, mask)
     one, same, another = (args[4] for args in calls)
     assert same.data_ptr() == one.data_ptr() != another.data_ptr()
 

@@ -127,7 +127,7 @@ def test_replayed_pass_uses_the_current_weights(graphs: CudaGraphs) -> None:
     before = recorded_step(graphs, model, batch(6, 0))["first.weight"]
     with torch.no_grad():
         for each in model.parameters():
-            each += 0.5
+            each.add_(0.5)
     after = recorded_step(graphs, model, batch(6, 0))
     torch.testing.assert_close(after, plain_step(model, batch(6, 0)))
     assert before is not None and not torch.allclose(before, after["first.weight"])  # type: ignore[arg-type]
@@ -225,7 +225,7 @@ def train(trainer: RungTrainer, seed: int = 1, **values: Any) -> torch.Tensor:
 @needs_gpu
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_run_trains_the_weights_that_one_without_recordings_trains(trainer: RungTrainer, dropout: float) -> None:
-    field = {"model.hidden_dropout_prob": dropout, "model.attention_probs_dropout_prob": dropout}
+    field: dict[str, Any] = {"model.hidden_dropout_prob": dropout, "model.attention_probs_dropout_prob": dropout}
     expected = train(trainer, **field)
     assert recorded_passes(trainer)
     assert not torch.allclose(expected, train(trainer, seed=2, **field), atol=1e-2)
