@@ -227,7 +227,7 @@ def test_cost_section_adds_up_all_trials_and_runs(tmp_path: Path) -> None:
     assert counts["retraining"] == 5 and counts["baselines"] == len(results.runs) - 5
     assert counts["complete trials"] == len(results.complete)
     assert sum(counts.values()) == len(results.trials) + len(results.runs) == int(total[1])
-    seconds = sum(each.seconds.wall for each in [*results.trials, *results.runs])
+    seconds = sum(trial.seconds.wall for trial in results.trials) + sum(run.seconds.wall for run in results.runs)
     assert total[2:] == [format_cost(seconds), "100%"]
     assert 98 <= sum(int(share.rstrip("%")) for *_, share in rows) <= 102
 
