@@ -22,6 +22,7 @@ from hpo.dashboard.dashboard_internals import (
     read_plots,
     write_note,
 )
+from hpo.store.optuna_internals import storage_of, study_id, trial_id
 
 if TYPE_CHECKING:
     import optuna
@@ -43,7 +44,7 @@ class StudyBoard:
 
     def attributes(self) -> dict[str, Any]:
         """Return the study's system attributes, in which the dashboard keeps everything."""
-        return dict(self.study._storage.get_study_system_attrs(self.study._study_id))
+        return dict(storage_of(self.study).get_study_system_attrs(study_id(self.study)))
 
     def note_kind(self) -> str | None:
         """Return the kind of our note of the study; an empty text without a note, None for a person's note."""
@@ -56,13 +57,13 @@ class StudyBoard:
 
         `cached_attributes` may be older than the store: if they have the same note already, the store is not read.
         """
-        trial_id, body = trial._trial_id if trial else None, _sign(text, kind)
-        if cached_attributes is not None and not _is_due(read_note(cached_attributes, trial_id), body):
+        note_owner, body = trial_id(trial) if trial else None, _sign(text, kind)
+        if cached_attributes is not None and not _is_due(read_note(cached_attributes, note_owner), body):
             return False
-        stored = read_note(self.attributes(), trial_id)
+        stored = read_note(self.attributes(), note_owner)
         if not _is_due(stored, body):
             return False
-        write_note(self.study, trial_id, Note(stored.version + 1, body))
+        write_note(self.study, note_owner, Note(stored.version + 1, body))
         return True
 
     def write_plot(self, name: str, figure: go.Figure) -> bool:
@@ -84,13 +85,13 @@ class StudyBoard:
             return False
         owner = "" if trial is None else f"{trial.number} "
         file_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hpo {self.study.study_name} {owner}{name}"))
-        key = file_key(file_id, trial._trial_id if trial else None)
+        key = file_key(file_id, trial_id(trial) if trial else None)
         stored, data = self.attributes().get(key), content.encode()
         if stored == DELETED_FILE or (stored is not None and self._has_content(file_id, data)):
             return False
         self.artifacts.write(file_id, io.BytesIO(data))
         description = file_description(file_id, name, mimetype)
-        self.study._storage.set_study_system_attr(self.study._study_id, key, description)
+        storage_of(self.study).set_study_system_attr(study_id(self.study), key, description)
         return True
 
     def _has_content(self, file_id: str, data: bytes) -> bool:

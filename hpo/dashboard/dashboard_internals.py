@@ -13,6 +13,8 @@ from typing import Any
 
 import optuna
 
+from hpo.store.optuna_internals import storage_of, study_id
+
 DELETED_FILE = "null"  # stored in place of a file that a person deleted
 
 
@@ -36,7 +38,7 @@ def write_note(study: optuna.Study, trial_id: int | None, note: Note) -> None:
     """Write the note of a trial in any state, or of the study. The public `save_note` takes running trials only."""
     from optuna_dashboard._note import save_note_with_version
 
-    save_note_with_version(study._storage, study._study_id, trial_id, note.version, note.body)
+    save_note_with_version(storage_of(study), study_id(study), trial_id, note.version, note.body)
 
 
 def read_plots(attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -28,7 +28,9 @@ from hpo.results.formatting import (
 )
 from hpo.results.study_results import StudyResults
 from hpo.search.budget import count_finished, spent_seconds
+from hpo.store.optuna_internals import study_id
 from hpo.store.records import RunRecord, Seconds, StudyRecord, TrialRecord
+from hpo.store.trial_order import best_first
 from hpo.store.trial_state import INTERRUPTED, KILLED, OUT_OF_TIME, PRUNED, SURPLUS, count_outcomes
 from hpo.study.search_space import Parameter
 from hpo.training.arguments import ALIASES
@@ -92,10 +94,8 @@ def study_note(study: optuna.Study) -> str:
         f"({format_outcomes(count_outcomes(trials))}), in {format_duration(spent_seconds(trials))}.",
     ]
     blocks: list[Block] = [BulletList(lines)]
-    sign = -1 if study.direction.name == "MAXIMIZE" else 1
-    complete = [trial for trial in map(TrialRecord.from_trial, trials) if trial.outcome == "complete"]
-    if complete:
-        best = min(complete, key=lambda trial: sign * trial.values[0])
+    if complete := best_first(trials, study.direction.name):
+        best = TrialRecord.from_trial(complete[0])
         blocks.append(
             Paragraph(f"Best so far: trial #{best.number}, {record.objective} {best.values[0]:.4f} on validation.")
         )
@@ -148,13 +148,13 @@ def results_note(results: StudyResults) -> str:
         pass  # no trial is complete, which the verdict section says
     links = [f"[best trial]({_page_path(results.search)}/trials?numbers={results.best.number})"] if results.best else []
     if companion := results.companion:
-        both = f"/dashboard/compare-studies?ids={results.search._study_id},{companion._study_id}"
+        both = f"/dashboard/compare-studies?ids={study_id(results.search)},{study_id(companion)}"
         links += [f"[final runs]({_page_path(companion)}/trials)", f"[search and final runs side by side]({both})"]
     return _join_markdown(sections, *([" · ".join(links)] if links else []))
 
 
 def _page_path(study: optuna.Study) -> str:
-    return f"/dashboard/studies/{study._study_id}"
+    return f"/dashboard/studies/{study_id(study)}"
 
 
 def _join_markdown(blocks: Sequence[Block | Section], *lines: str) -> str:

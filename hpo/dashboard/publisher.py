@@ -20,8 +20,10 @@ from hpo.dashboard.board import StudyBoard
 from hpo.dashboard.confusion_svg import draw_confusion_svg
 from hpo.dashboard.flat_storage import load_unflattened_study
 from hpo.errors import HpoError
+from hpo.store.optuna_internals import storage_of, study_id, trial_id
 from hpo.store.records import RunRecord, StudyRecord, TrialRecord
 from hpo.store.storage import companion_name
+from hpo.store.trial_order import best_first
 from hpo.store.trial_state import is_alive_here, outcome
 from hpo.study.spec import StudySpec
 
@@ -109,7 +111,7 @@ class DashboardPublisher(threading.Thread):
         is_companion = name == companion_name(search_name)
         publish_trial = self._publish_run if is_companion else self._publish_trial
         for trial in _select_for_notes(study):
-            if (trial._trial_id, trial.datetime_complete) not in self._published:
+            if (trial_id(trial), trial.datetime_complete) not in self._published:
                 self._attempt(publish_trial, board, trial, record, attributes)
         if board.note_kind() in {"", "study"}:
             search = load_unflattened_study(self.storage, search_name) if search_name in names else None
@@ -122,7 +124,7 @@ class DashboardPublisher(threading.Thread):
         from hpo.dashboard.notes import trial_note
 
         board.write_note(trial_note(TrialRecord.from_trial(trial), study), "trial", trial, attributes)
-        self._published.add((trial._trial_id, trial.datetime_complete))
+        self._published.add((trial_id(trial), trial.datetime_complete))
 
     def _publish_run(
         self, board: StudyBoard, trial: FrozenTrial, study: StudyRecord, attributes: Mapping[str, Any]
@@ -137,7 +139,7 @@ class DashboardPublisher(threading.Thread):
             svg = draw_confusion_svg(run.test.confusion, study.data.labels, title)
             if svg:
                 board.write_file("confusion.svg", "image/svg+xml", svg, trial)
-        self._published.add((trial._trial_id, trial.datetime_complete))
+        self._published.add((trial_id(trial), trial.datetime_complete))
 
     def _publish_verdict(self, spec: StudySpec, names: Sequence[str]) -> None:
         """Write the verdict with its plots and the model card, if trials or runs have changed since the last one.
@@ -166,7 +168,7 @@ class DashboardPublisher(threading.Thread):
                 results.compare()
                 self._unpublished = state, results
             self._publish_results(board, self._unpublished[1])
-            search._storage.set_study_system_attr(search._study_id, STATE_ATTRIBUTE, state)
+            storage_of(search).set_study_system_attr(study_id(search), STATE_ATTRIBUTE, state)
             self._unpublished = None
         finally:
             now = time.monotonic()
@@ -209,10 +211,9 @@ def _select_for_notes(study: optuna.Study) -> list[FrozenTrial]:
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if len(finished) <= ALL_NOTES_LIMIT:
         return finished
-    sign = -1 if study.direction.name == "MAXIMIZE" else 1
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     failed = [trial for trial in finished if trial.state == TrialState.FAIL]
-    return sorted(complete, key=lambda trial: sign * (trial.value or 0.0))[:NOTES_PER_GROUP] + failed[-NOTES_PER_GROUP:]
+    return best_first(complete, study.direction.name)[:NOTES_PER_GROUP] + failed[-NOTES_PER_GROUP:]
 
 
 def _hash_state(spec: StudySpec, trials: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> str:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from hpo.errors import StoreError
+from hpo.store.optuna_internals import study_id
 from hpo.store.records import StudyRecord
 from hpo.store.storage import check_same_spec, load_stored_study, open_storage
 from hpo.study.spec import StudySpec
@@ -123,7 +124,7 @@ def _page_path(url: str, spec: StudySpec | None) -> str:
     study = load_stored_study(spec, url)
     if StudyRecord.from_attributes(study.user_attrs).identity is not None:
         check_same_spec(study, spec)
-    return f"/dashboard/studies/{study._study_id}"
+    return f"/dashboard/studies/{study_id(study)}"
 
 
 def _refuse_writes(application: Application) -> Application:

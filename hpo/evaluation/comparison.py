@@ -34,6 +34,7 @@ from hpo.evaluation.verdict import describe_comparison, describe_difference
 from hpo.search.budget import count_finished
 from hpo.store.records import StudyRecord
 from hpo.store.storage import open_artifact_store, open_storage
+from hpo.store.trial_order import sign
 from hpo.store.trial_state import wall_seconds
 from hpo.study.spec import StudySpec
 from hpo.training.metrics import METRICS
@@ -61,7 +62,7 @@ class Comparison:
     @property
     def sign(self) -> int:
         """The factor that makes a gain in the objective positive."""
-        return 1 if METRICS[self.spec.objective].direction == "maximize" else -1
+        return sign(METRICS[self.spec.objective].direction)
 
     @cached_property
     def costs(self) -> list[float]:

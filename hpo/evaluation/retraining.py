@@ -19,6 +19,7 @@ from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, find_run, predict_splits
 from hpo.store.records import RunProvenance, RunRecord, run_attributes
+from hpo.store.trial_order import best_first, sign
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.model_folder import ModelInfo, read_model_info, write_model_folder
@@ -47,9 +48,8 @@ def select_candidates(search: optuna.Study, count: int) -> list[Candidate]:
     complete = search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise StudyError(f"study {search.study_name!r} has no complete trial to choose; continue it with hpo search")
-    sign = -1 if search.direction.name == "MAXIMIZE" else 1
     candidates: list[Candidate] = []
-    for trial in sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number)):
+    for trial in best_first(complete, search.direction.name):
         if len(candidates) == count:
             break
         if all(trial.params != candidate.values for candidate in candidates):
@@ -67,8 +67,7 @@ def choose_by_validation(validated: Mapping[int, Sequence[float]], direction: st
 
     Every choice between systems and runs is made here, from validation scores only. Test scores are never an input.
     """
-    choose = max if direction == "maximize" else min
-    return choose(validated, key=lambda key: mean(validated[key]))
+    return max(validated, key=lambda key: sign(direction) * mean(validated[key]))
 
 
 def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> tuple[Candidate, list[RunRecord]]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hpo.data.splits import Split
 from hpo.evaluation.comparison_result import SplitUse
 from hpo.evaluation.scores import score_run
+from hpo.store.optuna_internals import storage_of
 from hpo.store.records import SplitScores
 from hpo.study.spec import StudySpec
 
@@ -75,7 +76,7 @@ def list_uses(study: optuna.Study) -> list[SplitUse]:
 def count_uses_elsewhere(study: optuna.Study, fingerprint: str) -> dict[str, int]:
     """Count uses of the same test rows by other studies of the store: study name -> number of uses."""
     counts = {}
-    for other in study._storage.get_all_studies():  # Optuna's public summaries would read every trial of the store
+    for other in storage_of(study).get_all_studies():  # Optuna's public summaries would read every trial of the store
         count = sum(use.test == fingerprint for use in _read_ledger(other.user_attrs))
         if count and other.study_name != study.study_name:
             counts[other.study_name] = count

@@ -18,6 +18,7 @@ from hpo.plots.parameter_axes import searched_axes
 from hpo.plots.style import BLUE, MAX_HEIGHT, apply_style, to_float32, to_int32, wrap_label
 from hpo.plots.trial_selection import objective_sign, select_complete
 from hpo.results.study_results import StudyResults
+from hpo.store.optuna_internals import storage_of
 from hpo.store.trial_state import DIVERGED, INFEASIBLE, PRUNED
 
 TOP_TRIALS, TOP_SHARE = 5, 0.1  # importance compares at least this many, and this share, with all trials
@@ -65,7 +66,7 @@ class _FullyRankedStudy(optuna.Study):
     """
 
     def __init__(self, results: StudyResults, complete: list[FrozenTrial], failed: list[FrozenTrial]) -> None:
-        super().__init__(results.search.study_name, results.search._storage)
+        super().__init__(results.search.study_name, storage_of(results.search))
         signs = [objective_sign(results, index) for index in range(len(results.directions))]
         worst = [
             sign * max(sign * trial.values[index] for trial in complete) + sign for index, sign in enumerate(signs)

@@ -12,6 +12,7 @@ import numpy as np
 from hpo.plots.style import OUTCOME_MARKS
 from hpo.results.study_results import StudyResults
 from hpo.store.records import TrialRecord
+from hpo.store.trial_order import sign
 
 ALWAYS_DRAWN = 50  # best trials that every sample contains
 MIN_SECONDS_IN_HOURS = 36_000  # time axes of this length or more count hours, shorter ones minutes
@@ -21,7 +22,7 @@ Improvement = tuple[float, TrialRecord]  # a trial better than all before it, an
 
 def objective_sign(results: StudyResults, index: int = 0) -> int:
     """Return the factor that turns an objective into one that is minimized: -1 or 1."""
-    return -1 if results.directions[index] == "maximize" else 1
+    return -sign(results.directions[index])
 
 
 def read_value(results: StudyResults, trial: TrialRecord, index: int = 0) -> float | None:
@@ -47,8 +48,8 @@ def rank_complete(results: StudyResults) -> list[TrialRecord]:
     """
     if len(results.directions) > 1:
         return []
-    sign = objective_sign(results)
-    return sorted(select_complete(results), key=lambda trial: (-sign * (trial.value or 0.0), -trial.number))
+    factor = objective_sign(results)
+    return sorted(select_complete(results), key=lambda trial: (-factor * (trial.value or 0.0), -trial.number))
 
 
 def select_with_value(results: StudyResults) -> list[TrialRecord]:

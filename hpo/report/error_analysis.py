@@ -13,6 +13,7 @@ from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.report.blocks import Block, Excerpt, Paragraph, Section, Table, figure_blocks
 from hpo.results.formatting import TextTable, classes_table, generalization_sentences
 from hpo.results.study_results import StudyResults
+from hpo.store.trial_order import sign
 from hpo.study.spec import RERUN
 
 MAX_EXCERPTS = 6  # of the winner's errors; of each kind of disagreement half as many
@@ -90,8 +91,11 @@ def _best_baseline(runs: Comparison, comparison: ComparisonResult) -> tuple[str,
     baselines = {
         system.name: system for system in runs.systems[1:] if system.name != RERUN and system.runs != winner.runs
     }
-    select = max if comparison.direction == "maximize" else min
-    name = select(baselines, key=lambda name: comparison.system(name).test[comparison.objective].mean, default=None)
+
+    def score(name: str) -> float:
+        return sign(comparison.direction) * comparison.system(name).test[comparison.objective].mean
+
+    name = max(baselines, key=score, default=None)
     return None if name is None else (name, runs.deployed(baselines[name]))
 
 

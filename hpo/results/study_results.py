@@ -19,8 +19,10 @@ from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.results.study_status import StudyStatus, study_status
 from hpo.results.trials_table import build_trials_table
 from hpo.search.preflight import load_study_data
+from hpo.store.optuna_internals import storage_of
 from hpo.store.records import RunRecord, StudyRecord, TrialRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study, load_stored_study, open_artifact_store
+from hpo.store.trial_order import sign
 from hpo.study.spec import StudySpec
 
 
@@ -131,8 +133,8 @@ class StudyResults:
     @cached_property
     def ranked(self) -> list[TrialRecord]:
         """The complete trials of a study with one objective, the best first; of equals the earlier one."""
-        sign = -1 if self.directions[0] == "maximize" else 1
-        return sorted(self.complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+        factor = sign(self.directions[0])
+        return sorted(self.complete, key=lambda trial: (-factor * (trial.value or 0.0), trial.number))
 
     @property
     def best(self) -> TrialRecord | None:
@@ -203,5 +205,5 @@ def read_results(
     search = load_stored_study(spec, url)
     if StudyRecord.from_attributes(search.user_attrs).identity is not None:
         check_same_spec(search, spec)
-    companion = find_study(search._storage, companion_name(spec.name))
-    return StudyResults(spec, url, search._storage, search, companion, on_progress, use)
+    companion = find_study(storage_of(search), companion_name(spec.name))
+    return StudyResults(spec, url, storage_of(search), search, companion, on_progress, use)

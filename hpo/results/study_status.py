@@ -17,6 +17,7 @@ from hpo.search.budget import spent_seconds, stop_message
 from hpo.store.records import StudyRecord, TrialRecord
 from hpo.store.sqlite_reader import StudySnapshot, StudySummary, read_study, read_summaries
 from hpo.store.storage import list_studies, load_stored_study, open_storage
+from hpo.store.trial_order import sign
 from hpo.store.trial_state import TrialView, count_outcomes, is_finished, is_superseded, outcome
 from hpo.study.spec import StudySpec
 
@@ -219,12 +220,12 @@ def study_status(stored: Study | StudySnapshot, most: int | None = None) -> Stud
 def rank_trials(trials: Sequence[TrialView], directions: Sequence[str]) -> list[TrialView]:
     """Sort trials for display: complete ones by value, then pruned, running, waiting and failed ones."""
     order = {"complete": 0, "pruned": 1, "running": 2, "waiting": 3}
-    sign = -1 if list(directions) == ["maximize"] else 1
+    factor = sign(directions[0]) if len(directions) == 1 else 1
 
     def sort_key(trial: TrialView) -> tuple[int, float]:
         value = _value(outcome(trial), trial.values)
         group = order.get(outcome(trial), len(order) + is_superseded(trial))
-        return group, 0.0 if value is None or isinstance(value, list) else sign * value
+        return group, 0.0 if value is None or isinstance(value, list) else -factor * value
 
     return sorted(trials, key=sort_key)
 

@@ -16,6 +16,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from transformers import PrinterCallback, Trainer
 
+from hpo.store.trial_order import best_rung
 from hpo.store.trial_state import DIVERGED, INFEASIBLE, UNVERIFIED
 from hpo.training import trackers
 from hpo.training.acceleration import (
@@ -227,8 +228,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def keep_best_weights(self, rung: int) -> None:
         """Keep the weights if this rung is the best so far, so that a run's best score and its weights match."""
         curve = self.record.values_of(self.task.spec.objective)
-        best = max if self.task.direction == "maximize" else min
-        if best(curve, key=lambda each: curve[each]) == rung:
+        if best_rung(curve, self.task.direction) == rung:
             self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
 
     def update_measurements(self) -> None:
