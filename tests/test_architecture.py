@@ -15,7 +15,6 @@ from tests.support import synthetic
 HPO = Path(__file__).resolve().parents[1] / "hpo"
 PACKAGES = (  # each imports only those before it
     "errors",
-    "plugins",
     "atomic",
     "plugins",
     "study",
@@ -73,6 +72,16 @@ def test_packages_import_only_those_before_them() -> None:
             if imported in PACKAGES and PACKAGES.index(imported) > PACKAGES.index(package):
                 wrong.append(f"{path} imports {module}")
     assert count > 40 and not wrong
+
+
+def test_acceleration_is_imported_through_its_package() -> None:
+    wrong = [
+        f"{path} imports {module}"
+        for path, tree in modules()
+        for module in imported_modules(tree)
+        if module.startswith("hpo.training.acceleration.") and path.parts[:2] != ("training", "acceleration")
+    ]
+    assert wrong == []
 
 
 def test_only_commands_and_terminal_print() -> None:

@@ -41,8 +41,7 @@ from hpo.store.storage import (
     open_study,
 )
 from hpo.study.spec import StudySpec
-from hpo.training.acceleration.gc_freeze import frozen_gc
-from hpo.training.acceleration.presets import choose_accelerations
+from hpo.training.acceleration import choose_accelerations, frozen_gc
 from hpo.training.checkpoint import Checkpoint, load_checkpoint
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.metrics import METRICS, Direction, evaluate_modules

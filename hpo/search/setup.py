@@ -20,7 +20,7 @@ from hpo.store.provenance import collect_provenance
 from hpo.store.records import StudyRecord, study_attributes
 from hpo.store.storage import open_storage, open_study
 from hpo.study.spec import StudySpec
-from hpo.training.acceleration.presets import announce_accelerations, choose_accelerations
+from hpo.training.acceleration import announce_accelerations, choose_accelerations
 from hpo.training.checkpoint import load_checkpoint
 from hpo.training.context import RunContext
 from hpo.training.metrics import METRICS, evaluate_modules

@@ -33,7 +33,7 @@ from hpo.store.records import StudyRecord, TrialRecord, trial_attributes, write_
 from hpo.store.storage import GRACE_PERIOD, HEARTBEAT_INTERVAL
 from hpo.store.trial_order import best_rung
 from hpo.study.spec import load_study
-from hpo.training.acceleration.gc_freeze import frozen_gc
+from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
 from hpo.training.measurements import RunMeasurements, TrialEnded

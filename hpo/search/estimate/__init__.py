@@ -25,7 +25,7 @@ from hpo.store.provenance import describe_device
 from hpo.store.records import StudyRecord
 from hpo.study.search_space import Parameter
 from hpo.study.spec import EveryExamples, StudySpec
-from hpo.training.acceleration.presets import announce_accelerations
+from hpo.training.acceleration import announce_accelerations
 from hpo.training.arguments import build_arguments
 from hpo.training.context import RunContext
 from hpo.training.trainer import RungTrainer
