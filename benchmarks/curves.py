@@ -99,7 +99,7 @@ def record_share(share: int, shares: int) -> None:
         """Keeps which rows were classified correctly at each evaluation."""
 
         def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-            self.order = np.argsort(-self.task.validation.lengths, kind="stable")  # the same for every seed
+            self.order = np.argsort(-self.context.validation.lengths, kind="stable")  # the same for every seed
             return self.order.tolist()
 
         def _scores(self, prediction: Any) -> dict[str, float]:
@@ -121,12 +121,12 @@ def record_share(share: int, shares: int) -> None:
         def keep_rows(rung: int, scores: Any, is_last: bool, correct: dict[int, bytes] = correct) -> None:
             correct[rung] = trainer.right
 
-        trainer.at_rung = keep_rows
+        trainer.on_rung = keep_rows
         try:
             measured = trainer.run({**values[run[0]], **FUSED}, seed=1000 + run[1])
         except TrialEnded as ended:
             print(run, ended, flush=True)
-            measured = trainer.record
+            measured = trainer.measurements
         with log.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rung_rows(run, values[run[0]], measured, correct))
         print(run, {rung: round(each["accuracy"], 3) for rung, each in measured.curve.items()}, flush=True)

@@ -50,7 +50,7 @@ class Replay:
         self.case = Case.read(self.folder)
 
     @cached_property
-    def task(self) -> Any:
+    def context(self) -> Any:
         """What our runs share, with every acceleration of this device."""
         from hpo.search.search_listener import SearchListener
         from hpo.search.setup import prepare_context
@@ -70,7 +70,7 @@ class Replay:
     def _test_tokens(self) -> Any:
         from hpo.data.token_cache import tokenize_split
 
-        return tokenize_split(self.test, self.task.checkpoint.tokenizer, self.case.max_length)
+        return tokenize_split(self.test, self.context.checkpoint.tokenizer, self.case.max_length)
 
     def predict_classes(self, model: Any) -> NDArray[Any]:
         """Return a model's classes for the test rows, computed in bfloat16 if that is faster."""
@@ -81,7 +81,7 @@ class Replay:
         from hpo.training.library_internals import has_bf16_instructions
 
         with CpuKernels(), torch.autocast("cpu", torch.bfloat16, enabled=has_bf16_instructions()):
-            probabilities = predict_probabilities(model, self.task.checkpoint.tokenizer, self._test_tokens)
+            probabilities = predict_probabilities(model, self.context.checkpoint.tokenizer, self._test_tokens)
         classes: NDArray[Any] = probabilities.argmax(1)
         return classes
 
@@ -97,25 +97,25 @@ class Replay:
 
     def supports(self, name: str) -> bool:
         """Return whether this device has the acceleration that a setting tests."""
-        return name in ("stock", "exact") or any(map(OURS[name], self.task.accelerations))
+        return name in ("stock", "exact") or any(map(OURS[name], self.context.accelerations))
 
     def _ours(self, name: str, seed: int) -> dict[str, Any]:
         from dataclasses import replace
 
         from hpo.training.trainer import RungTrainer
 
-        chosen = {field: value for field, value in self.task.accelerations.items() if OURS[name](field)}
-        spec = self.task.spec
+        chosen = {field: value for field, value in self.context.accelerations.items() if OURS[name](field)}
+        spec = self.context.spec
         if name != "auto":  # the only one that also uses faster kernels and graphs
             spec = spec.model_copy(update={"training": {**spec.training, "speed": "exact"}})
-        trainer = RungTrainer(replace(self.task, spec=spec, accelerations=chosen))
+        trainer = RungTrainer(replace(self.context, spec=spec, accelerations=chosen))
         measured = trainer.run(TRIAL, seed)
         return {
             "seconds": measured.seconds["wall"],
             "train": measured.seconds["train"],
             "tokens": measured.tokens,
             "score": measured.values_of("accuracy")[1000],
-            "held": self._test_accuracy(trainer.settled()),
+            "held": self._test_accuracy(trainer.final_model()),
             "levers": chosen,
         }
 
@@ -131,7 +131,7 @@ class Replay:
             seconds = time.monotonic() - started
             scores = [line["eval_accuracy"] for line in trainer.state.log_history if "eval_accuracy" in line]
             evaluation = sum(line.get("eval_runtime", 0.0) for line in trainer.state.log_history)
-        tokens = int(self.task.train.lengths.sum()) * TRIAL["num_train_epochs"]
+        tokens = int(self.context.train.lengths.sum()) * TRIAL["num_train_epochs"]
         remove_accelerate_wrappers(trainer.model)
         return {
             "seconds": seconds,
@@ -209,7 +209,7 @@ def main() -> None:
             key = {"seed": seed, "setting": name}
             load_or_run(options.file, key, partial(replay.run, name, seed), name in options.again)
     newest = {(run["setting"], run["seed"]): run for run in read_runs(options.file)}
-    write_results(options, list(newest.values()), partial(build_table, work=flop_per_token(replay.task)))
+    write_results(options, list(newest.values()), partial(build_table, work=flop_per_token(replay.context)))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def build_66m_context(folder: Path) -> Any:
     from hpo.training.acceleration import choose_accelerations
     from hpo.training.checkpoint import Checkpoint, save_model
 
-    task = Replay("gpu", seed=0).task
+    task = Replay("gpu", seed=0).context
     config = DistilBertConfig(num_labels=2)
     torch.manual_seed(0)
     save_model(DistilBertForSequenceClassification(config), task.checkpoint.tokenizer, folder)

@@ -63,9 +63,9 @@ class Winners:
     def _ours(self, values: Mapping[str, Any], fresh: int) -> Any:
         from hpo.training.trainer import RungTrainer
 
-        trainer = RungTrainer(self.ours.task)
+        trainer = RungTrainer(self.ours.context)
         trainer.run(values, fresh)
-        return trainer.settled()
+        return trainer.final_model()
 
     def _plain(self, search: str, values: Mapping[str, Any], fresh: int) -> Any:
         from hpo.training.library_internals import remove_accelerate_wrappers

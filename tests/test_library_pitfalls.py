@@ -151,7 +151,9 @@ def rates(context: RunContext, values: Mapping[str, Any]) -> list[float]:
     """Return the live learning rate after each step of a run."""
     seen: list[float] = []
     ours: Any = RungTrainer(context)  # transformers is untyped: mypy takes its schedule for None
-    ours.pulse = lambda step, steps, loss: seen.extend([] if loss is None else ours.lr_scheduler.get_last_lr()[:1])
+    ours.on_progress = lambda step, steps, loss: seen.extend(
+        [] if loss is None else ours.lr_scheduler.get_last_lr()[:1]
+    )
     ours.run(values, seed=0)
     return seen
 
@@ -385,11 +387,11 @@ def test_pitfall_10_one_model_is_in_memory(
     monkeypatch.setattr(Checkpoint, "_build", counted(Checkpoint._build))
     ours = RungTrainer(new_context(tmp_path))
     ours.run({}, seed=0)
-    ours.at_rung = lambda rung, scores, is_last: prune(scores)
+    ours.on_rung = lambda rung, scores, is_last: prune(scores)
     with pytest.raises(optuna.TrialPruned):
         ours.run({}, seed=1)
     assert ours.optimizer is None and ours.callback_handler.optimizer is None and ours.callback_handler.model is None
-    ours.at_rung = lambda rung, scores, is_last: None
+    ours.on_rung = lambda rung, scores, is_last: None
     ours.run({}, seed=2)
     assert alive_before == [0]  # a single model was ever built
 
@@ -529,7 +531,7 @@ def test_pitfall_14_trials_are_compared_at_the_same_share_of_their_schedule(
         ) -> None:
             rate_at[rung] = ours.lr_scheduler.get_last_lr()[0] / 1e-3
 
-        ours.at_rung = record_rate
+        ours.on_rung = record_rate
         ours.run({"learning_rate": 1e-3, "num_train_epochs": number}, seed=0)
         shares.append(rate_at)
     assert shares[0][500] == shares[1][500] == pytest.approx(0.5)

@@ -44,7 +44,7 @@ from hpo.study.spec import StudySpec
 from hpo.training.acceleration import choose_accelerations, frozen_gc
 from hpo.training.checkpoint import Checkpoint, load_checkpoint
 from hpo.training.measurements import RunMeasurements, TrialEnded
-from hpo.training.metrics import METRICS, Direction, evaluate_modules
+from hpo.training.metrics import METRICS, Direction, suitable_metrics
 
 if TYPE_CHECKING:
     from hpo.training.trainer import RungTrainer
@@ -148,7 +148,7 @@ class FinalRuns:
         from hpo.training.context import RunContext
         from hpo.training.trainer import RungTrainer
 
-        modules = evaluate_modules(len(self.data.label_names))
+        modules = suitable_metrics(len(self.data.label_names))
         train, validation = self.tokens(self.train), self.tokens(self.data.validation)
         spec = self.spec
         if spec.final.train_on != "train":

@@ -146,7 +146,7 @@ def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurement
         if loss is not None:
             final.listener.step(step / steps, f"step {step}/{steps}  loss {loss:.3f}")
 
-    final.trainer.pulse, final.trainer.notice = on_step, final.listener.notice
+    final.trainer.on_progress, final.trainer.notice = on_step, final.listener.notice
     name = f"final-{system.replace(' #', '-')}-seed{run.seed}" if system else ""
     return final.trainer.run(run.values, run.seed, name)
 
@@ -154,7 +154,7 @@ def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurement
 def train_and_predict(final: FinalRuns, run: RunKey, system: str) -> RunOutcome:
     """Train once and predict validation and test."""
     measured = train_run(final, run, system)
-    model = final.trainer.settled()
+    model = final.trainer.final_model()
     validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
     attributes = run_attributes(
         effective=measured.effective,
@@ -166,8 +166,8 @@ def train_and_predict(final: FinalRuns, run: RunKey, system: str) -> RunOutcome:
         examples_per_second=measured.examples / measured.seconds["train"],
         steps_per_second=measured.steps / measured.seconds["train"],
     )
-    if measured.split > 1:
-        attributes |= run_attributes(batch_split=measured.split)
+    if measured.batch_split > 1:
+        attributes |= run_attributes(batch_split=measured.batch_split)
     times = {**measured.seconds, "fit": measured.seconds["wall"], "predict": seconds}
     return RunOutcome(validation, test, times, attributes)
 
@@ -217,7 +217,7 @@ def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> Non
         },
     )
     with atomic_folder(_weights_folder(spec, candidate)) as folder:
-        write_model_folder(folder, final.trainer.settled(), final.checkpoint.tokenizer, info)
+        write_model_folder(folder, final.trainer.final_model(), final.checkpoint.tokenizer, info)
 
 
 def _deploy_model(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:

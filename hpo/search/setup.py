@@ -23,7 +23,7 @@ from hpo.study.spec import StudySpec
 from hpo.training.acceleration import announce_accelerations, choose_accelerations
 from hpo.training.checkpoint import load_checkpoint
 from hpo.training.context import RunContext
-from hpo.training.metrics import METRICS, evaluate_modules
+from hpo.training.metrics import METRICS, suitable_metrics
 
 
 def open_search(
@@ -71,11 +71,11 @@ def load_context(spec: StudySpec, data: TextData, notice: Callable[[str], None])
     notices = [*data.notices, *checkpoint.notices]
     if data.test is None:
         notices.append("no test split, so `hpo compare` cannot run; set data.test to files, a fraction or a row count")
-    if METRICS[spec.objective].two_classes_only:
+    if "multiclass" not in METRICS[spec.objective].tasks:
         notices.append(f"{spec.objective} treats {data.label_names[1]!r} as the positive class")
     notices += [text for text in [truncation_notice(train, length)] if text]
     for text in notices:
         notice(text)
     accelerations = choose_accelerations(spec, checkpoint)
-    modules = evaluate_modules(len(data.label_names))
+    modules = suitable_metrics(len(data.label_names))
     return RunContext(spec, checkpoint, train, validation, modules, accelerations), notices

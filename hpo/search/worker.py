@@ -60,7 +60,7 @@ class Worker:
         self.sampler = build_sampler(self.spec, self.sampler)
         self.pruner = build_pruner(self.spec, self.pruner)
         self.best_weights = BestWeights(self.study, self.spec, self.context.direction)
-        self.trainer = RungTrainer(self.context, attend=self._attend)
+        self.trainer = RungTrainer(self.context, run_trial=self._attend)
         data = StudyRecord.from_attributes(self.study.user_attrs).data
         self.provenance = run_provenance(self.spec, data.fingerprint if data else "")
         self._waited_for: set[int] = set()  # numbers of trials that the user was told we wait for
@@ -142,7 +142,7 @@ class Worker:
         """Run one trial of hyperparameter_search and return its value."""
         self._number, self._reported, self.stop.in_trial = trial.number, set[int](), True
         return run_trial(
-            trial, lambda: self._train(trainer, trial), lambda error: trainer.record.reason(error), TrialEnded
+            trial, lambda: self._train(trainer, trial), lambda error: trainer.measurements.reason(error), TrialEnded
         )
 
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
@@ -155,13 +155,13 @@ class Worker:
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
-        trainer.at_rung = partial(self._at_rung, trial)
-        trainer.pulse, trainer.notice = self._pulse, self.listener.notice
+        trainer.on_rung = partial(self._at_rung, trial)
+        trainer.on_progress, trainer.notice = self._pulse, self.listener.notice
         try:
             trainer.run(values, seed, f"trial-{trial.number}")
         finally:
-            write_attributes(trial, trial_attributes(**self._measured(trainer.record)))
-        value = float(self._measured(trainer.record)[self.spec.search.value])
+            write_attributes(trial, trial_attributes(**self._measured(trainer.measurements)))
+        value = float(self._measured(trainer.measurements)[self.spec.search.value])
         objective = self.spec.objective
         self.best_weights.offer(WeightsInfo(trial.number, index, objective, value, dict(values), seed), self._save)
         return value
@@ -179,7 +179,7 @@ class Worker:
         self.listener.rung(rung, value)
         # Each attribute is a transaction, so most of them wait for the end. These two do not: if the process is killed,
         # the store still has the scores and what they cost.
-        record = self.trainer.record
+        record = self.trainer.measurements
         write_attributes(trial, trial_attributes(curve=record.curve, seconds=record.seconds))
         if rung in self._reported:
             return  # a trial that restarted with smaller batches passes rungs that Optuna already has
@@ -199,8 +199,8 @@ class Worker:
             "tokens": record.tokens,
             "peak_memory": record.peak_memory,
         }
-        if record.split > 1:
-            measured["batch_split"] = record.split
+        if record.batch_split > 1:
+            measured["batch_split"] = record.batch_split
         if curve := record.values_of(self.spec.objective):
             best = best_rung(curve, self.context.direction)
             measured |= {"last": curve[max(curve)], "best": curve[best], "best_rung": best}
@@ -208,7 +208,7 @@ class Worker:
 
     def _save(self, folder: Path) -> None:
         """Write the trial's weights as safetensors, with their tokenizer."""
-        save_model(self.trainer.settled(), self.context.checkpoint.tokenizer, folder)
+        save_model(self.trainer.final_model(), self.context.checkpoint.tokenizer, folder)
 
 
 def main(request: Mapping[str, Any]) -> None:

@@ -31,16 +31,16 @@ def to_accelerator(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def predict_probabilities(
-    model: PreTrainedModel, tokenizer: Any, rows: TokenizedTexts, pulse: InferenceProgress | None = None
+    model: PreTrainedModel, tokenizer: Any, rows: TokenizedTexts, on_progress: InferenceProgress | None = None
 ) -> NDArray[Any]:
     """Return class probabilities as float64 of shape (rows, classes), in the order of the rows."""
-    logits = forward_rows(model, tokenizer, rows, lambda output, mask: output.logits, pulse)
+    logits = forward_rows(model, tokenizer, rows, lambda output, mask: output.logits, on_progress)
     probabilities: NDArray[Any] = softmax(logits.astype(np.float64), axis=1)
     return probabilities
 
 
 def mean_embeddings(
-    model: PreTrainedModel, tokenizer: Any, rows: TokenizedTexts, pulse: InferenceProgress | None = None
+    model: PreTrainedModel, tokenizer: Any, rows: TokenizedTexts, on_progress: InferenceProgress | None = None
 ) -> NDArray[Any]:
     """Return the last hidden states of the model's body, averaged over each row's tokens: float32, (rows, hidden)."""
 
@@ -49,7 +49,7 @@ def mean_embeddings(
         summed: torch.Tensor = (output.last_hidden_state * weights).sum(1)
         return summed / weights.sum(1)
 
-    return forward_rows(model.base_model, tokenizer, rows, average_tokens, pulse)
+    return forward_rows(model.base_model, tokenizer, rows, average_tokens, on_progress)
 
 
 def forward_rows(
@@ -57,7 +57,7 @@ def forward_rows(
     tokenizer: Any,
     rows: TokenizedTexts,
     select: Callable[[Any, torch.Tensor], torch.Tensor],
-    pulse: InferenceProgress | None = None,
+    on_progress: InferenceProgress | None = None,
 ) -> NDArray[Any]:
     """Return what `select` takes from the model's output and the attention mask, per row: float32, (rows, ...).
 
@@ -78,7 +78,7 @@ def forward_rows(
             if selected is None:
                 selected = np.empty((len(order), *output.shape[1:]), dtype=np.float32)
             selected[batch] = output
-            if pulse is not None:
-                pulse(min(start + INFERENCE_BATCH, len(order)), len(order))
+            if on_progress is not None:
+                on_progress(min(start + INFERENCE_BATCH, len(order)), len(order))
     assert selected is not None, "no rows"
     return selected

@@ -58,8 +58,3 @@ class RunMeasurements:
             peak_memory=self.peak_memory,
             **split,
         )
-
-    @property
-    def split(self) -> int:
-        """Earlier name of `batch_split`, used by other packages."""
-        return self.batch_split

@@ -63,11 +63,6 @@ class Metric:
         """Return whether the metric is defined for this number of classes."""
         return ("binary" if classes == 2 else "multiclass") in self.tasks
 
-    @property
-    def two_classes_only(self) -> bool:
-        """Whether the metric is for two classes."""
-        return "multiclass" not in self.tasks
-
 
 def _averaged(function: Callable[..., float], average: str, label: str, heading: str, hub_name: str) -> Metric:
     """Return precision, recall or F1 with one of scikit-learn's averages; 0 if a class is never predicted."""
@@ -180,9 +175,6 @@ def unsuitable_reason(objective: str, classes: int) -> str | None:
 def suitable_metrics(classes: int) -> dict[str, Metric]:
     """Return every metric that is defined for this number of classes, by name."""
     return {name: metric for name, metric in METRICS.items() if metric.fits(classes)}
-
-
-evaluate_modules = suitable_metrics  # earlier name, used by other packages
 
 
 def score_logits(metrics: Mapping[str, Metric], logits: NDArray[Any], references: NDArray[Any]) -> Scores:

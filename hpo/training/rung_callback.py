@@ -23,10 +23,10 @@ class RungCallback(TrainerCallback):  # type: ignore[misc]  # transformers is un
         trainer = self.trainer
         # With dataloader_drop_last an epoch has fewer examples than there are rows.
         batches = len(trainer.callback_handler.train_dataloader)
-        epoch_examples = min(len(trainer.task.train), batches * args.train_batch_size)
+        epoch_examples = min(len(trainer.context.train), batches * args.train_batch_size)
         batch = args.train_batch_size * args.gradient_accumulation_steps
         examples = examples_after_steps(state.max_steps, trainer.updates_per_epoch, batch, epoch_examples)
-        trainer.rungs = rung_steps(trainer.task.spec.search.rungs, examples)
+        trainer.rungs = rung_steps(trainer.context.spec.search.rungs, examples)
         trainer.start_acceleration(optimizer.optimizer)  # without accelerate's wrapper
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -41,17 +41,17 @@ class RungCallback(TrainerCallback):  # type: ignore[misc]  # transformers is un
     def _pulse(self, state: Any, loss: float | None) -> None:
         if not torch.cuda.is_available():  # CUDA keeps its own peak, and reading it is slow
             self.trainer.update_peak_memory()
-        self.trainer.pulse(state.global_step, state.max_steps, loss)
+        self.trainer.on_progress(state.global_step, state.max_steps, loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         trainer = self.trainer
         rung = trainer.rungs.get(state.global_step)
         if rung is None:
             return
-        names = [*trainer.task.metrics, "loss"]
+        names = [*trainer.context.metrics, "loss"]
         scores = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
-        trainer.record.curve[rung] = scores
+        trainer.measurements.curve[rung] = scores
         trainer.update_measurements()
-        if trainer.task.spec.search.value == "best":
+        if trainer.context.spec.search.value == "best":
             trainer.keep_best_weights(rung)
-        trainer.at_rung(rung, scores, state.global_step == state.max_steps)
+        trainer.on_rung(rung, scores, state.global_step == state.max_steps)

@@ -188,13 +188,13 @@ SEARCHABLE: dict[str, SearchableField] = {
     ),
     "per_device_train_batch_size": SearchableField(
         "loader",
-        lambda trainer: trainer.record.device_batch * trainer.record.batch_split,
+        lambda trainer: trainer.measurements.device_batch * trainer.measurements.batch_split,
         minimum=1,
         always_read=True,
     ),
     "gradient_accumulation_steps": SearchableField(
         "loader",
-        lambda trainer: trainer.batches_per_step // trainer.record.batch_split,
+        lambda trainer: trainer.batches_per_step // trainer.measurements.batch_split,
         minimum=1,
         always_read=True,
     ),

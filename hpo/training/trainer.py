@@ -42,58 +42,58 @@ class _OutOfMemory(TrialEnded):
 class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     """A Trainer that starts afresh for each run, evaluates at rungs, and verifies the values that it trained with.
 
-    `attend(trainer, trial)` runs one trial of Trainer.hyperparameter_search and returns its value.
-    `at_rung(rung, scores, is_last)` is called after the evaluation at a rung; it may raise to end the run.
-    `pulse(step, steps, loss)` is called after every training step and evaluation batch; it may raise to end the run.
-    `notice(text)` takes messages for the user.
+    `run_trial(trainer, trial)` runs one trial of Trainer.hyperparameter_search and returns its value.
+    `on_rung(rung, scores, is_last)` is called after the evaluation at a rung; it may raise to end the run.
+    `on_progress(step, steps, loss)` is called after every training step and evaluation batch; it may raise to
+    end the run. `notice(text)` takes messages for the user.
     """
 
     def __init__(
         self,
-        task: RunContext,
-        attend: Callable[[RungTrainer, Any], float] | None = None,
-        shortcuts: AccelerationSession | None = None,
+        context: RunContext,
+        run_trial: Callable[[RungTrainer, Any], float] | None = None,
+        acceleration: AccelerationSession | None = None,
     ) -> None:
-        self.task = task
-        self.attend = attend
-        self.record: RunMeasurements = RunMeasurements()
+        self.context = context
+        self.run_trial = run_trial
+        self.measurements: RunMeasurements = RunMeasurements()
         self.best_state: dict[str, torch.Tensor] | None = None
         self.batches_per_step: int = 1  # as counted in the live run
-        self.at_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
-        self.pulse: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
+        self.on_rung: Callable[[int, dict[str, float], bool], None] = lambda rung, scores, is_last: None
+        self.on_progress: Callable[[int, int, float | None], None] = lambda step, steps, loss: None
         self.notice: Callable[[str], None] = lambda text: None
-        self._acceleration = shortcuts or AccelerationSession(task.spec)
-        self._renew({}, seed=0)
+        self._acceleration = acceleration or AccelerationSession(context.spec)
+        self._reinitialize({}, seed=0)
 
     def train(self, resume_from_checkpoint: Any = None, trial: Any = None, **_: Any) -> Any:
         """Run a trial: Trainer.hyperparameter_search calls this and reads `objective` afterwards."""
-        if self.attend is None:
-            raise TypeError("a RungTrainer without attend() runs no trials; call run()")
-        self.objective = self.attend(self, trial)
+        if self.run_trial is None:
+            raise TypeError("a RungTrainer without run_trial() runs no trials; call run()")
+        self.objective = self.run_trial(self, trial)
 
     def run(self, values: Mapping[str, Any], seed: int, name: str = "") -> RunMeasurements:
-        """Train once with these values and this seed. The measurements also stay in `self.record`.
+        """Train once with these values and this seed. The measurements also stay in `self.measurements`.
 
         If the run has a name, the study's trackers follow it under that name. If memory runs out, the run starts again:
         first without recorded passes, then with a smaller device batch and more accumulation. Raises TrialEnded if the
         loss is not finite, if a value did not reach the run, or if not even one example fits into memory.
         """
-        self.record = RunMeasurements()
+        self.measurements = RunMeasurements()
         self.best_state = None
-        values = {**self.task.accelerations, **values}
+        values = {**self.context.accelerations, **values}
         while True:
             with suppress(_OutOfMemory), self._track(values, name) as callbacks:
                 self._attempt(values, seed, name, callbacks)
-                return self.record
-            batch = build_arguments(self.task.spec, values).per_device_train_batch_size
-            split = self.record.batch_split
+                return self.measurements
+            batch = build_arguments(self.context.spec, values).per_device_train_batch_size
+            split = self.measurements.batch_split
             next_split = split if self._acceleration.release_recordings() else next_batch_split(batch, split)
             if next_split is None:
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
-            lost = self.record.lost + self.record.seconds["wall"]
-            self.record = RunMeasurements(batch_split=next_split, lost=lost)
+            lost = self.measurements.lost + self.measurements.seconds["wall"]
+            self.measurements = RunMeasurements(batch_split=next_split, lost=lost)
 
-    def settled(self) -> Any:
+    def final_model(self) -> Any:
         """Return the run's model with the weights that its value stands for (last or best rung), without wrappers."""
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
@@ -105,7 +105,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self._started, self._evaluation_seconds = time.monotonic(), 0.0
         self.counters = DeviceCounters(torch.device("cpu"))
         try:
-            self._renew(values, seed, output_folder(self.task.spec, name))
+            self._reinitialize(values, seed, output_folder(self.context.spec, name))
             self._values = values
             for callback in callbacks:
                 self.add_callback(callback)
@@ -125,25 +125,27 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         """Return a context that yields callbacks for the study's trackers, none if the run has no name."""
         if not name:
             return nullcontext([])
-        return trackers.track_run(trackers.TrackedRun(self.task.spec, name, values), self.notice, self.record.reason)
+        return trackers.track_run(
+            trackers.TrackedRun(self.context.spec, name, values), self.notice, self.measurements.reason
+        )
 
-    def _renew(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
+    def _reinitialize(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:
         """Initialize this Trainer again: new arguments, accelerator, callbacks and seed (pitfalls 2, 5, 6, 7, 12).
 
         Trainer.hyperparameter_search holds this very object and has set attributes on it, so a new object would not do.
         """
         search = {name: getattr(self, name, None) for name in ("hp_search_backend", "hp_name")}
-        changes = select_model_fields({**self.task.spec.fixed, **values})
-        args = build_arguments(self.task.spec, values, seed, self.record.batch_split, output)
+        changes = select_model_fields({**self.context.spec.fixed, **values})
+        args = build_arguments(self.context.spec, values, seed, self.measurements.batch_split, output)
         use_one_device(args)
-        args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.record.batch_split)
+        args.per_device_eval_batch_size = max(1, args.per_device_eval_batch_size // self.measurements.batch_split)
         super().__init__(
-            model_init=lambda: self.task.checkpoint.fresh(changes),
+            model_init=lambda: self.context.checkpoint.fresh(changes),
             args=args,
-            data_collator=self._acceleration.build_collator(self.task.checkpoint.tokenizer, args.device),
-            train_dataset=self.task.train,
-            eval_dataset=self.task.validation,
-            processing_class=self.task.checkpoint.tokenizer,
+            data_collator=self._acceleration.build_collator(self.context.checkpoint.tokenizer, args.device),
+            train_dataset=self.context.train,
+            eval_dataset=self.context.validation,
+            processing_class=self.context.checkpoint.tokenizer,
             compute_loss_func=CrossEntropy(args.label_smoothing_factor),
             compute_metrics=self._scores,
             preprocess_logits_for_metrics=lambda out, labels: out[0] if isinstance(out, tuple) else out,
@@ -178,7 +180,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def start_acceleration(self, optimizer: Any) -> None:
         """Accelerate training until the run ends."""
-        texts = self.data_collator([self.task.train[0], self.task.train[len(self.task.train) - 1]])
+        texts = self.data_collator([self.context.train[0], self.context.train[len(self.context.train) - 1]])
         # Passes are recorded only for torch's own optimizers: others may act while gradients are computed. Nor are they
         # with fp16, whose loss scale differs between runs.
         can_record = type(optimizer).__module__.startswith("torch.optim") and not self.args.fp16
@@ -188,7 +190,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Run a forward and backward pass. A loss that is not finite ends the run when it is read."""
-        self.record.device_batch = max(self.record.device_batch, len(inputs["labels"]))
+        self.measurements.device_batch = max(self.measurements.device_batch, len(inputs["labels"]))
         self.batches_per_step = max(self.batches_per_step, self.current_gradient_accumulation_steps)
         with self._acceleration.kernels(self.args.device):
             loss = self._acceleration.run_pass(partial(super().training_step, model), inputs, num_items_in_batch)
@@ -211,34 +213,34 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def _scores(self, prediction: Any) -> dict[str, float]:
         if not np.isfinite(prediction.predictions).all():
             raise TrialEnded(f"{DIVERGED}: the logits on validation are not finite at step {self.state.global_step}")
-        return score_logits(self.task.metrics, prediction.predictions, prediction.label_ids)
+        return score_logits(self.context.metrics, prediction.predictions, prediction.label_ids)
 
     def verify_values(self) -> None:
         """Read the live values into the measurements. Raises TrialEnded if one is not what was sampled."""
         live = read_effective_values(self, self._values)
-        self.record.effective |= live
+        self.measurements.effective |= live
         if mismatch := find_mismatch(self, self._values, live):
             raise TrialEnded(f"{UNVERIFIED}: {mismatch}")
 
     def update_peak_memory(self) -> None:
         """Update the measured peak of memory."""
         used = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else self._process.memory_info().rss
-        self.record.peak_memory = max(self.record.peak_memory, used)
+        self.measurements.peak_memory = max(self.measurements.peak_memory, used)
 
     def keep_best_weights(self, rung: int) -> None:
         """Keep the weights if this rung is the best so far, so that a run's best score and its weights match."""
-        curve = self.record.values_of(self.task.spec.objective)
-        if best_rung(curve, self.task.direction) == rung:
+        curve = self.measurements.values_of(self.context.spec.objective)
+        if best_rung(curve, self.context.direction) == rung:
             self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
 
     def update_measurements(self) -> None:
         """Update the measured seconds, steps, examples, tokens and memory."""
         self.update_peak_memory()
         attempt, evaluation = time.monotonic() - self._started, self._evaluation_seconds
-        wall = attempt + self.record.lost
-        self.record.seconds = {"wall": wall, "train": attempt - evaluation, "evaluation": evaluation}
-        self.record.steps = self.state.global_step
-        self.record.examples, self.record.tokens = self.counters.read_counts()
+        wall = attempt + self.measurements.lost
+        self.measurements.seconds = {"wall": wall, "train": attempt - evaluation, "evaluation": evaluation}
+        self.measurements.steps = self.state.global_step
+        self.measurements.examples, self.measurements.tokens = self.counters.read_counts()
 
     def _release(self) -> None:
         """Measure what was spent and release all that the run held, also if it was pruned or failed (pitfall 10)."""

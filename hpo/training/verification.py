@@ -20,7 +20,7 @@ def read_effective_values(trainer: Trainer, values: Mapping[str, Any]) -> dict[s
     names += [name for name in values if name in SEARCHABLE and SEARCHABLE[name].alias_of is None]
     live = {name: SEARCHABLE[name].read(trainer) for name in dict.fromkeys(names)}
     for field, sampled in select_model_fields(values).items():
-        effect = trainer.task.checkpoint.field_effect(field, sampled)
+        effect = trainer.context.checkpoint.field_effect(field, sampled)
         live[f"{MODEL_PREFIX}{field}"] = effect.read(trainer.model, field, sampled)
     return live
 

@@ -200,7 +200,7 @@ def test_snippet_ends_with_the_weights_of_the_search(
         rows = final.data.train
         plain = names["train"](rows.texts, rows.labels).model
         train_run(final, RunKey(FINE_TUNE, config["seed"], "train", config["values"]))
-        ours = final.trainer.settled()
+        ours = final.trainer.final_model()
         start = final.checkpoint.fresh()
     largest_change = 0.0
     for (name, plain_weight), weight in zip(plain.state_dict().items(), ours.state_dict().values(), strict=True):

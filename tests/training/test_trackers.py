@@ -131,7 +131,7 @@ def test_interrupted_or_failed_run_is_closed(small: Path, error: BaseException) 
             raise error
 
     trainer = RungTrainer(prepare_context(load_study(small, (BOARD,)), SearchListener())[0])
-    trainer.pulse = pulse
+    trainer.on_progress = pulse
     with pytest.raises(type(error)):
         trainer.run({"learning_rate": 1e-3}, 1, "trial-0")
     _, outcome_text, page = read_board(small.parent / "small" / "runs" / "trial-0")

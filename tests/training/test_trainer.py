@@ -61,7 +61,7 @@ def test_trial_is_infeasible_if_one_example_does_not_fit(trainer: RungTrainer, m
     monkeypatch.setattr(RungTrainer, "training_step", no_memory)
     with pytest.raises(TrialEnded, match="^infeasible: out of memory with one example at a time"):
         trainer.run({}, seed=1)
-    assert trainer.record.batch_split == 16
+    assert trainer.measurements.batch_split == 16
 
 
 def test_next_batch_split_is_even() -> None:
@@ -74,7 +74,7 @@ def test_rungs_in_examples_count_only_whole_batches_with_drop_last(small: Path) 
     overrides = ("search.rungs={every_examples=50}", "training.dataloader_drop_last=true")
     trainer = RungTrainer(prepare_context(load_study(small, overrides), SearchListener())[0])
     seen: list[tuple[int, int]] = []
-    trainer.at_rung = lambda rung, scores, is_last: seen.append((rung, trainer.record.examples))
+    trainer.on_rung = lambda rung, scores, is_last: seen.append((rung, trainer.measurements.examples))
     trainer.run({"num_train_epochs": 2, "per_device_train_batch_size": 20}, seed=1)
     assert seen == [(50, 60), (100, 100), (150, 160)]
 
@@ -84,6 +84,6 @@ def test_rungs_in_examples_count_the_last_incomplete_batch(small: Path) -> None:
         prepare_context(load_study(small, ("search.rungs={every_examples=50}",)), SearchListener())[0]
     )
     seen: list[tuple[int, int]] = []
-    trainer.at_rung = lambda rung, scores, is_last: seen.append((rung, trainer.record.examples))
+    trainer.on_rung = lambda rung, scores, is_last: seen.append((rung, trainer.measurements.examples))
     trainer.run({"num_train_epochs": 2, "per_device_train_batch_size": 20}, seed=1)
     assert seen == [(50, 60), (100, 116), (150, 156), (192, 192)]

@@ -111,13 +111,13 @@ def test_value_that_does_not_reach_the_run_fails_it(
     monkeypatch.setattr(trainer_module, "build_arguments", tampered)
     with pytest.raises(TrialEnded, match=f"^{UNVERIFIED}: {name} was sampled as"):
         trainer.run(SCHEDULE_OPTIONS if name == "lr_scheduler_kwargs" else {name: VALUES[name]}, seed=1)
-    assert trainer.record.steps <= 1
+    assert trainer.measurements.steps <= 1
 
 
 def test_resident_model_trains_in_the_precision_of_each_run(trainer: RungTrainer) -> None:
     def loss(bf16: bool) -> float:
         assert trainer.run({"bf16": bf16}, seed=1).effective["bf16"] is bf16
-        return trainer.record.curve[1000]["loss"]
+        return trainer.measurements.curve[1000]["loss"]
 
     first, plain, again = loss(True), loss(False), loss(True)
     assert first == again != plain
@@ -141,7 +141,7 @@ def test_model_that_accelerate_regards_as_prepared_fails_verification(
 def test_schedule_options_change_the_learning_rate(trainer: RungTrainer) -> None:
     rates: list[float] = []
     live: Any = trainer  # transformers is untyped: mypy takes the schedule for None
-    trainer.pulse = lambda step, steps, loss: rates.extend(live.lr_scheduler.get_last_lr() if loss else [])
+    trainer.on_progress = lambda step, steps, loss: rates.extend(live.lr_scheduler.get_last_lr() if loss else [])
     trainer.run({**SCHEDULE_OPTIONS, "learning_rate": 1e-3}, seed=1)
     assert rates[-1] == pytest.approx(0.3e-3)
 

@@ -82,13 +82,13 @@ def time_steps(
         (step_ends if step > len(step_ends) else batch_ends).append(time.monotonic())
         on_step(step)
 
-    trainer.task = replace(trainer.task, train=rows[0], validation=rows[1])
-    trainer.pulse = on_pulse
+    trainer.context = replace(trainer.context, train=rows[0], validation=rows[1])
+    trainer.on_progress = on_pulse
     began = time.monotonic()
     try:
         record = trainer.run({**values, "max_steps": steps}, seed=0)
     except TrialEnded as error:
-        study, longest = trainer.task.spec.name, rows[0].lengths.max()
+        study, longest = trainer.context.spec.name, rows[0].lengths.max()
         raise TrainingError(f"{study}: timing {steps} steps of up to {longest} tokens a text failed: {error}") from None
     ended, step_seconds = time.monotonic(), float(median(np.diff(step_ends)))
     return StepTiming(
@@ -98,5 +98,5 @@ def time_steps(
         scoring=ended - batch_ends[-1],
         setup=max(0.0, step_ends[0] - began - step_seconds),
         peak_memory=record.peak_memory,
-        batch_split=record.split,
+        batch_split=record.batch_split,
     )

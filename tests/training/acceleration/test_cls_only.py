@@ -88,7 +88,7 @@ def test_runs_use_it_unless_speed_is_exact(small: Path, speed: str) -> None:
         hooked = trainer.model.base_model.encoder.layer[-1].attention.output
         seen.append(len(hooked._forward_pre_hooks))
 
-    trainer.pulse = pulse
+    trainer.on_progress = pulse
     trainer.run({}, seed=0)
     assert set(seen) == {0 if speed == "exact" else 1}
-    assert not trainer.settled().base_model.encoder.layer[-1].attention.output._forward_pre_hooks
+    assert not trainer.final_model().base_model.encoder.layer[-1].attention.output._forward_pre_hooks

@@ -219,7 +219,7 @@ def recorded_passes(trainer: RungTrainer) -> dict[Any, Any]:
 def train(trainer: RungTrainer, seed: int = 1, **values: Any) -> torch.Tensor:
     """Return all weights after a run whose steps are large enough to compare."""
     trainer.run({"learning_rate": 0.3, "num_train_epochs": 2, **values}, seed)
-    return torch.cat([each.detach().flatten().cpu() for each in trainer.task.checkpoint._resident.parameters()])  # type: ignore[union-attr]
+    return torch.cat([each.detach().flatten().cpu() for each in trainer.context.checkpoint._resident.parameters()])  # type: ignore[union-attr]
 
 
 @needs_gpu
@@ -247,20 +247,20 @@ def test_smoothed_loss_is_recorded_again_but_an_accumulated_one_is_not(trainer: 
 
 @needs_gpu
 def test_model_that_waits_for_the_gpu_is_trained_without_graphs(trainer: RungTrainer) -> None:
-    model = trainer.task.checkpoint.fresh()
+    model = trainer.context.checkpoint.fresh()
     waits = model.base_model.embeddings.register_forward_hook(lambda module, inputs, out: out * float(out.sum() < 1e9))
     expected = train(trainer)
     waits.remove()
     assert not recorded_passes(trainer) and trainer._acceleration._graphs.is_disabled
     draws = torch.rand(3, 4, device="cuda")
     assert len(draws.unique()) == 12
-    torch.testing.assert_close(train(RungTrainer(trainer.task)), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(train(RungTrainer(trainer.context)), expected, atol=1e-3, rtol=1e-3)
 
 
 @needs_gpu
 def test_loader_processes_do_not_disturb_a_recording(trainer: RungTrainer) -> None:
     expected = train(trainer)
-    again = RungTrainer(trainer.task)
+    again = RungTrainer(trainer.context)
     torch.testing.assert_close(train(again, dataloader_num_workers=2), expected, atol=1e-3, rtol=1e-3)
     assert recorded_passes(again)
 
@@ -272,12 +272,12 @@ def test_out_of_memory_first_releases_recordings(trainer: RungTrainer, monkeypat
 
     monkeypatch.setattr(CudaGraphs, "_capture", no_memory)
     train(trainer)
-    assert trainer.record.batch_split == 1 and trainer._acceleration._graphs.is_disabled
+    assert trainer.measurements.batch_split == 1 and trainer._acceleration._graphs.is_disabled
 
 
 def test_only_a_run_with_recordings_restarts_with_the_same_batch(trainer: RungTrainer) -> None:
-    session = AccelerationSession(trainer.task.spec)
-    model, texts = trainer.task.checkpoint.fresh(), trainer.data_collator([trainer.task.train[0]])
+    session = AccelerationSession(trainer.context.spec)
+    model, texts = trainer.context.checkpoint.fresh(), trainer.data_collator([trainer.context.train[0]])
     with session.accelerate(model, texts, {}, recorded_batch=16):
         assert not session.release_recordings()
     with session.accelerate(model, texts, {}, recorded_batch=16):

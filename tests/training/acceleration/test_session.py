@@ -60,7 +60,7 @@ def test_model_caches_its_parameters_during_training(context: RunContext) -> Non
         seen["direct"] = list(trainer.model.parameters(recurse=False))
         seen["count"] = trainer.model.num_parameters(), trainer.model.num_parameters(exclude_embeddings=True)
 
-    trainer.pulse = pulse
+    trainer.on_progress = pulse
     trainer.run({"learning_rate": 1e-3}, seed=0)
     model = context.checkpoint.fresh()
     assert seen["is cached"] and "parameters" not in vars(model) and "num_parameters" not in vars(model)
