@@ -107,7 +107,7 @@ def measure_trials(folder: Path, count: int) -> dict[str, Any]:
 
     whole, epochs, rungs = Clock(), Clock(), Clock()
     epochs.around(RungTrainer, "_run_epoch")
-    rungs.around(Worker, "_at_rung")
+    rungs.around(Worker, "_on_rung")
     resident: list[float] = []
 
     class Watch(SearchListener):

@@ -117,7 +117,7 @@ class Comparison:
             ),
         )
 
-    def about(self) -> ComparisonResult:
+    def to_result(self) -> ComparisonResult:
         """Return the whole comparison, sentences included."""
         data = StudyRecord.from_attributes(self.companion.user_attrs).data
         spec_when_stored = StudyRecord.from_attributes(self.search.user_attrs).spec
@@ -156,7 +156,7 @@ def no_progress(share: float, description: str) -> None:
 
 def compare_study(spec: StudySpec, url: str, progress: ComparisonProgress = no_progress) -> ComparisonResult:
     """Compare a study's winner with its baselines; see `build_comparison`."""
-    return build_comparison(spec, url, progress).about()
+    return build_comparison(spec, url, progress).to_result()
 
 
 def build_comparison(

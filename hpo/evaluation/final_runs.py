@@ -179,7 +179,7 @@ class FinalRuns:
             with self.stop.on_signals():
                 self.stop.in_trial = True
                 # optimize() instead of ask(), because it sends heartbeats, which reveal the run of a dead process.
-                self.study.optimize(lambda trial: self._attend(trial, run, system, body), n_trials=1, catch=TrialEnded)
+                self.study.optimize(lambda trial: self._run_one(trial, run, system, body), n_trials=1, catch=TrialEnded)
         finally:
             self.stop.in_trial = False
             # By its number: another machine may add runs to the same study.
@@ -191,7 +191,7 @@ class FinalRuns:
         self.stop.check()
         return ended[0]
 
-    def _attend(self, trial: optuna.Trial, run: RunKey, system: str, body: Callable[[], RunOutcome]) -> float:
+    def _run_one(self, trial: optuna.Trial, run: RunKey, system: str, body: Callable[[], RunOutcome]) -> float:
         """Make one run as a trial of the companion study and return its value."""
         self._number = trial.number
         write_attributes(trial, run_attributes(key=run.key(), system=system, seed=run.seed, provenance=self.provenance))
@@ -210,7 +210,7 @@ class FinalRuns:
             problem = reason.removeprefix(f"{trial_state.ERROR}: ")
             return TrainingError(f"{system}, seed {run.seed}: {problem} (-v shows where)")
 
-        return run_trial(trial, make_and_store, RunMeasurements().reason, as_failure)
+        return run_trial(trial, make_and_store, RunMeasurements().describe_end, as_failure)
 
     def _store(self, trial: optuna.Trial, result: RunOutcome, command: str) -> float:
         """Store scores, costs and predictions, and return the run's value: the objective on validation, never on test.

@@ -156,18 +156,10 @@ def train_and_predict(final: FinalRuns, run: RunKey, system: str) -> RunOutcome:
     measured = train_run(final, run, system)
     model = final.trainer.final_model()
     validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
-    attributes = run_attributes(
-        effective=measured.effective,
-        curve=measured.curve,
-        steps=measured.steps,
-        examples=measured.examples,
-        tokens=measured.tokens,
-        peak_memory=measured.peak_memory,
+    attributes = measured.to_attributes() | run_attributes(
         examples_per_second=measured.examples / measured.seconds["train"],
         steps_per_second=measured.steps / measured.seconds["train"],
     )
-    if measured.batch_split > 1:
-        attributes |= run_attributes(batch_split=measured.batch_split)
     times = {**measured.seconds, "fit": measured.seconds["wall"], "predict": seconds}
     return RunOutcome(validation, test, times, attributes)
 

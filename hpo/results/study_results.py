@@ -71,7 +71,7 @@ class StudyResults:
             )
         try:
             runs = build_comparison(self.spec, self.url, self.on_progress, self.use, self.storage)
-            return LoadedComparison(runs, runs.about(), "")
+            return LoadedComparison(runs, runs.to_result(), "")
         except HpoError as error:
             return LoadedComparison(missing_reason=str(error))
 

@@ -39,7 +39,7 @@ class BestWeights:
     spec: StudySpec
     direction: Direction
 
-    def offer(self, info: WeightsInfo, save: Callable[[Path], None]) -> None:
+    def keep_if_best(self, info: WeightsInfo, save: Callable[[Path], None]) -> None:
         """Keep what `save` writes into a folder, unless a complete trial is as good or better."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if all(other.value is None or is_better(info.value, other.value, self.direction) for other in complete):

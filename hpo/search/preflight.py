@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpo.data.splits import TextData, load_splits
-from hpo.errors import StudyError
+from hpo.errors import StudyError, unknown_value
 from hpo.store.storage import check_same_data, check_same_spec, find_stored_study
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import check_arguments
-from hpo.training.metrics import unsuitable_reason
+from hpo.training.metrics import METRICS, unsuitable_reason
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -69,8 +69,8 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
             spec.space.suggest(optuna.create_study(sampler=build_sampler(spec)).ask())
     except (TypeError, ValueError) as error:
         raise option_error(spec, "search.sampler", error) from None
-    if reason := unsuitable_reason(spec.objective, classes=2):
-        raise spec.error("objective", reason)
+    if spec.objective not in METRICS:
+        raise spec.error("objective", unknown_value(spec.objective, METRICS, limit=len(METRICS)))
     check_arguments(spec)
     if spec.folder.exists() and not spec.folder.is_dir():
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")

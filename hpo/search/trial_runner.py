@@ -25,8 +25,8 @@ def run_trial(
     """Return the value of `body`, after storing the identity of this process with the trial.
 
     If `body` raises, `describe` gives the reason that is stored: the outcome, and what led to it. A trial that was
-    pruned, that its own values ended, or that was interrupted raises its exception again. Any other exception is stored
-    with its traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs.
+    pruned, ended early (TrialEnded) or interrupted raises its exception again. Any other exception is stored with its
+    traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs.
     """
     write_attributes(trial, trial_attributes(worker=worker_identity()))
     try:

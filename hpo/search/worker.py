@@ -36,10 +36,10 @@ from hpo.study.spec import load_study
 from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
-from hpo.training.measurements import RunMeasurements, TrialEnded
+from hpo.training.measurements import TrialEnded
 from hpo.training.trainer import RungTrainer
 
-MAX_CONSECUTIVE_ERRORS = 3  # errors in so many trials in a row do not come from their hyperparameters
+MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
 
 
 @dataclass
@@ -60,10 +60,10 @@ class Worker:
         self.sampler = build_sampler(self.spec, self.sampler)
         self.pruner = build_pruner(self.spec, self.pruner)
         self.best_weights = BestWeights(self.study, self.spec, self.context.direction)
-        self.trainer = RungTrainer(self.context, run_trial=self._attend)
+        self.trainer = RungTrainer(self.context, run_trial=self._run_one_trial)
         data = StudyRecord.from_attributes(self.study.user_attrs).data
         self.provenance = run_provenance(self.spec, data.fingerprint if data else "")
-        self._waited_for: set[int] = set()  # numbers of trials that the user was told we wait for
+        self._waited_for: set[int] = set()  # numbers of trials for which the wait was announced
 
     def run(self) -> None:
         """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial closed, if asked to stop."""
@@ -138,11 +138,14 @@ class Worker:
                 self.listener.ends(ended[0], self.study)
         return ended[0]
 
-    def _attend(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
+    def _run_one_trial(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
         self._number, self._reported, self.stop.in_trial = trial.number, set[int](), True
         return run_trial(
-            trial, lambda: self._train(trainer, trial), lambda error: trainer.measurements.reason(error), TrialEnded
+            trial,
+            lambda: self._train(trainer, trial),
+            lambda error: trainer.measurements.describe_end(error),
+            TrialEnded,
         )
 
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
@@ -155,24 +158,27 @@ class Worker:
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
-        trainer.on_rung = partial(self._at_rung, trial)
-        trainer.on_progress, trainer.notice = self._pulse, self.listener.notice
+        trainer.on_rung = partial(self._on_rung, trial)
+        trainer.on_progress, trainer.notice = self._on_progress, self.listener.notice
         try:
             trainer.run(values, seed, f"trial-{trial.number}")
         finally:
-            write_attributes(trial, trial_attributes(**self._measured(trainer.measurements)))
-        value = float(self._measured(trainer.measurements)[self.spec.search.value])
+            summary = self._summarize_curve(trainer)
+            write_attributes(trial, trainer.measurements.to_attributes() | trial_attributes(**summary))
+        value = float(summary[self.spec.search.value])
         objective = self.spec.objective
-        self.best_weights.offer(WeightsInfo(trial.number, index, objective, value, dict(values), seed), self._save)
+        self.best_weights.keep_if_best(
+            WeightsInfo(trial.number, index, objective, value, dict(values), seed), self._save
+        )
         return value
 
-    def _pulse(self, step: int, steps: int, loss: float | None) -> None:
+    def _on_progress(self, step: int, steps: int, loss: float | None) -> None:
         self.stop.check()
         if self.budget.is_over():
             raise TrialEnded(f"{trial_state.OUT_OF_TIME}: the study's timeout of {self.budget.timeout:g} s was reached")
         self.listener.step(step, steps, loss)
 
-    def _at_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
+    def _on_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
         value = scores.get(self.spec.objective, math.nan)
         if not math.isfinite(value):
             raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is {value} at rung {rung}")
@@ -188,23 +194,13 @@ class Worker:
         if not is_last and trial.should_prune():
             raise optuna.TrialPruned
 
-    def _measured(self, record: RunMeasurements) -> dict[str, Any]:
-        """Return the fields of a TrialRecord that a run has measured."""
-        measured: dict[str, Any] = {
-            "effective": record.effective,
-            "curve": record.curve,
-            "seconds": record.seconds,
-            "steps": record.steps,
-            "examples": record.examples,
-            "tokens": record.tokens,
-            "peak_memory": record.peak_memory,
-        }
-        if record.batch_split > 1:
-            measured["batch_split"] = record.batch_split
-        if curve := record.values_of(self.spec.objective):
-            best = best_rung(curve, self.context.direction)
-            measured |= {"last": curve[max(curve)], "best": curve[best], "best_rung": best}
-        return measured
+    def _summarize_curve(self, trainer: RungTrainer) -> dict[str, Any]:
+        """Return the fields of a TrialRecord that sum up the curve of the objective; none before the first rung."""
+        curve = trainer.measurements.values_of(self.spec.objective)
+        if not curve:
+            return {}
+        best = best_rung(curve, self.context.direction)
+        return {"last": curve[max(curve)], "best": curve[best], "best_rung": best}
 
     def _save(self, folder: Path) -> None:
         """Write the trial's weights as safetensors, with their tokenizer."""

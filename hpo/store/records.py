@@ -193,7 +193,7 @@ _PLAIN_TRIAL_KEYS = [(name, _TRIAL_KEYS.get(name, name)) for name in _PLAIN_TRIA
 def read_field(trial: TrialView, name: str) -> Any:
     """Return one field of a TrialRecord, or None if it was not stored.
 
-    For what runs over all trials of a study whenever a trial starts: a record takes 150 times as long.
+    Use it in loops over all trials that run whenever a trial starts: building a record takes 150 times as long.
     """
     return trial.user_attrs.get(_TRIAL_KEYS.get(name, name))
 

@@ -26,7 +26,7 @@ _OUTCOME_OF_STATE = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "w
 RETRIED_OUTCOMES = {INTERRUPTED, KILLED, OUT_OF_TIME}
 _WITHOUT_RESULT = {SURPLUS} | RETRIED_OUTCOMES
 _UNFINISHED = {"running", "waiting"} | _WITHOUT_RESULT
-MAX_KILLS = 3  # after so many killed processes a trial counts as infeasible
+MAX_KILLS = 3  # after so many killed processes a trial is not retried: it counts as finished
 SILENCE_LIMIT = timedelta(seconds=60)  # a running trial that has never named its process counts as dead after this
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def is_finished(trial: TrialView) -> bool:
 
 
 def is_superseded(trial: TrialView) -> bool:
-    """Whether a trial ended without a result: another trial runs its values again, or they are not needed."""
+    """Whether a trial ended without a result of its own; usually another trial repeats its values."""
     return outcome(trial) in _WITHOUT_RESULT
 
 
@@ -127,7 +127,7 @@ def fail_dead_trials(study: Study) -> None:
     """Fail running trials whose process is gone from this host or missed its heartbeats, or never named itself.
 
     Optuna fails trials with missed heartbeats only. A process that died before its first heartbeat would leave its
-    trial running for ever, and on this host it is known at once that a process has ended.
+    trial running forever, and on this host it is known at once that a process has ended.
     """
     from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
     from optuna.storages import fail_stale_trials

@@ -39,7 +39,7 @@ RESERVED_FIELDS |= dict.fromkeys(
 )
 RESERVED_FIELDS |= {
     "output_dir": "is set by the search: a study writes into its own folder",
-    "auto_find_batch_size": "is not needed: a trial that runs out of memory restarts with half the device batch",
+    "auto_find_batch_size": "is not needed: a trial that runs out of memory restarts with a smaller device batch",
     "resume_from_checkpoint": "is not for a search: trials start from the model's checkpoint",
     "logging_nan_inf_filter": "is set by the search: a loss that is not finite ends the trial",
     "remove_unused_columns": "is set by the search",

@@ -12,7 +12,7 @@ from hpo.store.trial_state import ERROR, INTERRUPTED, PRUNED
 
 
 class TrialEnded(Exception):
-    """A run ended early because of its own values; the text is its reason and begins with the outcome."""
+    """A run ended early; the text is the reason and begins with the outcome."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class RunMeasurements:
         """Return the scores of one metric by rung."""
         return {rung: scores[metric] for rung, scores in self.curve.items() if metric in scores}
 
-    def reason(self, error: BaseException) -> str:
+    def describe_end(self, error: BaseException) -> str:
         """Describe why the run ended with this exception: the outcome, then details."""
         if isinstance(error, TrialPruned):
             return f"{PRUNED}: at rung {max(self.curve)}"

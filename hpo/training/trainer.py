@@ -126,7 +126,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         if not name:
             return nullcontext([])
         return trackers.track_run(
-            trackers.TrackedRun(self.context.spec, name, values), self.notice, self.measurements.reason
+            trackers.TrackedRun(self.context.spec, name, values), self.notice, self.measurements.describe_end
         )
 
     def _reinitialize(self, values: Mapping[str, Any], seed: int, output: str = "") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from hpo.errors import SpecError
+from hpo.errors import HpoError, SpecError
 from hpo.search.budget import why_ended
 from hpo.search.engines import choose_engine, run_search
 from hpo.search.engines.inline import run_inline
@@ -79,7 +79,7 @@ def test_an_engine_of_another_package_runs_by_name(small: Path, plugin: Path) ->
 def test_unknown_and_broken_engines_are_refused(small: Path, plugin: Path) -> None:
     with pytest.raises(SpecError, match='search.engine is "countin"; did you mean counting?'):
         choose_engine(load_study(small, ("search.engine='countin'",)))
-    with pytest.raises(SpecError, match="search.engine is 'broken', but hpo_counting:run_nothing cannot be imported"):
+    with pytest.raises(HpoError, match="entry point 'broken' .hpo_counting:run_nothing. cannot be loaded"):
         choose_engine(load_study(small, ("search.engine='broken'",)))
 
 

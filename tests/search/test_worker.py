@@ -97,7 +97,7 @@ def test_run_trial_stores_why_a_trial_ended(
     study = optuna.create_study()
     trial = study.ask()
     with pytest.raises(raised) as caught:
-        run_trial(trial, fail, RunMeasurements().reason, LookupError)
+        run_trial(trial, fail, RunMeasurements().describe_end, LookupError)
     record = TrialRecord.from_trial(study.get_trials()[0])
     assert record.reason == reason and record.worker is not None
     assert (record.traceback is not None) == has_traceback
@@ -107,6 +107,6 @@ def test_run_trial_stores_why_a_trial_ended(
 
 def test_run_trial_returns_the_value_and_stores_the_worker() -> None:
     study = optuna.create_study()
-    assert run_trial(study.ask(), lambda: 0.5, RunMeasurements().reason, LookupError) == 0.5
+    assert run_trial(study.ask(), lambda: 0.5, RunMeasurements().describe_end, LookupError) == 0.5
     record = TrialRecord.from_trial(study.get_trials()[0])
     assert record.reason is None and record.worker is not None and record.worker.pid == os.getpid()

@@ -145,7 +145,7 @@ def make_compared_results(
     candidate = select_candidates(search, 1)[0]
     comparison = Comparison(spec, search, companion, candidate, system_runs, [], {}, no_progress)
     results = results_of_study(spec, search, companion)
-    results.loaded = LoadedComparison(comparison, comparison.about(), "")  # instead of one read from the store
+    results.loaded = LoadedComparison(comparison, comparison.to_result(), "")  # instead of one read from the store
     return results
 
 

@@ -36,4 +36,4 @@ def test_attributes_have_the_keys_that_stores_hold() -> None:
     ],
 )
 def test_reason_begins_with_the_outcome(error: BaseException, reason: str) -> None:
-    assert RunMeasurements({250: {"accuracy": 0.5}}).reason(error) == reason
+    assert RunMeasurements({250: {"accuracy": 0.5}}).describe_end(error) == reason

@@ -52,7 +52,8 @@ def run_search(
 def choose_engine(spec: StudySpec) -> Engine:
     """Return the engine of a study: the one it names, or else `inline` for one worker and `processes` for more.
 
-    Raises SpecError for an unknown name, for an engine that cannot be imported, and for several inline workers.
+    Raises SpecError for an unknown name and for several inline workers, and HpoError for an engine of a package that
+    cannot be imported.
     """
     name = spec.search.engine or ("inline" if spec.search.workers == 1 else "processes")
     if name == "inline" and spec.search.workers > 1:
@@ -64,11 +65,7 @@ def choose_engine(spec: StudySpec) -> Engine:
     plugins = load_entry_points(ENTRY_POINTS)
     if name not in plugins:
         raise spec.error("search.engine", unknown_value(name, [*ENGINES, *plugins]))
-    try:
-        engine: Engine = plugins[name].load()
-    except (ImportError, AttributeError) as error:
-        target = plugins[name].value
-        raise spec.error("search.engine", f"is {name!r}, but {target} cannot be imported: {error}") from None
+    engine: Engine = plugins[name].load()
     return engine
 
 

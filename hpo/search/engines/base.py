@@ -36,7 +36,7 @@ class WorkerRequest:
     file: str
     overrides: list[str]
     storage: str
-    parent: int  # process id; a worker whose parent has ended stops by itself
+    parent: int | None  # process id on the worker's host, if the worker should stop once this process has ended
 
 
 @dataclass
