@@ -233,7 +233,7 @@ def change_info(folder: Path, **changes: Any) -> None:
         (lambda folder: (folder / "model.safetensors").unlink(), "no file named model.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"half"), "header too small"),
         (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{"), "hpo retrain makes it anew"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "run hpo retrain STUDY to write it again"),
         (
             lambda folder: [file.unlink() for file in folder.glob("tokenizer*")],
             "contains no tokenizer; run hpo retrain STUDY to write it again",
@@ -361,7 +361,7 @@ def test_progress_is_on_standard_error_only(
 
     from hpo.terminal import progress
 
-    monkeypatch.setattr(progress, "PLAIN_EVERY", -1)
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", -1)
     monkeypatch.setattr(progress, "err", Console(stderr=True, force_terminal=live, width=80))
     Path("texts.txt").write_text("\n".join(TEXTS))
     code, out, err = run_predict("small.toml", "--file", "texts.txt")

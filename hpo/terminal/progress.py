@@ -198,7 +198,8 @@ class PredictionProgress(LiveLine):
     def update(self, done: int) -> None:
         """Show the number of texts, and the throughput since the first batch, which excludes loading the model."""
         now = time.monotonic()
-        self.first = self.first or (now, done)
+        if self.first is None:  # in a pipe the interval starts here: a slow start is no reason to print a line
+            self.first, self.last_printed = (now, done), now
         throughput = (done - self.first[1]) / max(now - self.first[0], 1e-3)
         if self.live or not err.is_terminal:
             digits = 0 if throughput >= 10 else 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 
 from hpo.errors import HpoError, SpecError
+from hpo.plugins import load_entry_points
 from hpo.search.budget import why_ended
 from hpo.search.engines import choose_engine, run_search
 from hpo.search.engines.inline import run_inline
@@ -31,7 +33,7 @@ def url(file: Path) -> str:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package with two engines, installed into a folder as pip does it; the second one cannot be imported."""
     target = tmp_path / "site"
     (target / "hpo_counting").mkdir(parents=True)
@@ -56,7 +58,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "[hpo.engines]\ncounting = hpo_counting:run_counting\nbroken = hpo_counting:run_nothing\n"
     )
     monkeypatch.syspath_prepend(target)
-    return target
+    load_entry_points.cache_clear()
+    yield target
+    load_entry_points.cache_clear()
 
 
 def test_workers_choose_the_engine(small: Path) -> None:

@@ -126,7 +126,7 @@ def test_sigterm_ends_a_search_like_ctrl_c(small: Path) -> None:
         wait_for_trials(small.parent / "term.db", 1)
         process.terminate()
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Go on with" in errors
+    assert process.returncode == 130 and "Continue with" in errors
 
 
 def test_workers_in_processes_share_one_study_and_fill_the_budget_exactly(small: Path) -> None:
