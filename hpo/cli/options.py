@@ -22,7 +22,9 @@ Storage = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key of the study file; may be repeated. Paths start here."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the study file; may be repeated. Relative paths start at the current folder.",
     ),
 ]
 Trials = Annotated[int | None, typer.Option(min=1, help="Number of finished trials; by default that of the file.")]
