@@ -201,7 +201,9 @@ def _fit_forest(seed: int, features: Any, labels: Labels, progress: FitProgress)
     for grown in range(0, trees, TREE_BATCH):
         progress(grown / trees, f"tree {grown} of {trees}")
         forest.set_params(n_estimators=min(grown + TREE_BATCH, trees)).fit(features, labels)
-    return forest, {"trees": trees}
+    # With several threads, scikit-learn adds up the trees' probabilities in the order in which threads end. The sums
+    # then differ in their last digit from one prediction to the next, and a row whose trees are tied changes its label.
+    return forest.set_params(n_jobs=1), {"trees": trees}
 
 
 def _fit_nb_svm(seed: int, features: Any, labels: Labels, progress: FitProgress) -> tuple[Any, FitDetails]:

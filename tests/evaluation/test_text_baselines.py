@@ -240,3 +240,12 @@ def test_stronger_baselines_are_more_accurate_on_real_reviews(shared: Path) -> N
     assert min(score for name, score in accuracies.items() if name != "majority") > 0.75
     assert accuracies["tfidf-logreg-tuned"] > accuracies["tfidf-logreg"] > accuracies["bow-forest"]
     assert accuracies["bow-forest"] > accuracies["majority"] and accuracies["nb-svm"] > accuracies["tfidf-logreg"]
+
+
+def test_forest_gives_the_same_probabilities_every_time() -> None:
+    texts, labels = generate_reviews(400, seed=0)
+    forest = TEXT_BASELINES["bow-forest"](0)
+    forest.fit(texts, labels, lambda share, doing: None)
+    assert forest.classifier.n_jobs == 1, "with threads, the order of summation and so the last digits vary"
+    first = forest.predict(texts)
+    assert all(np.array_equal(forest.predict(texts), first) for _ in range(3))
