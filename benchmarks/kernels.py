@@ -56,8 +56,8 @@ def row(tokens: int) -> list[str]:
 
 
 def main() -> None:
-    heads = ["tokens", *(f"{who} {way}, ms" for who in ("torch", "ours") for way in ("forward", "backward"))]
-    heads.append("torch's over ours")
+    heads = ["tokens", *(f"{who} {way} (ms)" for who in ("torch", "ours") for way in ("forward", "backward"))]
+    heads.append("torch / ours")
     write_table("kernels", "seed 0", markdown_table(heads, [row(each) for each in TOKENS]))
 
 

@@ -56,8 +56,8 @@ def measure(trials: int) -> tuple[float, float]:
 def main() -> None:
     few, many = measure(2), measure(20)
     rows = [(trials, f"{memory:.0f}", f"{disk:.2f}") for trials, (memory, disk) in ((2, few), (20, many))]
-    table = markdown_table(("trials", "peak memory, MB", "disk left, MB"), rows)
-    ratios = f"20 trials over 2: memory {many[0] / few[0]:.3f}, disk {many[1] / few[1]:.3f}."
+    table = markdown_table(("trials", "peak memory (MB)", "disk used (MB)"), rows)
+    ratios = f"20 trials / 2 trials: memory {many[0] / few[0]:.3f}, disk {many[1] / few[1]:.3f}."
     write_table("memory", "search.seed 0", f"{table}\n\n{ratios}")
 
 

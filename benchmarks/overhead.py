@@ -197,13 +197,13 @@ def build_table(scale: Scale) -> str:
         arguments = [folder, str(scale.trials), str(started.file), str(scale.suggestions)]
         child = [sys.executable, "-W", "ignore", "-m", "benchmarks.overhead", "child", *arguments]
         measured = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
-    add_row("a trial outside training and evaluation", "0.2", measured["outside"])
-    add_row(f"a suggestion after {scale.before:,} trials, with the writing of its values", "0.05", measured["asked"])
+    add_row("a trial, without training and evaluation", "0.2", measured["outside"])
+    add_row(f"a suggestion after {scale.before:,} trials, including storing its values", "0.05", measured["asked"])
     add_row("of which Optuna's TPE itself", "", measured["tpe"])
     add_row("all from a trial's end to the next one's values", "", measured["between"])
     early, late = measured["resident"][EARLY - 1], measured["resident"][-1]
     growth = f"{early:.0f} and {late:.0f} MB, ratio {late / early:.3f}"
-    seconds = markdown_table(["seconds", "bar", "wall", "processor"], rows)
+    seconds = markdown_table(["seconds", "limit", "wall time", "CPU time"], rows)
     return f"{seconds}\n\nMemory of the process after {EARLY} and after {scale.trials} trials: {growth}."
 
 

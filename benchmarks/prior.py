@@ -73,7 +73,7 @@ def main() -> None:
         file.write_text(STUDY)
         cases = product(("random", "tpe"), STARTS, ("left out", "tried first", "and drawn around"))
         rows = [[sampler, name, use, *format_cells(file, sampler, STARTS[name], use)] for sampler, name, use in cases]
-    heads = ["sampler", "starts", "use", *(f"gap after {count} trials" for count in READ_AFTER)]
+    heads = ["sampler", "starting points", "use", *(f"gap after {count} trials" for count in READ_AFTER)]
     seeds = f"search.seed 0 to {REPEATS - 1}, a study each"
     write_table("prior", seeds, markdown_table(heads, rows))
 

@@ -20,7 +20,14 @@ def build_rank_tables(curves: Curves) -> str:
     """Return two tables: every rung against the end, and the same with only some validation rows."""
     whole, everyone = curves.accuracy(), np.zeros(len(curves.epochs))
     ends = whole[:, :, -1]
-    heads = ["rung", "one seed", "means", "one seed, equal epochs", "means, equal epochs", "one seed, by loss"]
+    heads = [
+        "rung",
+        "one seed",
+        "mean over seeds",
+        "one seed, equal epochs",
+        "mean over seeds, equal epochs",
+        "one seed, by loss",
+    ]
     lines: list[list[str]] = []
     for index, rung in enumerate(curves.rungs[:-1]):
         both = [correlations(whole[:, :, index], ends, groups) for groups in (everyone, curves.epochs)]

@@ -154,14 +154,14 @@ def flop_per_token(task: Any) -> float:
 HEADS = (
     "setting",
     "seeds",
-    "s a trial",
-    "times stock's trials per hour",
-    "tokens/s beside evaluation",
+    "seconds per trial",
+    "speed-up",
+    "training tokens/s",
     "share of peak",
-    "accuracy",
-    "less stock's, points",
-    "on test",
-    "less stock's, points",
+    "validation accuracy",
+    "minus stock's (points)",
+    "test accuracy",
+    "minus stock's (points)",
 )
 
 
@@ -170,7 +170,7 @@ def build_table(runs: list[dict[str, Any]], work: float) -> str:
     by = {name: {run["seed"]: run for run in runs if run["setting"] == name} for name in NAMES}
     peaks = {kind: mean(run["peaks"][kind] for run in runs) for kind in ("fp32", "bf16")}
     lines = [build_row(name, by_seed, by["stock"], work) for name, by_seed in by.items() if by_seed]
-    peak_text = f"Peak, GFLOP/s, in the mean: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f}."
+    peak_text = f"Mean peak (GFLOP/s): fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f}."
     return f"{markdown_table(HEADS, lines)}\n\n{peak_text}"
 
 

@@ -48,7 +48,15 @@ def row(trials: int) -> list[str]:
 
 
 def main() -> None:
-    heads = ("trials", "store, MB", "show, s", "peak, MB", "report, s", "peak, MB", "report.html, MB")
+    heads = (
+        "trials",
+        "store (MB)",
+        "`hpo show` (s)",
+        "peak memory (MB)",
+        "`hpo report` (s)",
+        "peak memory (MB)",
+        "report.html (MB)",
+    )
     table = markdown_table(heads, map(row, TRIALS))
     write_table("report", f"seed {SEED}", table)
 

@@ -118,11 +118,11 @@ ALL = "a b d e2 e1 e3"
 LATE, GP = 'search.sampler={ name = "tpe", n_startup_trials = 10 }', 'search.sampler="gp"'
 TOGETHER = {"four rungs": (FOUR,), "four rungs, tpe after 10": (FOUR, LATE), "tpe after 10": (LATE,)}
 SETTINGS = [
-    Setting("**tpe, asha, rungs at 1/4, 1/2 and 1, starts e3, a, d**"),
+    Setting("**tpe, asha, rungs at 1/4, 1/2 and 1, starting points e3, a, d**"),
     *vary("sampler", '"random"', '"qmc"', '"gp"', '"cmaes"'),
     *vary("sampler", '{ name = "tpe", n_startup_trials = 10 }', '{ name = "tpe", prior = true }'),
     *(
-        Setting(f"starts {starts.replace(' ', ', ') or 'left out'}", starts=starts)
+        Setting(f"starting points {starts.replace(' ', ', ')}" if starts else "no starting points", starts=starts)
         for starts in ("", "e3", "e3 a", "e3 a b", "e3 a b d", "a", "a e3", "a e3 b", "a b e3", ALL, "b e2 e1 e3 d a")
     ),
     *vary(
@@ -142,7 +142,7 @@ SETTINGS = [
     Setting("100 validation rows before the last rung, tpe after 10", (LATE,), rows=100),
     Setting("`gp`, which learns from whole trials only, with `pruner = none`", (GP, 'search.pruner="none"')),
     *(
-        Setting(f"{text}, starts {starts.replace(' ', ', ')}", changed, starts)
+        Setting(f"{text}, starting points {starts.replace(' ', ', ')}", changed, starts)
         for starts in ("e3 a b", ALL)
         for text, changed in TOGETHER.items()
     ),
@@ -163,7 +163,14 @@ def simulate(curves: Curves, setting: Setting, repeats: int, processes: int) -> 
 def build_table(curves: Curves, settings: Sequence[Setting], repeats: int, processes: int) -> str:
     """Return a line per setting, as Markdown."""
     trials, costs = (" / ".join(map(str, each)) for each in (BUDGETS, COSTS))
-    heads = ["setting", "found", "at a cost of", f"regret after {trials}", f"cost of {trials}", f"regret at {costs}"]
+    heads = [
+        "setting",
+        "found",
+        "median cost until found",
+        f"regret after {trials}",
+        f"cost of {trials}",
+        f"regret at {costs}",
+    ]
     heads += [f"± at {COSTS[-2]}", "best pruned"]
     lines: list[list[str]] = []
     for setting in settings:

@@ -73,14 +73,14 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no NVIDIA GPU here: this benchmark measures the share of its peak speed")
     heads = (
-        "texts a batch",
-        "first run, s",
-        "second run, s",
-        "ms a step",
+        "texts per batch",
+        "first run (s)",
+        "second run (s)",
+        "ms per step",
         "tokens/s",
-        "bf16 peak, TFLOP/s",
+        "bf16 peak (TFLOP/s)",
         "share of peak",
-        "memory, GB",
+        "memory (GB)",
     )
     with tempfile.TemporaryDirectory() as folder:
         task = build_66m_context(Path(folder))

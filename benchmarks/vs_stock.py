@@ -134,12 +134,12 @@ def seconds_until(run: dict[str, Any], score: float) -> float:
 HEADS = (
     "seed",
     "search",
-    "best",
-    "own best after, s",
-    "ours holds it after, s",
-    "total, s",
-    "disk, MB",
-    "memory, MB",
+    "best validation score",
+    "reached after (s)",
+    "ours reaches it after (s)",
+    "total (s)",
+    "disk (MB)",
+    "memory (MB)",
     "fp32 GFLOP/s",
 )
 
@@ -158,9 +158,11 @@ def build_table(runs: list[dict[str, Any]]) -> str:
             lines.append((seed, name, f"{run['best']:.4f}", *times, *sizes))
             if name == "ours":
                 continue
-            ratios.setdefault(f"{name}'s total over the time until ours holds its best", []).append(run["total"] / held)
-            ratios.setdefault(f"{name}'s total over our total", []).append(run["total"] / mine["total"])
-            ratios.setdefault(f"our best less {name}'s, points", []).append(100 * (mine["best"] - run["best"]))
+            ratios.setdefault(f"{name}'s total time / time until ours reaches its best (0 = never)", []).append(
+                run["total"] / held
+            )
+            ratios.setdefault(f"{name}'s total time / our total time", []).append(run["total"] / mine["total"])
+            ratios.setdefault(f"our best minus {name}'s (points)", []).append(100 * (mine["best"] - run["best"]))
     medians = (
         f"- {what}: {median(each):.1f} (by seed: {', '.join(f'{one:.1f}' for one in each)})"
         for what, each in ratios.items()

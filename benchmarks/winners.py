@@ -80,7 +80,7 @@ class Winners:
         return trainer.model
 
 
-HEADS = ("seed", "search", "test accuracy", "sd", "ours less this, points", "95 % interval")
+HEADS = ("seed", "search", "test accuracy", "sd", "ours minus this (points)", "95 % confidence interval")
 
 
 def compare_winners(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sequence[object]]:
@@ -120,7 +120,7 @@ def main() -> None:
         for fresh, name in product(FRESH, options.only):  # alternating
             key = {"seed": seed, "search": name, "fresh": fresh, "values": winners.best_values(name)}
             runs.append(load_or_run(options.file, key, partial(winners.run, name, fresh), name in options.again))
-    each = f"; each winner under seeds {FRESH[0]} to {FRESH[-1]}"
+    each = f"; each winner retrained with seeds {FRESH[0]} to {FRESH[-1]}"
     write_results(options, runs, partial(build_table, case=options.case), each)
 
 
