@@ -11,14 +11,12 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 import tomli_w
 
 from hpo.cli import main
 from hpo.data.splits import load_splits
 from hpo.errors import DataError, HpoError, ModelError, SpecError, StudyError, TrainingError
-from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.sealed_split import list_uses
 from hpo.export.agreement import judge_reproduction, prediction_interval
 from hpo.export.bundle import STUDY, read_bundle
@@ -29,28 +27,11 @@ from hpo.results.study_results import StudyResults
 from hpo.store.records import RunRecord, SplitScores
 from hpo.store.storage import default_storage_url, find_study, open_storage
 from hpo.study.spec import load_study
+from tests.evaluation.conftest import RecordingListener
 from tests.support.evaluated_study import results, study_file
 from tests.support.zip_files import alter_bundle, read_zip
 
 __all__ = ["results", "study_file"]
-
-
-class RecordingListener(RunListener):
-    """Keeps the runs that were started, the numbers of those in the store already, and the notices."""
-
-    def __init__(self) -> None:
-        self.started: list[tuple[str, int]] = []
-        self.reused: list[int] = []
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def begins(self, system: str, seed: int) -> None:
-        self.started.append((system, seed))
-
-    def finds(self, trial: optuna.trial.FrozenTrial) -> None:
-        self.reused.append(trial.number)
 
 
 @pytest.fixture
