@@ -28,13 +28,13 @@ from hpo.study.spec import EveryExamples, StudySpec
 from hpo.training.acceleration import announce_accelerations
 from hpo.training.arguments import build_arguments
 from hpo.training.context import RunContext
+from hpo.training.searchable import changes_step_time
 from hpo.training.trainer import RungTrainer
 
 STORE_BYTES, TRIAL_BYTES = 150_000, 5_000  # of a new store, and of each trial in it
 MIN_STEPS, MAX_STEPS, STEP_SECONDS = 3, 12, 8.0  # of one timing: as many steps as take about so many seconds
 EVALUATION_BATCHES = 2
 LENGTH_AXES = ("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps")
-SPEED_AXES = ("bf16", "fp16", "optim")  # other axes that change the duration of a step, besides the model's own
 
 
 class SecondsRange(BaseModel, frozen=True):
@@ -157,7 +157,7 @@ class _Costs:
         notes = []
         if self.longest.batch_split > 1:
             notes.append(f"a batch of the longest texts does not fit into memory; cut into {self.longest.batch_split}")
-        names = [name for name in self.middle if name in SPEED_AXES or name.startswith("model.")]
+        names = list(filter(changes_step_time, self.middle))
         if names:
             used = ", ".join(f"{name} = {self.middle[name]}" for name in names)
             notes.append(f"timed with {used}; other values may be faster or slower")
