@@ -92,7 +92,7 @@ def test_an_interrupted_and_killed_search_gives_the_same_trials_bit_for_bit(smal
         wait_for_trials(store, 1)
         interrupted.send_signal(signal.SIGINT)
         _, errors = interrupted.communicate(timeout=60)
-    assert interrupted.returncode == 130 and "interrupted; everything that was finished is saved" in errors
+    assert interrupted.returncode == 130 and "interrupted; all finished work is saved" in errors
     closed = optuna.load_study(study_name="small", storage=f"sqlite:///{store}").get_trials()
     assert [trial.state for trial in closed if trial_state.outcome(trial) == trial_state.INTERRUPTED] == [
         TrialState.FAIL
