@@ -44,6 +44,13 @@ def open_study(file: Path, overrides: list[str] | None, storage: str | None = No
     return study
 
 
+def budget_overrides(trials: int | None, timeout: str | None, workers: int | None, engine: str | None) -> list[str]:
+    """Return the options that bound a search as overrides of the study file's table `search`."""
+    from hpo.study.overrides import format_overrides
+
+    return format_overrides("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
+
+
 def configure_output(verbose: bool, optuna: bool = True) -> None:
     """Show log messages, or silence the libraries; see `silence_libraries` for `optuna`."""
     if verbose:

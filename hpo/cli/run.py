@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from hpo.cli.options import Engine, Json, Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, open_study
+from hpo.cli.options import (
+    Engine,
+    Json,
+    Overrides,
+    Storage,
+    StudyFile,
+    Timeout,
+    Trials,
+    Verbose,
+    Workers,
+    budget_overrides,
+    open_study,
+)
 from hpo.cli.search import run_search
 from hpo.errors import TrainingError
 from hpo.terminal.process import interruptible
@@ -25,14 +37,13 @@ def run(
 
     Example: hpo run studies/quickstart.toml
     """
-    from hpo.study.overrides import format_overrides
-
-    budget = format_overrides("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
+    budget = budget_overrides(trials, timeout, workers, engine)
     opened = open_study(study, [*(set_ or []), *budget], storage, verbose)
     from hpo.api_results import RunResult
     from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
     from hpo.report import write_report
     from hpo.search.budget import count_finished
+    from hpo.store.trial_state import has_complete_trial
     from hpo.terminal.comparison_tables import print_comparison
     from hpo.terminal.progress import RunProgress
     from hpo.terminal.tables import print_retrained, print_search_outcome
@@ -43,7 +54,7 @@ def run(
     trials_stored = stored.get_trials(deepcopy=False)
     if not as_json:
         print_search_outcome(stored, opened.spec)
-    if not any(trial.state.name == "COMPLETE" for trial in trials_stored):
+    if not has_complete_trial(trials_stored):
         raise typer.Exit(1)
     failure = None
     with interruptible(RunProgress()) as progress, opened.open_final_runs(progress, searched=True) as final:

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.options import Engine, Overrides, Storage, StudyFile, Timeout, Trials, Verbose, Workers, open_study
+from hpo.cli.options import (
+    Engine,
+    Overrides,
+    Storage,
+    StudyFile,
+    Timeout,
+    Trials,
+    Verbose,
+    Workers,
+    budget_overrides,
+    open_study,
+)
 from hpo.errors import StudyError
 from hpo.terminal.process import interruptible
 
@@ -38,11 +49,11 @@ def search(
     Example: hpo search studies/imdb.toml --trials 30 --timeout 2h
     """
     from hpo.store.storage import find_stored_study
-    from hpo.study.overrides import format_override, format_overrides
+    from hpo.study.overrides import format_override
 
     if as_json and not dry_run:
         raise typer.BadParameter("needs --dry-run", param_hint="--json")
-    budget = format_overrides("search", {"trials": trials, "timeout": timeout, "workers": workers, "engine": engine})
+    budget = budget_overrides(trials, timeout, workers, engine)
     new_name = [format_override("name", force_new)] if force_new else []
     opened = open_study(study, [*(set_ or []), *budget, *new_name], storage, verbose)
     if force_new and find_stored_study(opened.spec, opened.url):
@@ -51,9 +62,10 @@ def search(
         print_dry_run(opened, as_json)
         return
     stored = run_search(opened)
+    from hpo.store.trial_state import has_complete_trial
     from hpo.terminal.tables import print_search_outcome
 
-    is_complete = any(trial.state.name == "COMPLETE" for trial in stored.get_trials(deepcopy=False))
+    is_complete = has_complete_trial(stored.get_trials(deepcopy=False))
     print_search_outcome(stored, opened.spec, opened.command("retrain"))
     if not is_complete:
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ comparison (shell, report, plots, dashboard, model card, bundle) reads these rec
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -146,6 +146,10 @@ class ComparisonResult(FrozenRecord):
     generalization: Generalization
     test_uses: SplitUses
     verdict: str = ""
+
+    def without_paths(self) -> Self:
+        """Return a copy for other people: the command of this machine holds the path of its study file."""
+        return self.model_copy(update={"baseline_command": "hpo baseline STUDY"})
 
     @property
     def winner_system(self) -> SystemResult:

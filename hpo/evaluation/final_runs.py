@@ -26,7 +26,7 @@ from hpo.evaluation.predictions import write_predictions
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
-from hpo.search.preflight import no_search_error, preflight
+from hpo.search.preflight import preflight
 from hpo.search.signals import StopSignal
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
@@ -36,6 +36,7 @@ from hpo.store.records import RunRecord, Seconds, StudyRecord, run_attributes, s
 from hpo.store.storage import (
     companion_name,
     find_study,
+    no_search_error,
     open_artifact_store,
     open_storage,
     open_study,

@@ -69,9 +69,7 @@ def write_bundle(results: StudyResults, target: Path) -> None:
     if results.data is not None:
         files[ROWS] = _rows_csv(results.data)
     if comparison is not None:
-        # The command of the exporting machine holds the path of its study file, which is nobody else's business.
-        public = comparison.model_copy(update={"baseline_command": "hpo baseline STUDY"})
-        files[COMPARISON_FILE] = _json_bytes(public.model_dump())
+        files[COMPARISON_FILE] = _json_bytes(comparison.without_paths().model_dump())
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     manifest = Manifest(bundle=BUNDLE_VERSION, hpo=__version__, study=results.spec.name, files=checksums)
     _write_archive(target, {MANIFEST: _json_bytes(manifest.model_dump()), **dict(sorted(files.items()))})

@@ -148,8 +148,7 @@ def _evaluation(results: StudyResults) -> Section:
     comparison = results.comparison
     if comparison is None:
         return Section(anchor, title, [Paragraph(f"There is no evaluation on a test split: {results.missing_reason}.")])
-    # The command of this machine holds the path of its study file.
-    public = comparison.model_copy(update={"baseline_command": "hpo baseline STUDY"})
+    public = comparison.without_paths()
     blocks: list[Block] = [
         Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
         Paragraph(explain_gains_table(comparison.objective)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from hpo.plots.trial_selection import group_by_outcome
+from hpo.results.formatting import format_value
 from hpo.store.records import TrialRecord
 
 
@@ -45,14 +46,10 @@ def describe_change(first: float, last: float, number_format: str) -> str:
 
 def describe_params(trial: TrialRecord, names: Sequence[str]) -> str:
     """Return the trial's values of these parameters: `learning_rate 0.001 and optim adamw_torch`."""
-    return join_words([f"{name} {_format_param(trial.params[name])}" for name in names if name in trial.params])
+    return join_words([f"{name} {format_value(trial.params[name])}" for name in names if name in trial.params])
 
 
 def describe_range(values: Sequence[float]) -> str:
     """Return `from 0.1 to 0.2`, or `at 0.1` if both ends read the same."""
-    ends = sorted({_format_param(min(values)), _format_param(max(values))}, key=float)
+    ends = sorted({format_value(min(values)), format_value(max(values))}, key=float)
     return f"from {' to '.join(ends)}" if len(ends) > 1 else f"at {ends[0]}"
-
-
-def _format_param(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

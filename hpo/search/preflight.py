@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import StudyError, unknown_value
-from hpo.store.storage import check_same_data, check_same_spec, find_stored_study
+from hpo.store.storage import check_same_data, check_same_spec, find_stored_study, no_search_error
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import check_arguments
 from hpo.training.metrics import METRICS, unsuitable_reason
@@ -74,11 +74,6 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
     check_arguments(spec)
     if spec.folder.exists() and not spec.folder.is_dir():
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
-
-
-def no_search_error(spec: StudySpec) -> StudyError:
-    """Return the error for a study whose search has not begun."""
-    return StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
 
 
 def load_study_data(spec: StudySpec) -> TextData:

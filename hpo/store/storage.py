@@ -206,11 +206,16 @@ def companion_name(name: str) -> str:
     return f"{name}/final"
 
 
+def no_search_error(spec: StudySpec) -> StudyError:
+    """Return the error for a study whose search has not begun."""
+    return StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
+
+
 def load_stored_study(spec: StudySpec, url: str) -> Study:
     """Return the stored study. Raises StoreError if there is no store, and StudyError if it has no such study."""
     study = find_study(open_storage(url, create=False), spec.name)
     if study is None:
-        raise StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")
+        raise no_search_error(spec)
     return study
 
 

@@ -80,6 +80,11 @@ def is_finished(trial: TrialView) -> bool:
     return outcome(trial) not in _UNFINISHED or count_kills(trial) >= MAX_KILLS
 
 
+def has_complete_trial(trials: Sequence[TrialView]) -> bool:
+    """Whether a search has a trial to retrain."""
+    return any(trial.state.name == "COMPLETE" for trial in trials)
+
+
 def is_superseded(trial: TrialView) -> bool:
     """Whether a trial ended without a result of its own; usually another trial repeats its values."""
     return outcome(trial) in _WITHOUT_RESULT
