@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hpo.results.study_status import StudyStatus
     from hpo.search.estimate import Estimate
     from hpo.search.search_listener import SearchListener
-    from hpo.store.records import RunRecord
+    from hpo.store.run_record import RunRecord
 
 _Listener = TypeVar("_Listener")
 
@@ -110,7 +110,7 @@ class Study:
         """Do the same within final runs that are open already."""
         from hpo.api_results import RetrainResult
         from hpo.evaluation.retraining import retrain
-        from hpo.store.records import RunRecord
+        from hpo.store.run_record import RunRecord
 
         winner, trial = retrain(final, seed)
         run = RunRecord.from_trial(trial)
@@ -128,7 +128,7 @@ class Study:
     def baselines(self, *names: str, listener: RunListener | None = None) -> dict[str, list[RunRecord]]:
         """Run the study's baselines, or those named, unless they are stored, and return baseline -> runs."""
         from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
-        from hpo.store.records import RunRecord
+        from hpo.store.run_record import RunRecord
 
         wanted = list(names) or baseline_names(self.spec)
         check_baselines(self.spec, wanted)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpo.evaluation.comparison_result import ComparisonResult
-from hpo.store.records import RunRecord
+from hpo.store.run_record import RunRecord, retrained_system
 
 
 class ResultRecord(BaseModel):
@@ -33,7 +33,7 @@ class RetrainResult(ResultRecord):
     @property
     def system(self) -> str:
         """The name of the winner's runs in the store."""
-        return f"trial #{self.trial}"
+        return retrained_system(self.trial)
 
 
 class BaselineRun(ResultRecord):

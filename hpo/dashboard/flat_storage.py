@@ -12,8 +12,11 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.results.formatting import TABLE_METRICS
+from hpo.store.attributes import Seconds
 from hpo.store.provenance import format_commit
-from hpo.store.records import RunRecord, Seconds, StudyRecord, TrialRecord
+from hpo.store.run_record import RunRecord
+from hpo.store.study_record import StudyRecord
+from hpo.store.trial_record import TrialRecord
 
 
 class FlatStorage(_CachedStorage):

@@ -28,9 +28,12 @@ from hpo.results.formatting import (
 )
 from hpo.results.study_results import StudyResults
 from hpo.search.budget import count_finished, spent_seconds
+from hpo.store.attributes import Seconds
 from hpo.store.optuna_internals import study_id
-from hpo.store.records import RunRecord, Seconds, StudyRecord, TrialRecord
+from hpo.store.run_record import RunRecord, is_retrained_system
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_first
+from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import INTERRUPTED, KILLED, OUT_OF_TIME, PRUNED, SURPLUS, count_outcomes
 from hpo.study.search_space import Parameter
 from hpo.training.arguments import ALIASES
@@ -63,7 +66,7 @@ def trial_note(trial: TrialRecord, study: StudyRecord) -> str:
 def run_note(run: RunRecord, study: StudyRecord) -> str:
     """Return the note of a final run: its system, scores on validation and test, hyperparameters and cost."""
     name = run.system or "an unknown system"
-    system = f"{name}, retrained" if name.startswith("trial #") else f"the baseline {name}"
+    system = f"{name}, retrained" if is_retrained_system(name) else f"the baseline {name}"
     head = f"A final run: {system}, seed {run.seed}"
     if run.is_complete:
         paragraphs = [Paragraph(f"{head}, trained on {run.trained_on}.")]

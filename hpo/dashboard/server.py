@@ -23,8 +23,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from hpo.errors import StoreError
 from hpo.store.optuna_internals import study_id
-from hpo.store.records import StudyRecord
 from hpo.store.storage import check_same_spec, load_stored_study, open_storage
+from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # WSGI

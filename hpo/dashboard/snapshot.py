@@ -11,7 +11,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from hpo.errors import StoreError
-from hpo.store.storage import artifact_folder, open_storage, sqlite_file, store_exists
+from hpo.store.storage import artifact_folder, missing_store_error, open_storage, sqlite_file, store_exists
 from hpo.study.spec import StudySpec
 
 ROWS_PER_BATCH = 1000
@@ -25,7 +25,7 @@ def copy_store(url: str, spec: StudySpec | None, folder: Path) -> str:
     """
     file, copy = sqlite_file(url), folder / "store.db"
     if not store_exists(url):
-        raise StoreError(f"no store at {file}; `hpo search STUDY` creates it")
+        raise missing_store_error(file)
     if file:
         _copy_sqlite(file, copy)
     else:

@@ -20,7 +20,7 @@ from hpo.evaluation.pretrained_baseline import fit_pretrained
 from hpo.evaluation.retraining import find_winner, select_candidates, train_and_predict
 from hpo.evaluation.text_baselines import TEXT_BASELINES
 from hpo.plugins import load_entry_points
-from hpo.store.records import run_attributes
+from hpo.store.run_record import run_attributes
 from hpo.study.spec import RERUN, StudySpec
 
 ENTRY_POINT_GROUP = "hpo.baselines"

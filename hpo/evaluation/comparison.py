@@ -32,8 +32,8 @@ from hpo.evaluation.stored_systems import find_studies, find_trials, read_system
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.verdict import describe_comparison, describe_difference
 from hpo.search.budget import count_finished
-from hpo.store.records import StudyRecord
 from hpo.store.storage import open_artifact_store, open_storage
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import sign
 from hpo.store.trial_state import wall_seconds
 from hpo.study.spec import StudySpec

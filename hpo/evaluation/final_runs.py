@@ -30,9 +30,10 @@ from hpo.search.preflight import preflight
 from hpo.search.signals import StopSignal
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
+from hpo.store.attributes import Seconds, write_attributes
 from hpo.store.optuna_internals import storage_of
 from hpo.store.provenance import collect_provenance
-from hpo.store.records import RunRecord, Seconds, StudyRecord, run_attributes, study_attributes, write_attributes
+from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import (
     companion_name,
     find_study,
@@ -41,6 +42,7 @@ from hpo.store.storage import (
     open_storage,
     open_study,
 )
+from hpo.store.study_record import StudyRecord, study_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import choose_accelerations, frozen_gc
 from hpo.training.checkpoint import Checkpoint, load_checkpoint

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hpo.data.splits import Split
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome, predict_splits
 from hpo.evaluation.retraining import predict_split
-from hpo.store.records import run_attributes
+from hpo.store.run_record import run_attributes
 
 
 def fit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:

@@ -18,7 +18,8 @@ from hpo.atomic import atomic_folder
 from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, find_run, predict_splits
-from hpo.store.records import RunProvenance, RunRecord, run_attributes
+from hpo.store.attributes import RunProvenance, read_part
+from hpo.store.run_record import RunRecord, retrained_system, run_attributes
 from hpo.store.trial_order import best_first, sign
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import RunMeasurements, TrialEnded
@@ -36,7 +37,7 @@ class Candidate:
     @property
     def system(self) -> str:
         """The name of its runs in the store."""
-        return f"trial #{self.trial}"
+        return retrained_system(self.trial)
 
 
 def select_candidates(search: optuna.Study, count: int) -> list[Candidate]:
@@ -243,4 +244,4 @@ def _holds_model_of(folder: Path, run: RunRecord) -> bool:
         origin = read_model_info(folder).made
     except ModelError:
         return False
-    return origin.get("run") == run.key and RunProvenance.from_attribute(origin.get("provenance")) == run.provenance
+    return origin.get("run") == run.key and read_part(RunProvenance, origin.get("provenance")) == run.provenance

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from hpo.evaluation.comparison_result import SeedSummary
-from hpo.store.records import SplitScores
+from hpo.store.run_record import SplitScores
 from hpo.training.metrics import METRICS, evaluate_module, unsuitable_reason
 
 Array = NDArray[Any]

@@ -22,7 +22,7 @@ from hpo.data.splits import Split
 from hpo.evaluation.comparison_result import SplitUse
 from hpo.evaluation.scores import score_run
 from hpo.store.optuna_internals import storage_of
-from hpo.store.records import SplitScores
+from hpo.store.run_record import SplitScores
 from hpo.study.spec import StudySpec
 
 _LEDGER_PREFIX = "ledger:"  # of the study attributes that record a use of the test split

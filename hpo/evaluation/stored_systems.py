@@ -17,8 +17,9 @@ from hpo.evaluation.final_runs import RunKey, find_run
 from hpo.evaluation.retraining import Candidate, retraining_runs
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.plugins import load_entry_points
-from hpo.store.records import RunRecord, StudyRecord
+from hpo.store.run_record import RunRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study
+from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec
 
 PredictionReader = Callable[[FrozenTrial], pandas.DataFrame | None]

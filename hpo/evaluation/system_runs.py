@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hpo.evaluation.comparison_result import SeedSummary, SystemResult
 from hpo.evaluation.scores import summarize_seeds
-from hpo.store.records import RunRecord, SplitScores
+from hpo.store.run_record import RunRecord, SplitScores
 
 
 @dataclass

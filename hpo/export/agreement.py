@@ -12,7 +12,7 @@ from hpo.evaluation.scores import summarize_seeds
 from hpo.export.bundle import OriginalResult
 from hpo.results.best_config import SeedScores
 from hpo.results.formatting import format_mean_sd
-from hpo.store.records import RunRecord
+from hpo.store.run_record import RunRecord
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-12  # scores that differ by less differ by rounding only

@@ -28,7 +28,7 @@ from hpo.results.formatting import (
 )
 from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
-from hpo.store.records import RunRecord
+from hpo.store.run_record import RunRecord
 from hpo.study.spec import NamedComponent, StudySpec
 from hpo.training.metrics import METRICS
 from hpo.training.model_folder import read_model_info
@@ -243,8 +243,7 @@ def source_name(spec: StudySpec) -> str:
     """Return the name of the data source, of files and folders only their last part."""
     if spec.data.source is not None:
         return _public_name(spec, spec.data.source) + (f" ({spec.data.config})" if spec.data.config else "")
-    train = [spec.data.train] if isinstance(spec.data.train, str) else spec.data.train or []
-    return ", ".join(_public_name(spec, file) for file in train)
+    return ", ".join(_public_name(spec, file) for file in spec.data.train_names)
 
 
 def _public_name(spec: StudySpec, name: str) -> str:

@@ -20,8 +20,9 @@ from hpo.export.agreement import Reproduction, judge_reproduction
 from hpo.export.bundle import Bundle, read_bundle, row_digests
 from hpo.search.preflight import preflight
 from hpo.store.provenance import describe_device, installed_versions
-from hpo.store.records import RunRecord, StudyRecord
+from hpo.store.run_record import RunRecord
 from hpo.store.storage import companion_name, default_storage_url, find_study, open_storage, store_exists
+from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec, load_study
 from hpo.training.checkpoint import load_checkpoint
 

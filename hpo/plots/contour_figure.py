@@ -22,7 +22,7 @@ from hpo.plots.style import (
 )
 from hpo.plots.trial_selection import objective_sign, rank_complete, sample_trials, value_format
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_CONTOUR_POINTS = 1000  # trials in the figure
 MIN_TRIALS = 10  # fewer trials have points but no contour

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from hpo.plots.trial_selection import group_by_outcome
 from hpo.results.formatting import format_value
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 
 @dataclass(frozen=True)

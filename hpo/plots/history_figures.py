@@ -31,7 +31,7 @@ from hpo.plots.trial_selection import (
     value_format,
 )
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_HISTORY_POINTS = 2000  # trials in the figure
 

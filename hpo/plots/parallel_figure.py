@@ -13,7 +13,7 @@ from hpo.plots.parameter_importance import importance
 from hpo.plots.style import BLUE, GREY, apply_style, to_float32, wrap_label
 from hpo.plots.trial_selection import rank_complete, sample_trials, select_complete
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_LINES = 300  # trials in the figure
 BOLD_SHARE, MAX_BOLD = 0.1, 25  # share and number of the best trials that are bold lines

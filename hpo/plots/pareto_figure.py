@@ -8,7 +8,7 @@ from hpo.plots.drawing import Drawing
 from hpo.plots.style import BLUE, GREY, Mark, apply_style, marker_style, to_float32, to_int32, wrap_label
 from hpo.plots.trial_selection import sample_trials, select_complete, value_format
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_PARETO_POINTS = 2000  # trials in the figure
 

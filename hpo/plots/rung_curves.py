@@ -22,7 +22,7 @@ from hpo.plots.style import (
 )
 from hpo.plots.trial_selection import group_by_outcome, sample_trials, select_with_rungs, value_format
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import EveryExamples
 
 MAX_CURVES = 300  # trials in the figure

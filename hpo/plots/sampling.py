@@ -20,7 +20,7 @@ from hpo.plots.trial_selection import (
     select_with_value,
 )
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from hpo.plots.trial_selection import (
     value_format,
 )
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_SLICE_POINTS = 500  # trials in the figure
 MAX_COLUMNS = 2  # side by side on a phone

@@ -27,7 +27,7 @@ from hpo.plots.trial_selection import (
     select_timed,
 )
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_BARS = 2000  # trials in the figure
 MAX_NAMED_WORKERS = 16  # with more, rows have no names

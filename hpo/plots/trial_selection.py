@@ -11,8 +11,8 @@ import numpy as np
 
 from hpo.plots.style import OUTCOME_MARKS
 from hpo.results.study_results import StudyResults
-from hpo.store.records import TrialRecord
 from hpo.store.trial_order import sign
+from hpo.store.trial_record import TrialRecord
 
 ALWAYS_DRAWN = 50  # best trials that every sample contains
 MIN_SECONDS_IN_HOURS = 36_000  # time axes of this length or more count hours, shorter ones minutes

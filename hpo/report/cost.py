@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from hpo.report.blocks import Block, Paragraph, Section, Table
 from hpo.results.formatting import TextTable, format_cost
 from hpo.results.study_results import StudyResults
-from hpo.store.records import RunRecord, TrialRecord
+from hpo.store.run_record import RunRecord
+from hpo.store.trial_record import TrialRecord
 
 # Heading of a row -> the trials or final runs that it adds up. Every trial and every run is in exactly one row.
 TRIAL_ROWS: Mapping[str, Callable[[TrialRecord], bool]] = {

@@ -11,7 +11,8 @@ from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
 from hpo.results.formatting import TextTable, format_value, format_values
 from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
-from hpo.store.records import RunRecord, TrialRecord
+from hpo.store.run_record import RunRecord
+from hpo.store.trial_record import TrialRecord
 
 MAX_FAILURES = 20  # that are listed one by one
 _NO_FAILURE = {"complete", "pruned", "running", "waiting"}
@@ -25,8 +26,7 @@ def data_section(results: StudyResults) -> Section:
     if stored is None:
         return Section(anchor, title, [Paragraph(f"The data are unknown: {results.data_missing_reason}.")])
     spec = results.spec
-    train = [spec.data.train] if isinstance(spec.data.train, str) else spec.data.train or []
-    source = spec.data.source or ", ".join(train)
+    source = spec.data.source or ", ".join(spec.data.train_names)
     blocks: list[Block] = [Paragraph(f"{source}; fingerprint {stored.fingerprint}; labels {', '.join(stored.labels)}.")]
     if results.data is None:
         rows = [[split, f"{count:,}"] for split, count in stored.rows.items()]

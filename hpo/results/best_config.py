@@ -21,7 +21,10 @@ from hpo.results.formatting import format_mean_sd
 from hpo.results.study_results import StudyResults
 from hpo.results.template_environment import template_environment
 from hpo.search.budget import count_finished
-from hpo.store.records import DataSummary, RunProvenance, RunRecord, TrialRecord
+from hpo.store.attributes import RunProvenance, read_part
+from hpo.store.run_record import RunRecord
+from hpo.store.study_record import DataSummary
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import select_arguments, select_model_fields
 from hpo.training.model_folder import read_model_info
@@ -87,7 +90,7 @@ class BestConfig:
         except ModelError:
             stored = {}
         for run in self.runs:
-            if stored.get("run") == run.key and RunProvenance.from_attribute(stored["provenance"]) == run.provenance:
+            if stored.get("run") == run.key and read_part(RunProvenance, stored["provenance"]) == run.provenance:
                 return run
         if not self.runs:
             return None

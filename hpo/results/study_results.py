@@ -20,9 +20,11 @@ from hpo.results.study_status import StudyStatus, study_status
 from hpo.results.trials_table import build_trials_table
 from hpo.search.preflight import load_study_data
 from hpo.store.optuna_internals import storage_of
-from hpo.store.records import RunRecord, StudyRecord, TrialRecord
+from hpo.store.run_record import RunRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study, load_stored_study, open_artifact_store
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import sign
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec
 
 

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hpo.results.formatting import format_duration, format_size, format_value
 from hpo.search.budget import spent_seconds, stop_message
-from hpo.store.records import StudyRecord, TrialRecord
 from hpo.store.sqlite_reader import StudySnapshot, StudySummary, read_study, read_summaries
 from hpo.store.storage import list_studies, load_stored_study, open_storage
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import sign
+from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import TrialView, count_outcomes, is_finished, is_superseded, outcome
 from hpo.study.spec import StudySpec
 

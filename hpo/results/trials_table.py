@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas
 
-from hpo.store.records import Seconds, TrialRecord
+from hpo.store.attributes import Seconds
+from hpo.store.trial_record import TrialRecord
 
 # Fields of TrialRecord that become a column under their own name, in this order.
 NUMBER_FIELDS = (

@@ -12,8 +12,8 @@ import optuna
 from optuna.trial import TrialState
 
 from hpo.atomic import atomic_folder
-from hpo.store.records import TrialRecord
 from hpo.store.trial_order import is_better
+from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import is_superseded
 from hpo.study.spec import StudySpec
 from hpo.training.metrics import Direction

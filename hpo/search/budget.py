@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hpo.store.records import StudyRecord
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_state import TrialView, is_finished, outcome, wall_seconds
 from hpo.study.spec import SearchSpec, StudySpec
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpo.store.optuna_internals import unit_cube
-from hpo.store.records import TrialRecord
 from hpo.store.trial_order import rank_key
+from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import is_finished
 
 if TYPE_CHECKING:

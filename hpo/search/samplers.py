@@ -25,8 +25,8 @@ from optuna.trial import FrozenTrial
 from hpo.errors import SpecError, unknown_value
 from hpo.search.prior import PRIOR, SAMPLER, Prior
 from hpo.store.optuna_internals import fixed_values, read_all_trials, set_trial_attribute
-from hpo.store.records import TrialRecord, trial_attributes
 from hpo.store.trial_queue import replay_index
+from hpo.store.trial_record import TrialRecord, trial_attributes
 from hpo.store.trial_state import TrialView, is_finished, outcome
 from hpo.study.search_space import SearchSpace
 from hpo.study.spec import StudySpec

@@ -17,8 +17,8 @@ from hpo.search.preflight import load_study_data, preflight
 from hpo.search.search_listener import SearchListener
 from hpo.store.optuna_internals import storage_of
 from hpo.store.provenance import collect_provenance
-from hpo.store.records import StudyRecord, study_attributes
 from hpo.store.storage import open_storage, open_study
+from hpo.store.study_record import StudyRecord, study_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import announce_accelerations, choose_accelerations
 from hpo.training.checkpoint import load_checkpoint

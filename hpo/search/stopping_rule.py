@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.search.budget import ExpectedGain
+from hpo.store.attributes import write_attributes
 from hpo.store.optuna_internals import unit_cube
-from hpo.store.records import StudyRecord, study_attributes, write_attributes
+from hpo.store.study_record import StudyRecord, study_attributes
 from hpo.store.trial_order import best_first, sign
 from hpo.study.spec import StudySpec
 

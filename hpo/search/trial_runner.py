@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import optuna
 
+from hpo.store.attributes import RunProvenance, write_attributes
 from hpo.store.provenance import collect_provenance
-from hpo.store.records import RunProvenance, trial_attributes, write_attributes
+from hpo.store.trial_record import trial_attributes
 from hpo.store.trial_state import worker_identity
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import TrialEnded

@@ -29,9 +29,11 @@ from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_queue, trial_state
-from hpo.store.records import StudyRecord, TrialRecord, trial_attributes, write_attributes
+from hpo.store.attributes import write_attributes
 from hpo.store.storage import GRACE_PERIOD, HEARTBEAT_INTERVAL
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
+from hpo.store.trial_record import TrialRecord, trial_attributes
 from hpo.study.spec import load_study
 from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model

@@ -20,7 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hpo.store.records import PRUNED_SUMMARY_KEY, SUMMARY_KEYS, StudyRecord
+from hpo.store.study_record import StudyRecord
+from hpo.store.trial_record import PRUNED_SUMMARY_KEY, SUMMARY_KEYS
 from hpo.store.trial_state import TrialView
 
 SCHEMA_VERSION = "v3.2.0.a"  # Optuna's number for the layout of its tables

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import StoreError, StudyError, mask_passwords
-from hpo.store.records import StudyRecord
 from hpo.store.sqlite_reader import StudySummary
+from hpo.store.study_record import StudyRecord
 from hpo.study.identity import find_changes
 from hpo.study.overrides import resolve_sqlite_url
 from hpo.study.spec import StudySpec
@@ -101,11 +101,16 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     """
     file = sqlite_file(url)
     if file and not create and not _has_studies_table(file):
-        raise StoreError(f"no store at {file}; `hpo search STUDY` creates it")
+        raise missing_store_error(file)
     check_storage_url(url)
     with _translated_errors(url):
         _logger.info("opening storage %s", mask_passwords(url))
         return _open_database(url)
+
+
+def missing_store_error(place: object) -> StoreError:
+    """Return the error for a store that does not exist."""
+    return StoreError(f"no store at {place}; `hpo search STUDY` creates it")
 
 
 def find_stored_study(spec: StudySpec, url: str) -> Study | None:

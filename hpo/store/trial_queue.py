@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.store.optuna_internals import fixed_values
-from hpo.store.records import read_field, trial_attributes
+from hpo.store.trial_record import read_field, trial_attributes
 from hpo.store.trial_state import (
     RETRIED_OUTCOMES,
     SURPLUS,

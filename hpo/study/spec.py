@@ -97,6 +97,11 @@ class DataSpec(StrictModel):
             raise ValueError(f"has {self.text!r} for both text and label")
         return self
 
+    @property
+    def train_names(self) -> list[str]:
+        """What `train` names, files or one split, as a list."""
+        return [self.train] if isinstance(self.train, str) else self.train or []
+
 
 class ModelSpec(StrictModel):
     """The checkpoint that every trial fine-tunes."""

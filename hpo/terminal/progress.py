@@ -15,7 +15,8 @@ from hpo.evaluation.run_listener import RunListener
 from hpo.results.formatting import format_duration, format_values
 from hpo.search.budget import Budget, count_finished
 from hpo.search.search_listener import SearchListener
-from hpo.store.records import RunRecord, TrialRecord
+from hpo.store.run_record import RunRecord
+from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import outcome
 from hpo.study.spec import EveryExamples, StudySpec
 from hpo.terminal.console import err, out, outcome_style

@@ -17,7 +17,7 @@ from hpo.results.formatting import (
 )
 from hpo.results.study_status import StudyRow, StudyStatus, TrialColumn, TrialRow, study_status, trial_columns
 from hpo.search.budget import stop_message, why_ended
-from hpo.store.records import RunRecord
+from hpo.store.run_record import RunRecord
 from hpo.study.spec import StudySpec
 from hpo.terminal.console import outcome_style, print_line
 from hpo.terminal.table_layout import Column, print_columns

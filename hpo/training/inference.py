@@ -26,7 +26,7 @@ class TokenizedTexts(Protocol):
 
 def to_accelerator(model: PreTrainedModel) -> PreTrainedModel:
     """Move the model to the accelerator, if there is one."""
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = torch.accelerator.current_accelerator(check_available=True)
     return model if device is None else model.to(device)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna import TrialPruned
 
-from hpo.store.records import trial_attributes
+from hpo.store.trial_record import trial_attributes
 from hpo.store.trial_state import ERROR, INTERRUPTED, PRUNED
 
 

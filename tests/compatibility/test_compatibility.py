@@ -20,7 +20,7 @@ from hpo.results.best_config import SeedScores, best_config_dict
 from hpo.results.study_results import StudyResults
 from hpo.search.engines import run_search
 from hpo.search.search_listener import SearchListener
-from hpo.store.records import TrialRecord
+from hpo.store.trial_record import TrialRecord
 from tests.support.evaluated_study import open_results
 
 HERE = Path(__file__).resolve().parent

@@ -39,7 +39,8 @@ from hpo.dashboard.publisher import STATE_ATTRIBUTE, DashboardPublisher
 from hpo.dashboard.snapshot import copy_store, served_artifact_folder
 from hpo.errors import StoreError, StudyError
 from hpo.store import storage
-from hpo.store.records import StudyRecord, TrialRecord
+from hpo.store.study_record import StudyRecord
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
 from tests.store.test_storage import postgresql  # noqa: F401
 from tests.support.browser import browser, console_errors, wait_for  # noqa: F401

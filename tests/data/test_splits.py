@@ -13,7 +13,7 @@ import pytest
 
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import DataError
-from hpo.store.records import DataSummary
+from hpo.store.study_record import DataSummary
 from hpo.study.spec import DataSpec
 
 Rows = list[tuple[Any, Any]]

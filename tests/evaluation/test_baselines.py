@@ -20,7 +20,7 @@ from hpo.evaluation.predictions import read_predictions
 from hpo.evaluation.retraining import retrain
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.text_baselines import TEXT_BASELINES
-from hpo.store.records import RunRecord
+from hpo.store.run_record import RunRecord
 from hpo.store.storage import find_study, open_artifact_store, open_storage, storage_url
 from hpo.study.spec import BASELINES as DEFAULT_BASELINES
 from hpo.study.spec import load_study

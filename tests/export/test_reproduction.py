@@ -24,7 +24,7 @@ from hpo.export.formats import export_format
 from hpo.export.reproduction import describe_data_difference, reproduce_bundle
 from hpo.results.best_config import SeedScores
 from hpo.results.study_results import StudyResults
-from hpo.store.records import RunRecord, SplitScores
+from hpo.store.run_record import RunRecord, SplitScores
 from hpo.store.storage import default_storage_url, find_study, open_storage
 from hpo.study.spec import load_study
 from tests.evaluation.conftest import RecordingListener

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hpo.results.trials_table import build_trials_table
-from hpo.store.records import RunProvenance, Seconds, TrialRecord, WorkerIdentity
+from hpo.store.attributes import RunProvenance, Seconds, WorkerIdentity
+from hpo.store.trial_record import TrialRecord
 
 STARTED = datetime(2026, 3, 2, 9, 0)
 

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.errors import SpecError
 from hpo.search.prior import Prior
 from hpo.search.samplers import build_sampler
-from hpo.store.records import TrialRecord
 from hpo.store.trial_queue import enqueue_next
+from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import INTERRUPTED
 from hpo.study.search_space import SearchSpace
 from hpo.study.spec import load_study

@@ -16,8 +16,8 @@ from hpo.search.setup import open_search
 from hpo.search.trial_runner import run_trial
 from hpo.search.worker import Worker
 from hpo.store import bulk_storage
-from hpo.store.records import TrialRecord
 from hpo.store.storage import default_storage_url
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import load_study
 from hpo.training.measurements import RunMeasurements, TrialEnded
 

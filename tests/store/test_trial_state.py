@@ -10,8 +10,9 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.store import trial_queue, trial_state
-from hpo.store.records import RunRecord, TrialRecord, run_attributes, trial_attributes
+from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import open_storage
+from hpo.store.trial_record import TrialRecord, trial_attributes
 from hpo.study.search_space import Parameter, SearchSpace, StartingPoint
 
 SPACE = SearchSpace(

@@ -20,8 +20,9 @@ from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import record_use
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.results.study_results import LoadedComparison, StudyResults
-from hpo.store.records import RunRecord, TrialRecord
+from hpo.store.run_record import RunRecord
 from hpo.store.storage import companion_name
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
 from hpo.training.metrics import Direction
 

@@ -33,8 +33,8 @@ from hpo.evaluation.retraining import retraining_runs, select_candidates
 from hpo.evaluation.run_listener import RunListener
 from hpo.search.preflight import load_study_data
 from hpo.store.provenance import collect_provenance
-from hpo.store.records import TrialRecord
 from hpo.store.storage import default_storage_url, open_storage, open_study, storage_url
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
 from hpo.training.metrics import METRICS
 from tests.support.simulated import Simulation

@@ -22,7 +22,7 @@ from hpo.search.samplers import count_left
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import load_context
 from hpo.store.provenance import describe_device
-from hpo.store.records import StudyRecord
+from hpo.store.study_record import StudyRecord
 from hpo.study.search_space import Parameter
 from hpo.study.spec import EveryExamples, StudySpec
 from hpo.training.acceleration import announce_accelerations

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import unknown_value
-from hpo.store.records import StudyRecord
+from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec
 from hpo.training.library_internals import attention_implementation, has_bf16_instructions
 
@@ -45,7 +45,7 @@ def choose_accelerations(spec: StudySpec, checkpoint: Checkpoint) -> dict[str, A
         return {}
     import torch
 
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = torch.accelerator.current_accelerator(check_available=True)
     if device is None or spec.fixed.get("use_cpu"):
         chosen = _choose_for_cpu(checkpoint)
     elif device.type == "cuda":

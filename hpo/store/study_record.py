@@ -1,0 +1,71 @@
+"""The attributes of a stored study: StudyRecord."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from hpo.store.attributes import to_attributes
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a store holds of a study's data."""
+
+    fingerprint: str
+    rows: Mapping[str, int]  # split -> number of rows
+    labels: Sequence[str]
+    notices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """The attributes of a stored study. `spec` is None for a study that another program wrote."""
+
+    spec: Mapping[str, Any] | None  # StudySpec.resolved()
+    identity: Mapping[str, Any] | None  # StudySpec.identity()
+    data: DataSummary | None
+    accelerations: Mapping[str, Any] | None  # field -> value that training.speed chose; None in older studies
+    device: str | None = None
+    spec_hash: str | None = None
+    overrides: Sequence[str] = ()
+    git: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    stopped: Mapping[str, Any] | None = None  # set when search.stop ended the study: see search.stopping_rule
+
+    @classmethod
+    def from_attributes(cls, stored: Mapping[str, Any]) -> Self:
+        """Read the user attributes of a study."""
+        data = stored.get("data")
+        return cls(
+            spec=stored.get("spec"),
+            identity=stored.get("identity"),
+            data=DataSummary(data["fingerprint"], data["rows"], data.get("labels") or (), data.get("notices") or ())
+            if data
+            else None,
+            accelerations=stored.get("speed"),
+            device=stored.get("device"),
+            spec_hash=stored.get("spec_hash"),
+            overrides=stored.get("overrides") or (),
+            git=stored.get("git"),
+            versions=stored.get("versions") or {},
+            seed=stored.get("seed"),
+            stopped=stored.get("stopped"),
+        )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether hpo created the study; of any other, only what Optuna itself stores is known."""
+        return self.spec is not None
+
+    @property
+    def objective(self) -> str | None:
+        """The metric that the study optimizes, if hpo created it."""
+        return str(self.spec["objective"]) if self.spec else None
+
+
+def study_attributes(**values: Any) -> dict[str, Any]:
+    """Return the attributes that store these fields of a StudyRecord, as `trial_attributes` does for a trial."""
+    return to_attributes(StudyRecord, {"accelerations": "speed"}, values)
