@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,16 @@ HPO = [sys.executable, "-m", "hpo"]
 
 def run_shell(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*HPO, *arguments], capture_output=True, text=True, cwd=folder, timeout=300)
+
+
+def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, without the seconds that a new one takes to import torch."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["hpo", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    return subprocess.CompletedProcess(arguments, exit_.value.code or 0, out.getvalue(), err.getvalue())
 
 
 def test_version_and_help_are_printed() -> None:
@@ -160,19 +172,19 @@ def test_wrong_input_prints_one_line_exits_with_2_and_writes_nothing(
 
 def test_without_a_complete_trial_reasons_are_printed_and_the_exit_code_is_1(small: Path) -> None:
     overrides = ["--set", "space.parameters.learning_rate={choices=[1e30]}", "--set", "training.max_grad_norm=0.0"]
-    result = run_shell("search", str(small), *overrides, "--trials", "2")
+    result = run_here("search", str(small), *overrides, "--trials", "2")
     assert result.returncode == 1
     assert "2 diverged" in result.stdout and "no trial is complete" in result.stdout
     assert result.stdout.count("not finite at step") == 2
 
 
 def test_a_changed_file_is_refused_and_force_new_starts_another_study(small: Path) -> None:
-    assert run_shell("search", str(small), "--trials", "1").returncode == 0
+    assert run_here("search", str(small), "--trials", "1").returncode == 0
     small.write_text(small.read_text().replace("num_train_epochs = 1", "num_train_epochs = 2"))
-    refused = run_shell("search", str(small), "--trials", "1")
+    refused = run_here("search", str(small), "--trials", "1")
     assert refused.returncode == 2 and "training.num_train_epochs: 1 -> 2" in refused.stderr
-    assert run_shell("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
-    taken = run_shell("search", str(small), "--trials", "1", "--force-new", "other")
+    assert run_here("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
+    taken = run_here("search", str(small), "--trials", "1", "--force-new", "other")
     assert taken.returncode == 2 and "this study exists already" in taken.stderr
 
 
@@ -239,7 +251,7 @@ def test_baselines_and_exports_are_printed_as_json(tmp_path: Path) -> None:
 
 
 def test_verbose_logs_what_is_opened(small: Path) -> None:
-    quiet = run_shell("search", str(small), "--trials", "1")
+    quiet = run_here("search", str(small), "--trials", "1")
     verbose = run_shell("search", str(small), "--trials", "1", "--verbose")
     assert "hpo.store.storage: opening storage sqlite:///" in verbose.stderr
     assert "hpo.store.storage: continuing study 'small'" in verbose.stderr and "hpo.store" not in quiet.stderr

@@ -189,32 +189,40 @@ def score_logits(metrics: Mapping[str, Metric], logits: NDArray[Any], references
 
 
 @cache
-def evaluate_module(name: str) -> Any:
-    """Return a metric as a module of the library `evaluate`: an `evaluate.Metric` with `compute()`.
+def evaluate_module(*names: str) -> Any:
+    """Return metrics as one module of the library `evaluate`: an `evaluate.Metric` with `compute()`.
 
-    It takes `references` (n,) and `predictions`, which are labels (n,) or, if the metric needs them, probabilities
-    (n, classes). Nothing is fetched, whereas `evaluate.load("accuracy")` downloads a script. `evaluate` takes seconds
-    to import, so only this function imports it. Raises KeyError for an unknown metric.
+    It takes `references` (n,) and `predictions`, which are labels (n,) or, if the metrics need them, probabilities
+    (n, classes), and returns name -> score. Several metrics share one pass of the rows through Arrow, which takes
+    longer than a metric; `evaluate.combine` sends them through once per metric. Nothing is fetched, whereas
+    `evaluate.load("accuracy")` downloads a script. `evaluate` takes seconds to import, so only this function imports
+    it. Raises KeyError for an unknown metric, and ValueError for metrics that take different predictions.
     """
     import datasets
     import evaluate
 
-    metric = METRICS[name]
-    value = datasets.Value("float64" if metric.needs_probabilities else "int64")
+    metrics = {name: METRICS[name] for name in names}
+    if len({metric.needs_probabilities for metric in metrics.values()}) != 1:
+        raise ValueError(f"{', '.join(names)}: expected metrics of labels alone, or of probabilities alone")
+    needs_probabilities = metrics[names[0]].needs_probabilities
+    value = datasets.Value("float64" if needs_probabilities else "int64")
     features = datasets.Features(
         {
-            "predictions": datasets.List(value) if metric.needs_probabilities else value,
+            "predictions": datasets.List(value) if needs_probabilities else value,
             "references": datasets.Value("int64"),
         }
     )
 
     class EvaluateMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
-        """A row of METRICS."""
+        """One or more rows of METRICS."""
 
         def _info(self) -> evaluate.MetricInfo:
-            return evaluate.MetricInfo(description=f"{name}, by scikit-learn", citation="", features=features)
+            return evaluate.MetricInfo(
+                description=f"{', '.join(names)}, by scikit-learn", citation="", features=features
+            )
 
         def _compute(self, predictions: Any, references: Any) -> Scores:
-            return {name: float(metric.function(np.asarray(references), np.asarray(predictions)))}
+            labels, predicted = np.asarray(references), np.asarray(predictions)
+            return {name: float(metric.function(labels, predicted)) for name, metric in metrics.items()}
 
     return EvaluateMetric(keep_in_memory=True)  # the default writes an Arrow file per call

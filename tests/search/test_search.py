@@ -143,6 +143,7 @@ def test_a_failing_worker_raises_its_error(small: Path, monkeypatch: pytest.Monk
         run(small, "fail.db", "search.workers=2")
 
 
+@pytest.mark.long
 def test_workers_on_ray(small: Path) -> None:
     pytest.importorskip("ray")
     study = run(small, "ray.db", "search.workers=2", "search.engine='ray'", "search.trials=3")

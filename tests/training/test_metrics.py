@@ -109,6 +109,13 @@ def test_modules_of_evaluate_give_the_same_numbers(classes: int) -> None:
         assert module.compute(predictions=predictions, references=labels) == {name: pytest.approx(score)}
 
 
+def test_metrics_that_share_a_module_take_the_same_predictions() -> None:
+    scores = evaluate_module("recall_macro", "accuracy").compute(predictions=[0, 1, 1, 1], references=[0, 0, 0, 1])
+    assert scores == {"recall_macro": pytest.approx((1 / 3 + 1) / 2), "accuracy": 0.5}
+    with pytest.raises(ValueError, match="accuracy, log_loss: expected metrics of labels alone"):
+        evaluate_module("accuracy", "log_loss")
+
+
 PLUGIN = """
 from hpo.training.metrics import Metric
 cost = Metric(lambda references, predictions: float((references != predictions).sum()), "minimize", unit="")
