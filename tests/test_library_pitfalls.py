@@ -604,9 +604,7 @@ def test_pitfall_17_timeout_ends_a_running_trial(tmp_path: Path, searched: Calla
     assert not trial_state.is_finished(ours)  # with a longer timeout it runs again
 
 
-def test_pitfall_18_workers_are_processes(
-    tmp_path: Path, searched: Callable[..., optuna.Study], study_file: Path
-) -> None:
+def test_pitfall_18_workers_are_processes(tmp_path: Path, study_file: Path) -> None:
     plain = plain_search.trainer(tmp_path / "plain")
     both_have_set = threading.Barrier(2, timeout=30)
     sampled: list[float] = []
@@ -625,14 +623,11 @@ def test_pitfall_18_workers_are_processes(
     plain_search.search(plain, space, trials=2, n_jobs=2)
     assert len(set(sampled)) == 2 and len(set(used)) == 1  # two trials share one TrainingArguments
 
+    # test_workers_in_processes_share_one_study_and_fill_the_budget_exactly runs such a search.
     spec = load_study(study_file, ("search.workers=2",))
     assert choose_engine(spec) is run_processes
     with pytest.raises(SpecError, match="inline runs one worker, processes runs many"):
         choose_engine(load_study(study_file, ("search.workers=2", 'search.engine="inline"')))
-    study = searched("search.workers=2", "search.trials=2")
-    for trial in study.trials:
-        assert trial.user_attrs["worker"]["pid"] != trial_state.worker_identity()["pid"]
-        assert trial.user_attrs["effective"]["learning_rate"] == trial.params["learning_rate"]
 
 
 def test_pitfall_19_search_without_a_complete_trial_does_not_fail(

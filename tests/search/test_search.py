@@ -134,6 +134,7 @@ def test_workers_in_processes_share_one_study_and_fill_the_budget_exactly(small:
     trials = study.get_trials()
     assert len(results(study)) == 4 and sum(map(trial_state.is_finished, trials)) == 4
     assert len({trial.user_attrs["worker"]["pid"] for trial in trials} - {os.getpid()}) == 2
+    assert all(trial.user_attrs["effective"]["learning_rate"] == trial.params["learning_rate"] for trial in trials)
 
 
 def test_a_failing_worker_raises_its_error(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
