@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hpo.errors import SpecError
+from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 from hpo.study.identity import build_identity
 from hpo.study.overrides import apply_override, is_space_content
 from hpo.study.search_space import SearchSpace
@@ -79,8 +80,23 @@ class DataSpec(StrictModel):
     validation: Share | Rows | str | Files = Field(
         0.2, description="A share or number of rows to split off train, the name of a split, or files"
     )
-    text: str = Field("text", description="Name of the text column")
-    label: str = Field("label", description="Name of the label column")
+    text: ColumnName = Field("text", description="Name of the text column")
+    label: ColumnName = Field("label", description="Name of the label column")
+    separator: Separator | None = Field(
+        None, description='Character between the fields of csv and tsv files; by default "," in csv and "\\t" in tsv'
+    )
+    quoting: Quoting | None = Field(
+        None,
+        description='"csv": quotation marks enclose fields, the default; "none": they are part of the text, '
+        "the default if tabs separate fields",
+    )
+    encoding: Encoding | None = Field(
+        None, description='Encoding of text files, such as "cp1252"; by default UTF-8, or what a byte order mark says'
+    )
+    header: bool = Field(
+        True,
+        description='Whether csv and tsv files start with column names; if not, text and label are positions, "1"',
+    )
     rows: dict[Literal["train", "validation", "test"], Rows] = Field(
         default_factory=dict,
         description="Maximum number of rows per split; a larger split is sampled, stratified by label",
