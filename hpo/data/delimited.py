@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def parse_records(lines: Iterable[str], separator: str, is_quoted: bool, options
 
     With an unclosed mark, the line on which the parser notices can be far below the mistake.
     """
-    csv.field_size_limit(sys.maxsize if sys.maxsize < 2**31 else 2**31 - 1)  # a text can have more than 128 KiB
+    csv.field_size_limit(2**31 - 1)  # a text can have more than 128 KiB
     reader = csv.reader(
         _split_lines(lines),
         delimiter=separator,

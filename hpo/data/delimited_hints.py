@@ -76,7 +76,10 @@ def _parse(lines: list[str], separator: str) -> list[list[str]]:
 
 
 def _is_rectangular(records: list[list[str]]) -> bool:
-    return len({len(fields) for fields in records}) == 1 and len(records[0]) > 1
+    """Whether all records have the same number of fields, unless their separator is punctuation, before a blank."""
+    if len({len(fields) for fields in records}) != 1 or len(records[0]) < 2:
+        return False
+    return not all(any(field.startswith(" ") for field in fields) for fields in records)
 
 
 def _is_header_missing(records: list[list[str]], columns: Columns) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from hpo.errors import SpecError
+from hpo.errors import SpecError, quote_value
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 from hpo.study.identity import build_identity
 from hpo.study.overrides import apply_override, is_space_content
@@ -110,7 +110,7 @@ class DataSpec(StrictModel):
         if self.source is None and self.train is None:
             raise ValueError('needs source (hub id, folder, "builtin:reviews") or train (files)')
         if self.text == self.label:
-            raise ValueError(f"has {self.text!r} for both text and label")
+            raise ValueError(f"has {quote_value(self.text)} for both text and label")
         return self
 
     @property
@@ -299,9 +299,11 @@ def _read_space_file(raw: dict[str, Any], path: Path) -> None:
     inline = dict(space)
     name = inline.pop("file")
     if not isinstance(name, str):
-        raise SpecError(path, "space.file", f"is {name!r}; must be the path of a search-space file")
+        raise SpecError(path, "space.file", f"is {quote_value(name)}; must be the path of a search-space file")
     if not isinstance(inline.get("parameters", {}), dict):
-        raise SpecError(path, "space.parameters", f"is {inline['parameters']!r}; must be a table per parameter")
+        raise SpecError(
+            path, "space.parameters", f"is {quote_value(inline['parameters'])}; must be a table per parameter"
+        )
     file = path.parent / name
     content = read_toml(file)
     try:
