@@ -23,6 +23,10 @@ _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 Record = tuple[int, list[str]]  # the number of its first line, and its fields
 
 
+class MalformedQuoting(ValueError):
+    """A quotation mark is not closed, or text follows the closing one."""
+
+
 def read_delimited(file: Path, columns: Columns) -> Iterator[Row]:
     """Read a .csv or .tsv file, row by row; whole, if labels are wanted, which are whole numbers only if all are."""
     rows = _read_rows(file, columns)
@@ -61,12 +65,18 @@ def _read_rows(file: Path, columns: Columns) -> Iterator[Row]:
         for line, fields in records:
             if _is_blank_line(fields, len(header)):
                 continue
-            if len(fields) > len(header):
+            # Fewer fields are a row whose last cells are empty, which some programs leave out; with a mark, they are
+            # rather the first part of a text with a line break.
+            is_cut = not is_quoted and len(fields) < len(header) and any('"' in field for field in fields)
+            if len(fields) > len(header) or is_cut:
                 raise ValueError(_describe_wrong_length(line, fields, len(header), separator, is_quoted, options))
             yield _select_values(fields, positions)
-    except UndecodableText as error:
-        settings = [*suggest_separator_setting(file, columns, separator), *error.settings]
-        raise ValueError(f"{error.problem}{describe_settings(settings)}" if settings else str(error)) from None
+    except (UndecodableText, MalformedQuoting) as error:
+        # Fields in quotation marks with another separator look malformed too.
+        if not (settings := suggest_separator_setting(file, columns, separator)):
+            raise
+        problem, other_settings = (error.problem, error.settings) if isinstance(error, UndecodableText) else (error, [])
+        raise ValueError(f"{problem}{describe_settings([*settings, *other_settings])}") from None
 
 
 def find_separator(file: Path, options: ReadOptions) -> str:
@@ -75,7 +85,7 @@ def find_separator(file: Path, options: ReadOptions) -> str:
 
 
 def parse_records(lines: Iterable[str], separator: str, is_quoted: bool, options: ReadOptions) -> Iterator[Record]:
-    """Yield the records of a file. Raises ValueError for malformed quoting, with the line on which the record starts.
+    """Yield the records of a file. Raises MalformedQuoting with the line on which a record starts.
 
     With an unclosed mark, the line on which the parser notices can be far below the mistake.
     """
@@ -93,7 +103,7 @@ def parse_records(lines: Iterable[str], separator: str, is_quoted: bool, options
         except StopIteration:
             return
         except csv.Error as error:
-            raise ValueError(_describe_malformed_quoting(error, line, reader.line_num, options)) from None
+            raise MalformedQuoting(_describe_malformed_quoting(error, line, reader.line_num, options)) from None
         yield line, fields
 
 

@@ -38,7 +38,12 @@ def describe_settings(settings: list[str]) -> str:
 def find_encoding(file: Path, options: ReadOptions) -> str:
     """Return the encoding that the user has set, else that of the byte order mark, else UTF-8."""
     if options.encoding is not None:
-        return _normalize(options.encoding)
+        encoding = _normalize(options.encoding)
+        if _has_one_byte_per_character(encoding) and _is_unicode(file):
+            # Each letter with an accent would become two characters, without an error.
+            setting = options.format_setting("encoding", options.encoding)
+            raise ValueError(f"the file is UTF-8; leave out {setting}, or save the file in that encoding")
+        return encoding
     with file.open("rb") as handle:
         start = handle.read(4)
     return next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), "utf-8")
@@ -122,6 +127,17 @@ def _can_decode(content: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _has_one_byte_per_character(encoding: str) -> bool:
+    return encoding != "utf-8" and len(bytes(range(256)).decode(encoding, errors="replace")) == 256
+
+
+def _is_unicode(file: Path) -> bool:
+    """Whether a file is UTF-8 with characters that are not ASCII. In other encodings they are no valid UTF-8."""
+    with file.open("rb") as handle:
+        sample = handle.read(_SAMPLE_BYTES)
+    return not sample.isascii() and _can_decode(sample[: sample.rfind(b"\n") + 1] or sample, "utf-8")
 
 
 def _normalize(encoding: str) -> str:

@@ -66,6 +66,13 @@ def test_tsv_that_may_be_quoted_is_refused_with_both_choices(tmp_path: Path, odd
         read_texts(tmp_path / "a.tsv")
 
 
+def test_row_of_a_tsv_that_a_line_break_cuts_is_no_text(tmp_path: Path) -> None:
+    """The third line prevents that the file can be read with quotes."""
+    write_lines(tmp_path / "a.tsv", "text\tlabel", '"two', 'lines"\t1', '"bad" film\t0')
+    with pytest.raises(DataError, match="line 2 has 1 fields, the first line 2; .* with --quoting csv"):
+        list(read_texts(tmp_path / "a.tsv"))
+
+
 def test_marks_stay_in_a_doubtful_tsv_on_request(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.tsv", "text\tlabel", '"good"\t1', "bad\t0", "bad again\t0", "fine\t1")
     data = read(tmp_path, train="a.tsv", quoting="none", validation=2)

@@ -47,6 +47,15 @@ def test_separator_is_named_if_columns_have_other_names(tmp_path: Path) -> None:
     assert len(data.train) == 16
 
 
+def test_separator_is_named_if_all_fields_are_in_quotation_marks(tmp_path: Path) -> None:
+    lines = ['"Kommentar";"Note"', *(f'"{text}";"{label}"' for text, label in ROWS)]
+    (tmp_path / "a.csv").write_text("\n".join(lines), encoding="cp1252")
+    message = read_error(tmp_path, train="a.csv")
+    assert message.endswith('; the file seems to need data.separator = ";"')
+    data = read(tmp_path, train="a.csv", separator=";", encoding="cp1252", text="Kommentar", label="Note")
+    assert sorted(data.train.texts + data.validation.texts) == sorted(text for text, _ in ROWS)
+
+
 def test_missing_column_alone_suggests_no_separator(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", GOOD, text="review; of a film")
     assert read_error(tmp_path, train="a.csv").endswith("is unknown; known: label, review; of a film")
@@ -104,8 +113,16 @@ def test_utf_16_without_a_mark_is_named(tmp_path: Path) -> None:
 
 
 def test_wrong_encoding_is_refused_with_the_line(tmp_path: Path) -> None:
-    file = write_rows(tmp_path / "a.csv")
+    file = write_rows(tmp_path / "a.csv", encoding="cp1252")
     assert 'line 2 is not ascii; check data.encoding = "ascii"' in read_error(tmp_path, train=file, encoding="ascii")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp1251"])
+def test_utf_8_is_not_read_in_an_encoding_that_would_split_its_letters(tmp_path: Path, encoding: str) -> None:
+    message = read_error(tmp_path, train=write_rows(tmp_path / "a.csv"), encoding=encoding)
+    assert f'the file is UTF-8; leave out data.encoding = "{encoding}"' in message
+    write(tmp_path / "ascii.csv", GOOD)
+    assert len(read(tmp_path, train="ascii.csv", encoding=encoding).train) == 32
 
 
 def test_encoding_applies_to_the_files_of_class_folders(tmp_path: Path) -> None:
