@@ -19,6 +19,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+QUOTED_CHARACTERS = 60  # of a user's value in a message: a value can be a review of 5,000 words
+
 
 class HpoError(Exception):
     """A problem that the user can fix; the message is one line."""
@@ -58,6 +60,21 @@ class TrainingError(HpoError):
     """Training failed for a reason that the sampled values do not explain."""
 
 
+def quote_value(value: object, limit: int = QUOTED_CHARACTERS) -> str:
+    """Return a user's value as a message quotes it: its repr, on one line, cut to `limit` characters."""
+    # A text is cut before repr, which would take long for a text of megabytes.
+    quoted = repr(value[:limit] if isinstance(value, str) else value)
+    if len(quoted) <= limit and not (isinstance(value, str) and len(value) > limit):
+        return quoted
+    return f"{quoted[: limit - 4]}...{quoted[-1]}"
+
+
+def shorten(text: object, limit: int = QUOTED_CHARACTERS) -> str:
+    """Return a text without quotation marks as a message shows it: on one line, cut to `limit` characters."""
+    line = "".join(character if character.isprintable() else " " for character in str(text)[: limit + 1])
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
 def mask_passwords(text: str) -> str:
     """Replace the passwords of URLs in a text with asterisks."""
     return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
@@ -73,7 +90,7 @@ def unknown_name(got: str, names: Iterable[str], limit: int = 12) -> str:
 
 def unknown_value(got: object, names: Iterable[str], limit: int = 12) -> str:
     """Return `is "acuracy"; did you mean accuracy?`, or the known values if none is similar."""
-    return f'is "{got}"; {suggest_name(str(got), names, limit)}'
+    return f'is "{shorten(got)}"; {suggest_name(str(got), names, limit)}'
 
 
 def suggest_name(got: str, names: Iterable[str], limit: int = 12) -> str:
@@ -81,5 +98,5 @@ def suggest_name(got: str, names: Iterable[str], limit: int = 12) -> str:
     known_names = sorted(names)
     similar = get_close_matches(got, known_names, n=1, cutoff=0.6)
     if similar:
-        return f"did you mean {similar[0]}?"
-    return "known: " + ", ".join(known_names[:limit]) + (", ..." if len(known_names) > limit else "")
+        return f"did you mean {shorten(similar[0])}?"
+    return "known: " + ", ".join(map(shorten, known_names[:limit])) + (", ..." if len(known_names) > limit else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.data.cleaning import build_cleaner
 from hpo.data.readers import READERS
 from hpo.data.text_validation import check_text
-from hpo.errors import DataError, HpoError, ModelError, SpecError
+from hpo.errors import DataError, HpoError, ModelError, SpecError, quote_value
 from hpo.study.spec import load_study
 from hpo.training.model_folder import INFO_FILE, ModelInfo, read_model_folder
 
@@ -91,7 +91,7 @@ class Predictor:
         ids = self._tokenizer(texts, truncation=True, max_length=self.info.max_length, **ids_only)["input_ids"]
         if [] in ids:
             index = ids.index([])
-            raise DataError(f"text {done + index + 1} has no tokens: {texts[index]!r:.60}; remove it")
+            raise DataError(f"text {done + index + 1} has no tokens: {quote_value(texts[index])}; remove it")
         report = (lambda done_in_chunk, _: on_progress(done + done_in_chunk)) if on_progress else None
         rows = [{"input_ids": tokens} for tokens in ids]
         probabilities = predict_probabilities(self._model, self._tokenizer, rows, report)

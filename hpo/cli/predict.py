@@ -25,6 +25,16 @@ def predict(
         str | None,
         typer.Option("--text", metavar="COLUMN", help="Text column of the file; by default that of training."),
     ] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar="CHARACTER", help="What separates the fields of a csv or tsv file.")
+    ] = None,
+    quoting: Annotated[
+        str | None, typer.Option(metavar="csv|none", help="Whether quotation marks enclose fields of the file.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of the file, such as cp1252.")] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="The file has no column names; --text is a position, from 1.")
+    ] = False,
     set_: Overrides = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per text, with all probabilities.")
@@ -37,10 +47,11 @@ def predict(
     """
     try:
         from hpo.predict import load_predictor, locate_model
-        from hpo.terminal.prediction_input import choose_input
+        from hpo.terminal.prediction_input import choose_input, parse_read_options
 
+        options = parse_read_options(separator, quoting, encoding, header=not no_header)
         folder, trusted = locate_model(model, tuple(set_ or []))
-        texts, is_ready = choose_input(folder, text, file, column)
+        texts, is_ready = choose_input(folder, text, file, column, options)
         configure_output(verbose)
         from hpo.terminal.progress import PredictionProgress
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from select import select
 
-from hpo.data.file_formats import decode_lines
 from hpo.data.readers import check_stream
+from hpo.data.text_encoding import decode_lines
 
 BLOCK_BYTES = 2**16  # the capacity of a pipe on Linux
 POLL_SECONDS = 0.05  # long enough for a program that writes without pause to have written its next line

@@ -13,10 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from hpo.data.columns import Columns, ReadOptions, Row
+from hpo.data.delimited import read_delimited
 from hpo.data.file_formats import (
-    Columns,
-    Row,
-    read_csv,
     read_json,
     read_json_lines,
     read_parquet,
@@ -24,7 +23,9 @@ from hpo.data.file_formats import (
     read_text_lines,
 )
 from hpo.data.text_validation import check_text
-from hpo.errors import DataError, unknown_name
+from hpo.errors import DataError, shorten, unknown_name
+
+REASON_CHARACTERS = 300  # of a library's message; some quote the file
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class FileFormat:
 
 
 READERS: dict[str, FileFormat] = {
-    ".csv": FileFormat(read_csv),
-    ".tsv": FileFormat(read_csv),
+    ".csv": FileFormat(read_delimited),
+    ".tsv": FileFormat(read_delimited),
     ".json": FileFormat(read_json),
     ".jsonl": FileFormat(read_json_lines),
     ".parquet": FileFormat(read_parquet, read_class_names=read_parquet_class_names),
@@ -52,8 +53,8 @@ READERS: dict[str, FileFormat] = {
 
 
 @dataclass
-class RawSplit:
-    """One split as its source has it: unchecked texts and labels, with None for null."""
+class RawTable:
+    """Rows of a split as one file or another source has them: unchecked texts and labels, with None for null."""
 
     where: str
     texts: list[Any] = field(default_factory=list)
@@ -61,23 +62,28 @@ class RawSplit:
     class_names: tuple[str, ...] | None = None  # if the source itself names and orders the classes
 
 
-def read_files(files: Sequence[Path], columns: Columns) -> RawSplit:
-    """Return the text and label columns of all files, one after the other.
+def read_files(files: Sequence[Path], columns: Columns) -> list[RawTable]:
+    """Return the text and label columns of each file.
 
     Raises DataError for a file that cannot be read, an unknown suffix and a missing column.
     """
-    raw = RawSplit(str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more")
-    for file in files:
-        file_format = find_format(file, table_suffixes())
-        with reading_errors(file):
-            for text, label in file_format.read_rows(file, columns):
-                raw.texts.append(text)
-                raw.labels.append(label)
-            raw.class_names = raw.class_names or file_format.read_class_names(file, str(columns.label))
-    return raw
+    return [_read_file(file, columns) for file in files]
 
 
-def read_texts(file: Path, column: str | None = None, default_column: str = "text") -> Iterator[str]:
+def _read_file(file: Path, columns: Columns) -> RawTable:
+    file_format = find_format(file, table_suffixes())
+    table = RawTable(str(file))
+    with reading_errors(file):
+        for text, label in file_format.read_rows(file, columns):
+            table.texts.append(text)
+            table.labels.append(label)
+        table.class_names = file_format.read_class_names(file, str(columns.label))
+    return table
+
+
+def read_texts(
+    file: Path, column: str | None = None, default_column: str = "text", options: ReadOptions | None = None
+) -> Iterator[str]:
     """Stream the texts of a file: a column (`default_column` if it is None), or the lines of a .txt file.
 
     Only .json files are read into memory. Everything that is wrong up to the first text raises DataError at once: a
@@ -85,10 +91,13 @@ def read_texts(file: Path, column: str | None = None, default_column: str = "tex
     """
     if not file.exists():
         raise DataError(f"{file}: no such file (--file)")
+    if file.is_dir():
+        raise DataError(f"{file}: is a folder; --file needs a file ({', '.join(READERS)})")
     file_format = find_format(file, READERS)
     if column is not None and not file_format.has_columns:
         raise DataError(f"{file}: a {file.suffix} file has one text per line and no columns; leave out --text {column}")
-    columns = Columns(default_column if column is None else column, text_option="--text")
+    options = options or ReadOptions(are_arguments=True)
+    columns = Columns(default_column if column is None else column, text_option="--text", options=options)
     texts = check_stream((text for (text,) in file_format.read_rows(file, columns)), str(file), file_format.row_unit)
     return chain([next(texts)], texts)
 
@@ -121,6 +130,7 @@ def reading_errors(where: object) -> Iterator[None]:
     """Turn what libraries raise for an unreadable file into a DataError."""
     try:
         yield
-    # pandas, pyarrow, json and the UTF-8 codec derive their errors from ValueError.
-    except (OSError, ValueError, Warning) as error:
-        raise DataError(f"{where}: cannot be read: {' '.join(str(error).split())}") from None
+    # pyarrow, json and the codecs derive their errors from ValueError, pyarrow some of them from NotImplementedError.
+    except (OSError, ValueError, NotImplementedError) as error:
+        reason = shorten(" ".join(str(error).split()), REASON_CHARACTERS)
+        raise DataError(f"{where}: cannot be read: {reason}") from None

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hpo.data.builtin_corpus import LABEL_NAMES, generate_reviews
-from hpo.data.file_formats import Columns, is_integer_text
-from hpo.data.readers import READERS, RawSplit, read_files, table_suffixes
+from hpo.data.class_folders import find_class_folders, is_leftover, read_class_folders
+from hpo.data.columns import Columns, columns_of
+from hpo.data.dataset_tables import (
+    describe_reason,
+    has_saved_splits,
+    is_saved_dataset,
+    load_saved_splits,
+    read_dataset,
+)
+from hpo.data.readers import READERS, RawTable, read_files, table_suffixes
 from hpo.errors import DataError, unknown_name
 from hpo.study.spec import DataSpec
 
@@ -18,7 +26,7 @@ SPLIT_NAMES = ("train", "validation", "test")
 DEFAULT_BUILTIN_ROWS = 4000  # train and validation together
 DEFAULT_BUILTIN_TEST_ROWS = 2000
 
-RawSplits = dict[str, RawSplit]
+RawSplits = dict[str, list[RawTable]]  # each split may come from several files
 Rows = TypeVar("Rows")
 
 
@@ -56,7 +64,7 @@ def _load_builtin(spec: DataSpec, folder: Path) -> RawSplits | None:
     # Even seeds for train and odd ones for test: their reviews are disjoint, see generate_reviews.
     for parity, (split, rows) in enumerate(sizes.items()):
         texts, labels = generate_reviews(rows, 2 * spec.seed + parity)
-        splits[split] = RawSplit(f"builtin:reviews {split}", texts, labels, LABEL_NAMES)
+        splits[split] = [RawTable(f"builtin:reviews {split}", texts, labels, LABEL_NAMES)]
     return _select_splits(splits, spec)
 
 
@@ -85,12 +93,41 @@ def _load_files(spec: DataSpec, folder: Path) -> RawSplits | None:
         if spec.train is not None:
             raise DataError(f"data.source is the file {spec.source} and data.train is set too; leave one out")
         patterns["train"] = spec.source
-    columns = Columns(spec.text, spec.label)
+    elif _names_folder_of_splits(spec, folder):
+        return _load_folder(spec.model_copy(update={"source": spec.train, "train": None}), folder)
+    columns = columns_of(spec)
     return {
-        split: read_files(_expand_globs([paths] if isinstance(paths, str) else paths, folder, f"data.{split}"), columns)
+        split: _read_paths(
+            _expand_globs([paths] if isinstance(paths, str) else paths, folder, f"data.{split}"), columns
+        )
         for split, paths in patterns.items()
         if isinstance(paths, str | list)
     }
+
+
+def _names_folder_of_splits(spec: DataSpec, folder: Path) -> bool:
+    """Whether `train` names a folder with several splits, which is what `source` is for, and no other file is named."""
+    if not isinstance(spec.train, str) or isinstance(spec.validation, str | list) or isinstance(spec.test, str | list):
+        return False
+    path = folder / Path(spec.train).expanduser()
+    return path.is_dir() and (
+        has_saved_splits(path) or (path / "train").is_dir() or bool(_find_split_files(path, "train"))
+    )
+
+
+def _read_paths(paths: Iterable[Path], columns: Columns) -> list[RawTable]:
+    """Read files, and folders that are one split: with a folder per class, or written by `Dataset.save_to_disk`."""
+    tables = []
+    for path in paths:
+        if not path.is_dir():
+            tables += read_files([path], columns)
+        elif has_saved_splits(path):
+            raise DataError(f"{path}: is a folder with several splits; name it as data.source")
+        elif is_saved_dataset(path):
+            tables.append(read_dataset(load_saved_splits(path)["train"], str(path), columns))
+        else:
+            tables.append(read_class_folders(path, columns.options))
+    return tables
 
 
 def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]:
@@ -98,10 +135,12 @@ def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]
     for pattern in patterns:
         path = folder / Path(pattern).expanduser()
         # A file is tried first, because names such as "held[1].csv" look like a glob.
-        matches = [path] if path.is_file() else sorted(map(Path, glob(str(path), recursive=True)))
-        if not matches:
+        matches = [path] if path.exists() else sorted(map(Path, glob(str(path), recursive=True)))
+        # What a pattern names literally is meant, such as the folder .data in .data/*.csv.
+        kept = [match for match in matches if not any(map(is_leftover, set(match.parts) - set(path.parts)))]
+        if not kept:
             raise DataError(f"{path}: no such file ({key})")
-        files += matches
+        files += kept
     return files
 
 
@@ -109,36 +148,31 @@ def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]
 
 
 def _load_folder(spec: DataSpec, folder: Path) -> RawSplits | None:
-    """Load `split/label/*.txt`, the layout of aclImdb, or files named after the splits, such as `train.csv`."""
+    """Load the splits of a folder.
+
+    It has the layout `split/label/*.txt` of aclImdb, files named after the splits, such as `train.csv`, a folder per
+    class, which then is the train split, or what `save_to_disk` of `datasets` wrote.
+    """
     root = folder / Path(spec.source or "").expanduser()
     if spec.source is None or not root.is_dir():
         return None
+    columns = columns_of(spec)
+    if is_saved_dataset(root):
+        saved = _select_splits(load_saved_splits(root), spec)
+        return {split: [read_dataset(rows, f"{root} {split}", columns)] for split, rows in saved.items()}
+    requests = _requested_splits(spec)
     splits = {}
-    for split, (name, is_required) in _requested_splits(spec).items():
+    for split, (name, is_required) in requests.items():
         if (root / name).is_dir():
-            splits[split] = _read_label_folders(root / name)
+            splits[split] = _read_paths([root / name], columns)
         elif files := _find_split_files(root, name):
-            splits[split] = read_files(files, Columns(spec.text, spec.label))
+            splits[split] = read_files(files, columns)
+        elif split == "train" and spec.train is None and find_class_folders(root):
+            other_splits = [request.name for request in requests.values()]
+            splits[split] = [read_class_folders(root, columns.options, excluded=other_splits)]
         elif is_required:
             raise DataError(f"{root}: no folder {name}/ and no {name}{', '.join(table_suffixes())} (data.{split})")
     return splits
-
-
-def _read_label_folders(folder: Path) -> RawSplit:
-    raw = RawSplit(str(folder))
-    # aclImdb keeps its unlabeled reviews in train/unsup.
-    for label in sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != "unsup"):
-        for file in sorted((folder / label).glob("*.txt")):
-            try:
-                raw.texts.append(file.read_text(encoding="utf-8-sig"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{file}: cannot be read: {error}") from None
-            raw.labels.append(label)
-    if all(map(is_integer_text, raw.labels)):
-        raw.labels = list(map(int, raw.labels))  # so that class 10 comes after class 2
-    if not raw.texts:
-        raise DataError(f"{folder}: no texts; expected a folder for each label, with .txt files in it")
-    return raw
 
 
 def _find_split_files(root: Path, name: str) -> list[Path]:
@@ -167,21 +201,15 @@ def _load_hub(spec: DataSpec, folder: Path) -> RawSplits | None:
     try:
         dataset = load_dataset(spec.source, spec.config, revision=spec.revision)
     except Exception as error:  # the library passes on whatever its transport, cache and parsers raise
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = describe_reason(error)
         raise DataError(
             f"data.source {spec.source!r}: no such folder, and it cannot be loaded from the hub: {reason}"
         ) from None
+    columns = columns_of(spec)
     return {
-        split: _read_hub_split(rows, f"{spec.source} {split}", spec)
+        split: [read_dataset(rows, f"{spec.source} {split}", columns)]
         for split, rows in _select_splits(dataset, spec).items()
     }
-
-
-def _read_hub_split(rows: Any, where: str, spec: DataSpec) -> RawSplit:
-    Columns(spec.text, spec.label).check_present(rows.column_names, where)
-    values = rows.select_columns([spec.text, spec.label])[:]
-    class_names = getattr(rows.features[spec.label], "names", None)
-    return RawSplit(where, values[spec.text], values[spec.label], tuple(class_names) if class_names else None)
 
 
 def _refuse_path(source: str, folder: Path) -> None:

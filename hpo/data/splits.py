@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo.data.class_matching import MatchedClasses, match_classes
+from hpo.data.class_names import name_labels
 from hpo.data.cleaning import build_cleaner
-from hpo.data.readers import RawSplit
+from hpo.data.notices import describe_loaded_rows, describe_splits
+from hpo.data.readers import RawTable
 from hpo.data.sources import RawSplits, load_source
-from hpo.data.text_validation import check_text_column, empty_rows_error, is_empty
-from hpo.errors import DataError
+from hpo.data.text_validation import check_text_column
+from hpo.errors import DataError, quote_value
 from hpo.study.spec import DataSpec
-
-IMBALANCE_RATIO = 3  # a notice is given if the largest class has more than this many times the rows of the smallest
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,11 @@ def load_splits(spec: DataSpec, folder: Path) -> TextData:
     except ValueError as error:
         raise DataError(f"data.clean: {error}") from None
     raw_splits = load_source(spec, folder)
-    splits, names = _check_splits(raw_splits, clean)
+    splits, classes = _check_splits(raw_splits, clean)
+    names = classes.names
+    loading_notices = [*classes.notices, *describe_loaded_rows(splits, names)]
     _split_off(splits, names, spec)
-    notices = _limit_rows(splits, names, spec) + _collect_notices(splits, names)
+    notices = [*_limit_rows(splits, names, spec), *describe_splits(splits, names), *loading_notices]
     fingerprint = _compute_fingerprint(splits, names)
     return TextData(splits["train"], splits["validation"], splits.get("test"), names, tuple(notices), fingerprint)
 
@@ -83,78 +86,19 @@ def load_splits(spec: DataSpec, folder: Path) -> TextData:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def _check_splits(raw_splits: RawSplits, clean: Callable[[str], str]) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Return splits of cleaned texts and label positions, and the label names; the train split defines the labels."""
-    labels = {split: _check_labels(raw) for split, raw in raw_splits.items()}
-    train = raw_splits["train"]
-    positions, names = _find_classes(train, labels["train"])
-    label_type = type(labels["train"][0])  # compared too, because True == 1 would be taken for the label 1
+def _check_splits(raw_splits: RawSplits, clean: Callable[[str], str]) -> tuple[dict[str, Split], MatchedClasses]:
+    """Return splits of cleaned texts and label positions, and the classes; the train split defines the classes."""
+    classes = match_classes({split: [name_labels(table) for table in tables] for split, tables in raw_splits.items()})
     splits = {}
-    for split, raw in raw_splits.items():
-        unknown = [
-            row for row, label in enumerate(labels[split]) if label not in positions or type(label) is not label_type
-        ]
-        if unknown:
-            count = f"{len(unknown)} rows have a label" if len(unknown) > 1 else "1 row has a label"
-            raise DataError(
-                f"{raw.where}: {count} that {train.where} lacks, first {labels[split][unknown[0]]!r} in row "
-                f"{unknown[0] + 1}; the labels of train are {_format_classes(positions)}"
-            )
-        texts = _clean_texts(raw, clean)
-        splits[split] = Split(texts, [positions[label] for label in labels[split]], list(range(len(texts))))
-    return splits, names
+    for split, tables in raw_splits.items():
+        texts = [text for table in tables for text in _clean_texts(table, clean)]
+        splits[split] = Split(texts, classes.labels[split], list(range(len(texts))))
+    return splits, classes
 
 
-def _check_labels(raw: RawSplit) -> list[Any]:
-    """Return the labels, which must be all ints, all bools or all strings. Raises DataError otherwise."""
-    if not raw.labels:
-        raise DataError(f"{raw.where}: no rows; expected at least one per class")
-    if empty_rows := [row for row, label in enumerate(raw.labels) if is_empty(label)]:
-        raise empty_rows_error(raw.where, "label", empty_rows)
-    # pandas reads ints as floats if a label of the same file is null, and parquet files have floats of their own.
-    labels = [int(label) if isinstance(label, float) and label.is_integer() else label for label in raw.labels]
-    first_rows = {type(label): row for row, label in reversed(list(enumerate(labels)))}
-    for label_type, row in first_rows.items():
-        if label_type not in (int, bool, str):
-            raise DataError(
-                f"{raw.where}: label {labels[row]!r} in row {row + 1} is of type {label_type.__name__}; "
-                "use integers or strings"
-            )
-    if len(first_rows) > 1:
-        examples = ", ".join(f"{labels[row]!r} in row {row + 1}" for row in sorted(first_rows.values()))
-        raise DataError(f"{raw.where}: labels are of mixed types: {examples}; use integers or strings, not both")
-    return labels
-
-
-def _find_classes(train: RawSplit, labels: list[Any]) -> tuple[dict[Any, int], tuple[str, ...]]:
-    """Return label -> position and the names by position: in the order of the source if it has one, else sorted."""
-    existing = set(labels)
-    if train.class_names is None:
-        ordered = sorted(existing)
-        names = tuple(map(str, ordered))
-    else:
-        names = train.class_names
-        ordered = list(names) if isinstance(labels[0], str) else list(range(len(names)))
-    if unknown := existing - set(ordered):
-        raise DataError(
-            f"{train.where}: label {min(unknown)!r} is none of the classes {_format_classes(ordered)}; "
-            "choose a split that has labels"
-        )
-    if len(existing) == 1:
-        raise DataError(f"{train.where}: all {len(labels)} labels are {labels[0]!r}; classification needs two classes")
-    missing = [name for name, label in zip(names, ordered, strict=True) if label not in existing]
-    if missing:
-        raise DataError(f"{train.where}: class {missing[0]!r} has no row in train; remove the class or add rows")
-    return {label: position for position, label in enumerate(ordered)}, names
-
-
-def _clean_texts(raw: RawSplit, clean: Callable[[str], str]) -> list[str]:
-    texts = check_text_column(raw.texts, raw.where)
-    return check_text_column([clean(text) for text in texts], raw.where, " after cleaning")
-
-
-def _format_classes(classes: Collection[Any], limit: int = 12) -> str:
-    return ", ".join(map(repr, list(classes)[:limit])) + (", ..." if len(classes) > limit else "")
+def _clean_texts(table: RawTable, clean: Callable[[str], str]) -> list[str]:
+    texts = check_text_column(table.texts, table.where)
+    return check_text_column([clean(text) for text in texts], table.where, " after cleaning")
 
 
 # --- splitting and row limits -----------------------------------------------------------------------------------------
@@ -205,7 +149,8 @@ def _draw_stratified(
     if not classes <= count <= len(split) - leave * classes or len(rows_by_label[rarest]) <= leave:
         raise DataError(
             f"{key}: {count} of {len(split)} rows cannot be drawn evenly from {classes} classes "
-            f"(the rarest, {names[rarest]!r}, has {len(rows_by_label[rarest])}); change the number or add rows"
+            f"(the rarest, {quote_value(names[rarest])}, has {len(rows_by_label[rarest])}); "
+            "change the number or add rows"
         )
     exact = {label: count * len(rows) / len(split) for label, rows in rows_by_label.items()}
     quota = {label: max(1, int(exact[label])) for label in rows_by_label}
@@ -228,39 +173,14 @@ def _drop_leaks(splits: dict[str, Split], names: Sequence[str]) -> list[str]:
     splits["train"] = train.select(kept)
     if emptied := set(train.labels) - set(splits["train"].labels):
         raise DataError(
-            f"data.drop_leaks: leaves train without a row of class {names[min(emptied)]!r}; add rows or set it to false"
+            f"data.drop_leaks: leaves train without a row of class {quote_value(names[min(emptied)])}; "
+            "add rows or set it to false"
         )
     count = f"{len(train) - len(kept):,} of {len(train):,}"
     return [f"train: drop_leaks removed {count} rows, because their texts also occur in validation or test"]
 
 
-# --- notices and fingerprint ------------------------------------------------------------------------------------------
-
-
-def _collect_notices(splits: dict[str, Split], names: Sequence[str]) -> list[str]:
-    """Return a sentence each on repeated texts, missing classes, leaks and imbalance."""
-    train = splits["train"]
-    train_texts = set(train.texts)
-    notices = []
-    if repeated := len(train) - len(train_texts):
-        notices.append(f"train: {repeated:,} of {len(train):,} texts are repeats of another")
-    for name, split in splits.items():
-        leaked = sum(text in train_texts for text in split.texts) if name != "train" else 0
-        if missing := set(train.labels) - set(split.labels):
-            notices.append(f"{name}: no row of class {names[min(missing)]!r}, so its scores do not cover that class")
-        if leaked:
-            notices.append(
-                f"{name}: {leaked:,} of {len(split):,} texts also occur in train; "
-                "data.drop_leaks = true removes them from train"
-            )
-    counts = Counter(train.labels).most_common()
-    (largest, many), (smallest, few) = counts[0], counts[-1]
-    if many > IMBALANCE_RATIO * few:
-        notices.append(
-            f"train: classes are imbalanced: {many:,} rows of {names[largest]!r}, {few:,} of {names[smallest]!r}, "
-            f"{many / few:.1f} times as many"
-        )
-    return notices
+# --- fingerprint ------------------------------------------------------------------------------------------------------
 
 
 def _compute_fingerprint(splits: dict[str, Split], names: Sequence[str]) -> str:

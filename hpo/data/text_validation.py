@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpo.errors import DataError
+from hpo.errors import DataError, quote_value
 
 
 def check_text(text: object, where: str, when: str = "") -> str:
@@ -16,7 +16,7 @@ def check_text(text: object, where: str, when: str = "") -> str:
     if is_empty(text):
         raise DataError(f"{where} is empty{when or ' or null'}; fill or remove it")
     if not isinstance(text, str):
-        raise DataError(f"{where} is of type {type(text).__name__}, {text!r:.40}; expected a string")
+        raise DataError(f"{where} is of type {type(text).__name__}, {quote_value(text)}; expected a string")
     try:
         # A lone surrogate is a valid Python str that neither tokenizers nor hashlib can encode. JSON files of
         # tweets contain some, where an emoji was cut in half.

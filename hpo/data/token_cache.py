@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 
 from hpo.data.splits import Split
-from hpo.errors import DataError
+from hpo.errors import DataError, quote_value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -141,7 +141,7 @@ def _tokenize(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int)
     if 0 in lengths:
         index = lengths.index(0)
         raise DataError(
-            f"the text of row {split.ids[index] + 1} has no tokens: {split.texts[index]!r:.60}; remove the row"
+            f"the text of row {split.ids[index] + 1} has no tokens: {quote_value(split.texts[index])}; remove the row"
         )
     arrays: dict[str, np.ndarray] = {
         "ids": np.fromiter((token for ids in rows for token in ids), np.int32, sum(lengths)),

@@ -12,7 +12,7 @@ from pathlib import Path
 import tomli_w
 
 from hpo.data.splits import TextData
-from hpo.errors import DataError, ModelError, SpecError, StudyError
+from hpo.errors import DataError, ModelError, SpecError, StudyError, quote_value
 from hpo.evaluation.final_runs import open_final_runs
 from hpo.evaluation.retraining import retraining_runs, train_and_predict
 from hpo.evaluation.run_listener import RunListener
@@ -89,7 +89,8 @@ def describe_data_difference(bundle: Bundle, data: TextData) -> str:
             (text, label), (bundled_text, bundled_label) = pairs[differing[0]]
             difference = "the text differs"
             if text == bundled_text:
-                difference = f"labelled {data.label_names[label]!r}, in the bundle {data.label_names[bundled_label]!r}"
+                names = [quote_value(data.label_names[position]) for position in (label, bundled_label)]
+                difference = f"labelled {names[0]}, in the bundle {names[1]}"
             count = f"{len(differing):,} of {len(split):,} rows of {name} differ"
             return f"{count}, the first is row {differing[0] + 1}: {difference}"
     return "the numbers of rows agree, but texts or labels differ"

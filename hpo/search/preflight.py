@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hpo.data.notices import describe_rare_class
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import StudyError, unknown_value
 from hpo.store.storage import check_same_data, check_same_spec, find_stored_study, no_search_error
@@ -81,4 +82,7 @@ def load_study_data(spec: StudySpec) -> TextData:
     data = load_splits(spec.data, spec.file.parent)
     if reason := unsuitable_reason(spec.objective, len(data.label_names)):
         raise spec.error("objective", reason)
+    if spec.objective == "accuracy":
+        rare = describe_rare_class(data.train.labels, data.label_names)
+        data = replace(data, notices=(*data.notices, *rare))
     return data

@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 
 from hpo.data.splits import TextData
 from hpo.data.token_cache import tokenize_split, truncation_notice
+from hpo.errors import quote_value
 from hpo.search.preflight import load_study_data, preflight
 from hpo.search.search_listener import SearchListener
 from hpo.store.optuna_internals import storage_of
@@ -72,7 +73,7 @@ def load_context(spec: StudySpec, data: TextData, notice: Callable[[str], None])
     if data.test is None:
         notices.append("no test split, so `hpo compare` cannot run; set data.test to files, a fraction or a row count")
     if "multiclass" not in METRICS[spec.objective].tasks:
-        notices.append(f"{spec.objective} treats {data.label_names[1]!r} as the positive class")
+        notices.append(f"{spec.objective} treats {quote_value(data.label_names[1])} as the positive class")
     notices += [text for text in [truncation_notice(train, length)] if text]
     for text in notices:
         notice(text)

@@ -17,6 +17,8 @@ from typing import Any
 
 LOCAL_FILES = "local files"
 _DATA_KEYS = ("data.source", "data.train", "data.validation", "data.test")
+# How files are read; the rows that come of it are compared by their fingerprint.
+_READING_KEYS = ("data.separator", "data.quoting", "data.encoding", "data.header")
 _CHECKPOINT_KEY = "model.checkpoint"
 _BUDGET_KEYS = ("trials", "timeout", "workers", "engine", "stop")
 _CHECKPOINT_SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin", ".py"}
@@ -37,6 +39,8 @@ def build_identity(resolved: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     search = {name: value for name, value in resolved["search"].items() if name not in _BUDGET_KEYS}
     kept = {name: value for name, value in resolved.items() if name != "final"}
     identity = dict(_flatten({**kept, "training": training, "search": search}))
+    for key in _READING_KEYS:
+        identity.pop(key, None)
     has_source = identity["data.source"] is not None
     for key in _DATA_KEYS:
         if _is_local(identity[key], folder, is_file=key != "data.source" and not has_source):

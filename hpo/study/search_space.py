@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
-from hpo.errors import unknown_name
+from hpo.errors import quote_value, unknown_name
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -95,17 +95,17 @@ class Parameter(BaseModel):
         """Return why a value is not within the range or among the choices, or None if it is."""
         if self.choices is not None:
             is_choice = any(type(choice) is type(value) and choice == value for choice in self.choices)
-            return None if is_choice else f"is {value!r}; not among {self.choices}"
+            return None if is_choice else f"is {quote_value(value)}; not among {self.choices}"
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"is {value!r}; must be a number"
+            return f"is {quote_value(value)}; must be a number"
         if self.is_integer and not float(value).is_integer():
-            return f"is {value!r}; must be an integer"
+            return f"is {quote_value(value)}; must be an integer"
         assert self.low is not None and self.high is not None
         if not self.low <= value <= self.high:
-            return f"is {value!r}; outside {self.low} to {self.high}"
+            return f"is {quote_value(value)}; outside {self.low} to {self.high}"
         steps = (value - self.low) / self.step if self.step else 0.0
         if abs(steps - round(steps)) > 1e-8:
-            return f"is {value!r}; not a multiple of step {self.step} from {self.low}"
+            return f"is {quote_value(value)}; not a multiple of step {self.step} from {self.low}"
         return None
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from hpo.errors import SpecError
+from hpo.errors import SpecError, quote_value
+from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 from hpo.study.identity import build_identity
 from hpo.study.overrides import apply_override, is_space_content
 from hpo.study.search_space import SearchSpace
@@ -79,8 +80,23 @@ class DataSpec(StrictModel):
     validation: Share | Rows | str | Files = Field(
         0.2, description="A share or number of rows to split off train, the name of a split, or files"
     )
-    text: str = Field("text", description="Name of the text column")
-    label: str = Field("label", description="Name of the label column")
+    text: ColumnName = Field("text", description="Name of the text column")
+    label: ColumnName = Field("label", description="Name of the label column")
+    separator: Separator | None = Field(
+        None, description='Character between the fields of csv and tsv files; by default "," in csv and "\\t" in tsv'
+    )
+    quoting: Quoting | None = Field(
+        None,
+        description='"csv": quotation marks enclose fields, the default; "none": they are part of the text, '
+        "the default if tabs separate fields",
+    )
+    encoding: Encoding | None = Field(
+        None, description='Encoding of text files, such as "cp1252"; by default UTF-8, or what a byte order mark says'
+    )
+    header: bool = Field(
+        True,
+        description='Whether csv and tsv files start with column names; if not, text and label are positions, "1"',
+    )
     rows: dict[Literal["train", "validation", "test"], Rows] = Field(
         default_factory=dict,
         description="Maximum number of rows per split; a larger split is sampled, stratified by label",
@@ -94,7 +110,7 @@ class DataSpec(StrictModel):
         if self.source is None and self.train is None:
             raise ValueError('needs source (hub id, folder, "builtin:reviews") or train (files)')
         if self.text == self.label:
-            raise ValueError(f"has {self.text!r} for both text and label")
+            raise ValueError(f"has {quote_value(self.text)} for both text and label")
         return self
 
     @property
@@ -283,9 +299,11 @@ def _read_space_file(raw: dict[str, Any], path: Path) -> None:
     inline = dict(space)
     name = inline.pop("file")
     if not isinstance(name, str):
-        raise SpecError(path, "space.file", f"is {name!r}; must be the path of a search-space file")
+        raise SpecError(path, "space.file", f"is {quote_value(name)}; must be the path of a search-space file")
     if not isinstance(inline.get("parameters", {}), dict):
-        raise SpecError(path, "space.parameters", f"is {inline['parameters']!r}; must be a table per parameter")
+        raise SpecError(
+            path, "space.parameters", f"is {quote_value(inline['parameters'])}; must be a table per parameter"
+        )
     file = path.parent / name
     content = read_toml(file)
     try:

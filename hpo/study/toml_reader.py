@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hpo.errors import SpecError, unknown_name
+from hpo.errors import SpecError, shorten, unknown_name
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> Sp
     got = first["input"]
     if isinstance(got, dict | BaseModel) and first["type"] == "value_error":
         return SpecError(file, key, message)
-    return SpecError(file, key, f"is {json.dumps(got, default=str)}; {message[:1].lower() + message[1:]}")
+    return SpecError(file, key, f"is {shorten(json.dumps(got, default=str))}; {message[:1].lower() + message[1:]}")
 
 
 def _is_union_tag(part: Any) -> bool:

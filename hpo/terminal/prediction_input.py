@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 import typer
 
+from hpo.data.columns import ReadOptions
 from hpo.data.line_input import LinePipe, read_lines
 from hpo.data.readers import READERS, read_texts
 from hpo.data.text_validation import check_text
-from hpo.errors import DataError
+from hpo.errors import DataError, quote_value, unknown_value
+from hpo.study.file_options import Quoting, check_encoding, check_separator
 from hpo.training.model_folder import read_model_info
 
 
@@ -24,19 +26,38 @@ class PredictionInput(NamedTuple):
     is_ready: Callable[[], bool] = lambda: True
 
 
-def choose_input(folder: Path, text: str | None, file: Path | None, column: str | None) -> PredictionInput:
+def parse_read_options(separator: str | None, quoting: str | None, encoding: str | None, header: bool) -> ReadOptions:
+    """Return the options of the shell that say how a file is read. Raises DataError for a value that has no meaning."""
+    if quoting not in (None, *get_args(Quoting)):
+        raise DataError(f"--quoting {unknown_value(quoting, get_args(Quoting))}")
+    for option, value, check in (("separator", separator, check_separator), ("encoding", encoding, check_encoding)):
+        try:
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            raise DataError(f"--{option} is {quote_value(value)}; {error}") from None
+    separator = check_separator(separator) if separator is not None else None
+    return ReadOptions(separator, cast(Quoting | None, quoting), encoding, header, are_arguments=True)
+
+
+def choose_input(
+    folder: Path, text: str | None, file: Path | None, column: str | None, options: ReadOptions | None = None
+) -> PredictionInput:
     """Return the texts to predict with the model of a folder. Raises DataError for options that do not fit together."""
     if text is not None and file is not None:
         raise DataError("TEXT and --file are both given; leave one out")
     if column is not None and file is None:
         raise DataError("--text names a column of --file, which is not given")
+    options = options or ReadOptions(are_arguments=True)
+    if file is None and options != ReadOptions(are_arguments=True):
+        raise DataError("--separator, --quoting, --encoding and --no-header describe --file, which is not given")
     if text is not None and Path(text).suffix.lower() in READERS and os.path.isfile(text):
         raise DataError(f"TEXT is the name of a file; to read its texts, use --file {text}")
     info = read_model_info(folder)
     if text is not None:
         return PredictionInput([check_text(text, "TEXT")])
     if file is not None:
-        return PredictionInput(read_texts(file, column, info.text))
+        return PredictionInput(read_texts(file, column, info.text, options))
     pipe = LinePipe(sys.stdin.fileno())
     if not sys.stdin.isatty():
         return PredictionInput(read_lines(pipe, "standard input"), pipe.is_ready)

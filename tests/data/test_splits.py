@@ -65,7 +65,8 @@ def train_error(folder: Path, train_rows: Rows, suffix: str = ".jsonl", **spec: 
 def test_files_of_every_format_give_texts_and_labels(tmp_path: Path, suffix: str, make_label: Any) -> None:
     more = [(text, make_label(label)) for text, label in MORE]
     rows = [(f'text "{row}", caf\u00e9\nNA', make_label(row % 2)) for row in range(40)]
-    data = read(tmp_path, train=write(tmp_path / f"a{suffix}", rows), test=write(tmp_path / f"b{suffix}", more))
+    files = {"train": write(tmp_path / f"a{suffix}", rows), "test": write(tmp_path / f"b{suffix}", more)}
+    data = read(tmp_path, **files, quoting="csv")  # pandas quotes fields of TSV files too
     assert data.label_names == tuple(map(str, sorted({label for _, label in rows})))
     assert data.rows() == {"train": 32, "validation": 8, "test": 10}
     for split in (data.train, data.validation):
@@ -332,12 +333,14 @@ def test_text_that_is_empty_after_cleaning_is_an_error(tmp_path: Path) -> None:
 
 
 def test_unusable_labels_are_errors(tmp_path: Path) -> None:
-    assert "all 20 labels are 0" in train_error(tmp_path, GOOD[::2])
+    assert "all 20 labels are '0'" in train_error(tmp_path, GOOD[::2])
     mixed: Rows = [*GOOD, ("odd", "good")]
-    for suffix in (".jsonl", ".csv"):
-        assert "mixed types: 0 in row 1, 'good' in row 41" in train_error(tmp_path, mixed, suffix)
+    assert "mixed types: 0 in row 1, 'good' in row 41" in train_error(tmp_path, mixed)
+    assert "mixed types: 0 in row 1, 1.0 in row 41" in train_error(tmp_path, [*GOOD, ("one", 1.0)])
     assert "label 0.5 in row 41 is of type float" in train_error(tmp_path, [*GOOD, ("half", 0.5)])
-    assert "is of type list" in train_error(tmp_path, [*GOOD, ("both", [0, 1])])
+    assert "label [0, 1] in row 41 is a list; several labels per text are not supported" in train_error(
+        tmp_path, [*GOOD, ("both", [0, 1])]
+    )
     assert "text in row 41 is of type int" in train_error(tmp_path, [*GOOD, (7, 1)])
 
 
@@ -349,9 +352,10 @@ def test_integral_float_labels_are_integers(tmp_path: Path) -> None:
 def test_label_that_train_lacks_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", [*MORE, ("new", 2), ("new", 2)])
     message = train_error(tmp_path, GOOD, test="test.jsonl")
-    assert "2 rows have a label that" in message and "first 2 in row 11; the labels of train are 0, 1" in message
+    assert "2 rows have a label that is no class of train, first '2' in row 11; the classes of" in message
+    assert message.endswith("train.jsonl are '0', '1'")
     write(tmp_path / "test.jsonl", [("true", True)])
-    assert "first True in row 1" in train_error(tmp_path, GOOD, test="test.jsonl")
+    assert "first 'True' in row 1" in train_error(tmp_path, GOOD, test="test.jsonl")
 
 
 def test_class_without_a_row_in_train_is_an_error(tmp_path: Path) -> None:

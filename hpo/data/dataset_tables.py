@@ -1,0 +1,52 @@
+"""Read splits of the `datasets` library: from the hub, or from a folder that `save_to_disk` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpo.data.columns import Columns
+from hpo.data.readers import RawTable
+from hpo.errors import DataError, shorten
+
+REASON_CHARACTERS = 300
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote a folder."""
+    return has_saved_splits(folder) or all((folder / name).is_file() for name in ("state.json", "dataset_info.json"))
+
+
+def has_saved_splits(folder: Path) -> bool:
+    """Whether `DatasetDict.save_to_disk` wrote a folder."""
+    return (folder / "dataset_dict.json").is_file()
+
+
+def load_saved_splits(folder: Path) -> Mapping[str, Any]:
+    """Return the splits of a saved DatasetDict, or a saved Dataset as its train split."""
+    from datasets import load_from_disk
+
+    try:
+        saved = load_from_disk(str(folder))
+    except Exception as error:  # the library passes on whatever its parsers raise
+        raise DataError(f"{folder}: cannot be read: {describe_reason(error)}") from None
+    return saved if has_saved_splits(folder) else {"train": saved}
+
+
+def read_dataset(rows: Any, where: str, columns: Columns) -> RawTable:
+    """Return the text and label columns of a Dataset, with the names of its ClassLabel."""
+    columns.check_present(rows.column_names, where)
+    values = rows.with_format(None).select_columns(list(columns.names))[:]
+    class_names = getattr(rows.features[columns.label], "names", None)
+    return RawTable(
+        where,
+        list(values[columns.text]),
+        list(values[columns.label]),
+        tuple(map(str, class_names)) if class_names else None,
+    )
+
+
+def describe_reason(error: Exception) -> str:
+    """Return an error's message on one line, or its type if it has none."""
+    return shorten(" ".join(str(error).split()), REASON_CHARACTERS) or type(error).__name__

@@ -1,0 +1,149 @@
+"""Decode the text files of users: byte order marks, other encodings, and messages that name the likely one."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hpo.data.columns import ReadOptions
+
+# UTF-32 comes first: its little-endian mark starts with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_WIDE_ENCODINGS = ("utf-16", "utf-32", "utf-7")  # in which the byte of a line feed can be part of another character
+_SAMPLE_BYTES = 2**20
+# Accented letters are few among the letters of a language in Latin script; of others most bytes are not ASCII.
+_WESTERN_SHARE = 0.25
+
+
+class UndecodableText(ValueError):
+    """A text file has bytes that are no characters of its encoding; `settings` may help."""
+
+    def __init__(self, problem: str, settings: list[str], advice: str = "") -> None:
+        super().__init__(f"{problem}{describe_settings(settings) or advice}")
+        self.problem = problem
+        self.settings = settings
+
+
+def describe_settings(settings: list[str]) -> str:
+    """Return `; the file seems to need ...`, or nothing without settings."""
+    return f"; the file seems to need {' and '.join(settings)}" if settings else ""
+
+
+def find_encoding(file: Path, options: ReadOptions) -> str:
+    """Return the encoding that the user has set, else that of the byte order mark, else UTF-8."""
+    if options.encoding is not None:
+        encoding = _normalize(options.encoding)
+        if _has_one_byte_per_character(encoding) and _is_unicode(file):
+            # Each letter with an accent would become two characters, without an error.
+            setting = options.format_setting("encoding", options.encoding)
+            raise ValueError(f"the file is UTF-8; leave out {setting}, or save the file in that encoding")
+        return encoding
+    with file.open("rb") as handle:
+        start = handle.read(4)
+    return next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def read_lines(file: Path, options: ReadOptions) -> Iterator[str]:
+    """Yield the lines of a file, with their ends. Raises UndecodableText with the number of a line."""
+    encoding = find_encoding(file, options)
+    if encoding.startswith(_WIDE_ENCODINGS):
+        with file.open(encoding=encoding, newline="\n") as handle:
+            try:
+                # utf-16-le and its kin, which a user can set, leave the byte order mark in the text.
+                yield next(handle, "").removeprefix("\ufeff")
+                yield from handle
+            except UnicodeError:
+                raise _undecodable(file, encoding, options, "the file") from None
+        return
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = line.decode(_skip_mark(encoding) if number == 1 else encoding)
+            except UnicodeDecodeError:
+                raise _undecodable(file, encoding, options, f"line {number}") from None
+            # Without a byte order mark, ASCII in UTF-16 is valid UTF-8: each second character is NUL.
+            if number == 1 and "\0" in text:
+                raise _undecodable(file, encoding, options, "line 1")
+            yield text
+
+
+def read_text(file: Path, options: ReadOptions) -> str:
+    """Return the content of a file. Raises UndecodableText with the number of the line."""
+    encoding = find_encoding(file, options)
+    content = file.read_bytes()
+    try:
+        return content.decode(_skip_mark(encoding)).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise _undecodable(file, encoding, options, f"line {line}") from None
+
+
+def decode_lines(lines: Iterable[bytes]) -> Iterator[str]:
+    """Yield lines of UTF-8 as text, without their ends. Raises ValueError with the number of a line that is not UTF-8.
+
+    The lines of a file opened as text would not do: an error there has the position in a block, but no line number.
+    """
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ValueError(f"line {number} is not UTF-8") from None
+
+
+def suggest_encoding(file: Path) -> str | None:
+    """Return the likely encoding of a file that is not UTF-8, or None if it is, or if its bytes do not tell."""
+    with file.open("rb") as handle:
+        sample = handle.read(_SAMPLE_BYTES)
+    if (zeros := sample.count(b"\0")) > len(sample) // 8:
+        return "utf-16-be" if sample[::2].count(b"\0") > zeros // 2 else "utf-16-le"
+    if _can_decode(sample[: sample.rfind(b"\n") + 1] or sample, "utf-8"):
+        return None
+    high = sum(byte >= 0x80 for byte in sample)
+    letters = sum(bytes((byte,)).isalpha() for byte in sample)
+    if high > _WESTERN_SHARE * (high + letters):
+        return None
+    return "cp1252" if _can_decode(sample, "cp1252") else "latin-1"
+
+
+def _undecodable(file: Path, encoding: str, options: ReadOptions, unit: str) -> UndecodableText:
+    problem = f"{unit} is not {encoding.upper() if encoding.startswith('utf') else encoding}"
+    if options.encoding is not None:
+        return UndecodableText(problem, [], "; check " + options.format_setting("encoding", options.encoding))
+    suggestion = suggest_encoding(file)
+    advice = f"; set its encoding, such as {options.format_setting('encoding', 'cp1251')} (Cyrillic), "
+    advice += "gb18030 (Chinese) or shift_jis (Japanese)"
+    return UndecodableText(problem, [options.format_setting("encoding", suggestion)] if suggestion else [], advice)
+
+
+def _can_decode(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _has_one_byte_per_character(encoding: str) -> bool:
+    return encoding != "utf-8" and len(bytes(range(256)).decode(encoding, errors="replace")) == 256
+
+
+def _is_unicode(file: Path) -> bool:
+    """Whether a file is UTF-8 with characters that are not ASCII. In other encodings they are no valid UTF-8."""
+    with file.open("rb") as handle:
+        sample = handle.read(_SAMPLE_BYTES)
+    return not sample.isascii() and _can_decode(sample[: sample.rfind(b"\n") + 1] or sample, "utf-8")
+
+
+def _normalize(encoding: str) -> str:
+    name = codecs.lookup(encoding).name
+    return "utf-8" if name == "utf-8-sig" else name
+
+
+def _skip_mark(encoding: str) -> str:
+    return "utf-8-sig" if encoding == "utf-8" else encoding
