@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from hpo.errors import suggest_name
+from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_state import INTERRUPTED, OUT_OF_TIME, PRUNED
 from hpo.study.spec import StudySpec
 from hpo.training.library_internals import has_started
@@ -215,7 +216,7 @@ def track_run(run: TrackedRun, notice: Notice, describe: Callable[[BaseException
         open_runs.begin()
         yield [_build_callback(open_runs)] if open_runs.trackers else []
     except BaseException as error:
-        outcome = describe(error)
+        outcome = describe(error) if run.spec.report.texts else redact_reason(describe(error))
         raise
     finally:
         open_runs.end(outcome)
