@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from hpo.study.spec import StudySpec
 
-TABLES = ("data", "model", "search", "final")
+TABLES = ("data", "model", "search", "final", "report")
 
 
 def build_reference() -> str:

@@ -100,6 +100,9 @@ class Study:
 
     def retrain(self, seed: int | None = None, *, listener: RunListener | None = None) -> RetrainResult:
         """Train the winner once per seed, and keep the model of the best run, or of the run with this seed."""
+        from hpo.evaluation.retraining import check_model_folders
+
+        check_model_folders(self.spec)
         with (
             _choose_listener(listener, RunProgress) as progress,
             self.open_final_runs(progress, searched=True) as final,
@@ -143,12 +146,17 @@ class Study:
         with _choose_listener(listener, lambda: RunProgress("comparing")) as progress:
             return compare_study(self.spec, self.url, progress.step)
 
-    def report(self, folder: Path | None = None, *, listener: RunListener | None = None) -> Path:
-        """Write report.html, report.md and best_config.toml to the study's folder or another; return report.html."""
+    def report(
+        self, folder: Path | None = None, *, overwrite: bool = False, listener: RunListener | None = None
+    ) -> Path:
+        """Write report.html, report.md and best_config.toml to the study's folder or another; return report.html.
+
+        Files of these names that hpo has not written are replaced only with `overwrite`.
+        """
         from hpo.report import write_report
 
         with _choose_listener(listener, lambda: RunProgress("comparing")) as progress:
-            return write_report(self.results(progress.step), folder or self.spec.folder)
+            return write_report(self.results(progress.step), folder or self.spec.folder, overwrite)
 
     def results(self, on_progress: ComparisonProgress | None = None, use: str = "report") -> StudyResults:
         """Return everything that is stored about the study.
@@ -166,14 +174,24 @@ class Study:
         return self.results().trials_table
 
     def export(
-        self, name: str = "best-config", target: Path | None = None, *, listener: RunListener | None = None
+        self,
+        name: str = "best-config",
+        target: Path | None = None,
+        *,
+        overwrite: bool = False,
+        raw: bool = False,
+        listener: RunListener | None = None,
     ) -> Path:
-        """Write one of `hpo.export.formats.FORMATS`, and return the path of the file or folder."""
+        """Write one of `hpo.export.formats.FORMATS`, and return the path of the file or folder.
+
+        What hpo has not written there is replaced only with `overwrite`. With `raw`, texts in a CSV file that a
+        spreadsheet would run as formulas are left as they are.
+        """
         from hpo.export.formats import check_format, export_format
 
-        check_format(name, push=False)
+        check_format(name, raw=raw)
         with _choose_listener(listener, lambda: RunProgress("reading the store")) as progress:
-            return export_format(self.results(progress.step, "export"), name, target)
+            return export_format(self.results(progress.step, "export"), name, target, overwrite, raw)
 
     def status(self, most: int | None = None) -> StudyStatus:
         """Return the status of the study; with `most`, only that many trials with all their details."""

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, open_study
+from hpo.cli.options import (
+    Json,
+    NoTexts,
+    Overrides,
+    Overwrite,
+    Storage,
+    StudyFile,
+    Verbose,
+    open_study,
+    without_texts,
+)
 from hpo.errors import HubError
 from hpo.terminal.process import interruptible
 
@@ -27,6 +37,12 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="Path to write to; by default in export/ in the study's folder."),
     ] = None,
+    overwrite: Overwrite = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="In trials-csv: leave texts that a spreadsheet takes for formulas as they are."),
+    ] = False,
+    no_texts: NoTexts = False,
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="NAME", help="Upload the model to this repository on the Hugging Face hub.")
     ] = None,
@@ -40,21 +56,21 @@ def export(
 
     Example: hpo export studies/imdb.toml --format model --output imdb-model
     """
-    opened = open_study(study, set_, storage, verbose)
+    opened = open_study(study, without_texts(set_, no_texts), storage, verbose)
     from hpo.api_results import ExportResult
     from hpo.export import hub_upload
     from hpo.export.formats import check_format
     from hpo.terminal.progress import RunProgress
 
     name = format_ or ("model" if push_to_hub else "best-config")
-    check_format(name, push_to_hub is not None)
+    check_format(name, push_to_hub is not None, raw)
     if push_to_hub is not None:
         hub_upload.check_upload(push_to_hub)
     elif public:
         raise HubError("--public needs --push-to-hub NAME")
     url = None
     with interruptible(RunProgress("reading the store")) as progress:
-        path = opened.export(name, output, listener=progress)
+        path = opened.export(name, output, overwrite=overwrite, raw=raw, listener=progress)
         if push_to_hub is not None:
             progress.set_heading(f"uploading {path} to {push_to_hub}")
             url = hub_upload.push_to_hub(path, push_to_hub, public)

@@ -32,6 +32,12 @@ Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="Wall time of 
 Workers = Annotated[int | None, typer.Option(min=1, help="Number of trials to run in parallel.")]
 Engine = Annotated[str | None, typer.Option(metavar="NAME", help="Where workers run: inline, processes or ray.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show log messages and library output.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of the same name that hpo has not written.")
+]
+NoTexts = Annotated[
+    bool, typer.Option("--no-texts", help="Quote no text of the data; the key report.texts = false does the same.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -42,6 +48,13 @@ def open_study(file: Path, overrides: list[str] | None, storage: str | None = No
     study = Study(file, *(overrides or []), storage=storage)
     configure_output(verbose)
     return study
+
+
+def without_texts(overrides: list[str] | None, no_texts: bool) -> list[str]:
+    """Return the overrides of a command; with `no_texts`, one more that leaves out all texts of the data."""
+    from hpo.study.overrides import format_override
+
+    return [*(overrides or []), *([format_override("report.texts", False)] if no_texts else [])]
 
 
 def budget_overrides(trials: int | None, timeout: str | None, workers: int | None, engine: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Overrides, Storage, StudyFile, Verbose, open_study
+from hpo.cli.options import NoTexts, Overrides, Overwrite, Storage, StudyFile, Verbose, open_study, without_texts
 from hpo.terminal.process import interruptible
 
 
@@ -16,6 +16,8 @@ def report(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to write to; by default the study's folder.")
     ] = None,
+    overwrite: Overwrite = False,
+    no_texts: NoTexts = False,
     storage: Storage = None,
     set_: Overrides = None,
     verbose: Verbose = False,
@@ -24,9 +26,9 @@ def report(
 
     Example: hpo report studies/imdb.toml
     """
-    opened = open_study(study, set_, storage, verbose)
+    opened = open_study(study, without_texts(set_, no_texts), storage, verbose)
     from hpo.terminal.progress import RunProgress
 
     with interruptible(RunProgress("comparing")) as progress:
-        page = opened.report(output, listener=progress)
+        page = opened.report(output, overwrite=overwrite, listener=progress)
     typer.echo(f"report: {page}")

@@ -7,7 +7,9 @@ import typer
 from hpo.cli.options import (
     Engine,
     Json,
+    NoTexts,
     Overrides,
+    Overwrite,
     Storage,
     StudyFile,
     Timeout,
@@ -16,6 +18,7 @@ from hpo.cli.options import (
     Workers,
     budget_overrides,
     open_study,
+    without_texts,
 )
 from hpo.cli.search import run_search
 from hpo.errors import TrainingError
@@ -28,6 +31,8 @@ def run(
     timeout: Timeout = None,
     workers: Workers = None,
     engine: Engine = None,
+    overwrite: Overwrite = False,
+    no_texts: NoTexts = False,
     storage: Storage = None,
     set_: Overrides = None,
     as_json: Json = False,
@@ -38,10 +43,11 @@ def run(
     Example: hpo run studies/quickstart.toml
     """
     budget = budget_overrides(trials, timeout, workers, engine)
-    opened = open_study(study, [*(set_ or []), *budget], storage, verbose)
+    opened = open_study(study, [*without_texts(set_, no_texts), *budget], storage, verbose)
     from hpo.api_results import RunResult
     from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
-    from hpo.report import write_report
+    from hpo.evaluation.retraining import check_model_folders
+    from hpo.report import check_report_files, write_report
     from hpo.search.budget import count_finished
     from hpo.store.trial_state import has_complete_trial
     from hpo.terminal.comparison_tables import print_comparison
@@ -50,6 +56,8 @@ def run(
 
     baselines = baseline_names(opened.spec)
     check_baselines(opened.spec, baselines)
+    check_model_folders(opened.spec)
+    check_report_files(opened.spec, opened.spec.folder, overwrite)
     stored = run_search(opened)
     trials_stored = stored.get_trials(deepcopy=False)
     if not as_json:
@@ -70,7 +78,7 @@ def run(
         comparison = results.compare()
         if comparison and not as_json:
             print_comparison(comparison)
-        report = write_report(results, opened.spec.folder)
+        report = write_report(results, opened.spec.folder, overwrite)
     if as_json:
         result = RunResult(
             study=opened.spec.name,

@@ -16,6 +16,7 @@ from hpo.store.attributes import Seconds
 from hpo.store.provenance import format_commit
 from hpo.store.run_record import RunRecord
 from hpo.store.study_record import StudyRecord
+from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_record import TrialRecord
 
 
@@ -26,8 +27,9 @@ class FlatStorage(_CachedStorage):
     screens wide and tables unreadable.
     """
 
-    def __init__(self, backend: RDBStorage) -> None:
+    def __init__(self, backend: RDBStorage, quotes_texts: bool = True) -> None:
         super().__init__(backend)
+        self.quotes_texts = quotes_texts  # False: the reasons of failures are shown without messages of exceptions
         self._flattened: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # trial id -> (stored trial, flat copy)
 
     def stored_trials(self, study_id: int) -> list[FrozenTrial]:
@@ -61,6 +63,8 @@ class FlatStorage(_CachedStorage):
             return cached[1]
         flat = copy.copy(trial)
         flat.user_attrs = flatten_attributes(trial)
+        if not self.quotes_texts and "reason" in flat.user_attrs:
+            flat.user_attrs["reason"] = redact_reason(str(flat.user_attrs["reason"]))
         self._flattened[trial._trial_id] = (trial, flat)
         return flat
 

@@ -32,6 +32,7 @@ from hpo.store.attributes import Seconds
 from hpo.store.optuna_internals import study_id
 from hpo.store.run_record import RunRecord, is_retrained_system
 from hpo.store.study_record import StudyRecord
+from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_order import best_first
 from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import INTERRUPTED, KILLED, OUT_OF_TIME, PRUNED, SURPLUS, count_outcomes
@@ -71,7 +72,7 @@ def run_note(run: RunRecord, study: StudyRecord) -> str:
     if run.is_complete:
         paragraphs = [Paragraph(f"{head}, trained on {run.trained_on}.")]
     else:
-        paragraphs = [Paragraph(f"{head}. {_describe_unfinished(run.outcome, run.reason)}")]
+        paragraphs = [Paragraph(f"{head}. {_describe_unfinished(run.outcome, run.reason, study)}")]
     scores = {
         split: split_scores.metrics
         for split in ("validation", "test")
@@ -180,11 +181,12 @@ def _describe_trial(trial: TrialRecord, study: StudyRecord) -> str:
     if trial.outcome == PRUNED and trial.last_rung is not None:
         value = trial.rungs[trial.last_rung]
         return f"Pruned at {_describe_rung(trial.last_rung, study)}: {study.objective} {value:.4f} on validation."
-    return _describe_unfinished(trial.outcome, trial.reason)
+    return _describe_unfinished(trial.outcome, trial.reason, study)
 
 
-def _describe_unfinished(outcome: str, reason: str | None) -> str:
-    return UNFINISHED.get(outcome) or f"Failed: {(reason or outcome)[:MAX_REASON]}"
+def _describe_unfinished(outcome: str, reason: str | None, study: StudyRecord) -> str:
+    text = reason or outcome
+    return UNFINISHED.get(outcome) or f"Failed: {(text if study.quotes_texts else redact_reason(text))[:MAX_REASON]}"
 
 
 def _describe_rung(rung: int | None, study: StudyRecord) -> str:

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -108,8 +109,10 @@ class DashboardPublisher(threading.Thread):
         record, board = StudyRecord.from_attributes(study.user_attrs), StudyBoard(study, self.artifacts)
         if record.spec is None:
             return  # hpo did not create it
-        attributes = board.attributes()
         search_name = record.spec["name"]
+        if self.spec and self.spec.name == search_name:  # its file may say by now that no text is quoted
+            record = replace(record, spec={**record.spec, "report": self.spec.report.model_dump()})
+        attributes = board.attributes()
         is_companion = name == companion_name(search_name)
         publish_trial = self._publish_run if is_companion else self._publish_trial
         for trial in _select_for_notes(study):
@@ -223,5 +226,7 @@ def _hash_state(spec: StudySpec, trials: Sequence[FrozenTrial], runs: Sequence[F
     outcomes: list[Any] = [
         [(trial.number, outcome(trial)) for trial in group if trial.state.is_finished()] for group in (trials, runs)
     ]
-    state = json.dumps([__version__, spec.hash(), spec.final.model_dump(mode="json"), outcomes])
+    # Appended only if it is not the default: a store that has a verdict needs no other one.
+    no_texts = [] if spec.report.texts else ["no texts"]
+    state = json.dumps([__version__, spec.hash(), spec.final.model_dump(mode="json"), outcomes, *no_texts])
     return hashlib.sha256(state.encode()).hexdigest()[:16]

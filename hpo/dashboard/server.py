@@ -10,17 +10,16 @@ import os
 import socket
 import socketserver
 import sys
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from hpo.atomic import scratch_folder
 from hpo.errors import StoreError
 from hpo.store.optuna_internals import study_id
 from hpo.store.storage import check_same_spec, load_stored_study, open_storage
@@ -76,8 +75,7 @@ def serve_dashboard(
 
     with ExitStack() as stack:
         if read_only:
-            temporary = tempfile.TemporaryDirectory(prefix="hpo-dashboard-", ignore_cleanup_errors=True)
-            url = copy_store(url, spec, Path(stack.enter_context(temporary)))
+            url = copy_store(url, spec, stack.enter_context(scratch_folder()))
         storage = open_storage(url, create=False)
         path = _page_path(url, spec)
         artifact_folder = served_artifact_folder(url, spec)
@@ -86,7 +84,7 @@ def serve_dashboard(
         artifacts = FileSystemArtifactStore(artifact_folder) if artifact_folder else None
         if isinstance(storage, RDBStorage):
             stack.callback(storage.engine.dispose)
-            storage = FlatStorage(storage)
+            storage = FlatStorage(storage, spec is None or spec.report.texts)
         application: Any = wsgi(storage, artifact_store=artifacts)
         server = _bind(host, port, _refuse_writes(application) if read_only else _refuse_other_hosts(application))
         stack.callback(server.server_close)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
+from hpo.atomic import atomic_folder
 from hpo.data.splits import Split
 from hpo.errors import DataError, quote_value
 
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 
 LAYOUT_VERSION = 1  # of the files in an entry; part of its key
 TOKENIZER_BATCH = 1000  # texts per call of the tokenizer
-ABANDONED_SECONDS = 3600  # after this time, an incomplete entry is left over from a process that died
 _PARALLELISM_VARIABLE = "TOKENIZERS_PARALLELISM"
 
 
@@ -77,10 +73,9 @@ def tokenize_split(
     entry = root / key
     if not _is_intact(entry):
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(root, key)
-            arrays, truncated = _tokenize(split, tokenizer, max_length)
-            _publish(_write_entry(arrays, truncated, root, key), entry)
+            # Another process may have finished the same entry first. A damaged one is replaced.
+            with atomic_folder(entry, may_replace=lambda: not _is_intact(entry)) as folder:
+                _write_entry(folder, *_tokenize(split, tokenizer, max_length))
         except OSError as error:
             raise DataError(f"{root}: tokens cannot be cached: {error}; set HPO_CACHE to another folder") from None
     return TokenizedSplit(entry)
@@ -185,34 +180,12 @@ def _parallel_tokenizer() -> Iterator[None]:
 # --- files of an entry ------------------------------------------------------------------------------------------------
 
 
-def _write_entry(arrays: dict[str, np.ndarray], truncated: int, root: Path, key: str) -> Path:
-    """Write the arrays, then their sizes and checksums, to a temporary folder in the cache, and return it."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=root))
+def _write_entry(folder: Path, arrays: dict[str, np.ndarray], truncated: int) -> None:
+    """Write the arrays, then their sizes and checksums."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     files = {f"{name}.npy": _checksum(folder / f"{name}.npy") for name in arrays}
     (folder / "meta.json").write_text(json.dumps({"truncated": truncated, "files": files}))
-    return folder
-
-
-def _publish(folder: Path, entry: Path) -> None:
-    """Rename the temporary folder to the entry, unless another process has finished the same entry first."""
-    try:
-        folder.rename(entry)
-    except OSError:  # the entry exists: from another process, or damaged
-        if not _is_intact(entry):
-            entry.rename(folder.with_suffix(".damaged"))
-            shutil.rmtree(folder.with_suffix(".damaged"), ignore_errors=True)
-            folder.rename(entry)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned(root: Path, key: str) -> None:
-    """Remove incomplete entries that killed processes have left."""
-    for leftover in root.glob(f"{key}.*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has finished it in the meantime
-            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_intact(entry: Path) -> bool:

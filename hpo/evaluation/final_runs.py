@@ -6,19 +6,19 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
+from hpo.atomic import exclusive_lock, sweep_leftovers
 from hpo.data.splits import Split, TextData
 from hpo.data.token_cache import TokenizedSplit, tokenize_split
 from hpo.errors import StudyError, TrainingError
@@ -213,7 +213,7 @@ class FinalRuns:
             problem = reason.removeprefix(f"{trial_state.ERROR}: ")
             return TrainingError(f"{system}, seed {run.seed}: {problem} (-v shows where)")
 
-        return run_trial(trial, make_and_store, RunMeasurements().describe_end, as_failure)
+        return run_trial(trial, make_and_store, RunMeasurements().describe_end, as_failure, self.spec.report.texts)
 
     def _store(self, trial: optuna.Trial, result: RunOutcome, command: str) -> float:
         """Store scores, costs and predictions, and return the run's value: the objective on validation, never on test.
@@ -257,13 +257,16 @@ def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: 
     study = open_study(storage, spec, METRICS[spec.objective].direction, provenance, companion_name(spec.name))
     trial_state.fail_dead_trials(study)
     spec.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(spec.folder / ".final.lock", timeout=0), frozen_gc():
-            yield FinalRuns(spec, checked.data, storage, study, open_artifact_store(url, spec), listener)
-    except Timeout:
-        raise StudyError(
-            f"study {spec.name!r}: another process is making its final runs; wait until it has ended"
-        ) from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(spec.folder, "final runs", wait=False))
+        except BlockingIOError:
+            raise StudyError(
+                f"study {spec.name!r}: another process is making its final runs; wait until it has ended"
+            ) from None
+        sweep_leftovers(spec.folder)
+        stack.enter_context(frozen_gc())
+        yield FinalRuns(spec, checked.data, storage, study, open_artifact_store(url, spec), listener)
 
 
 def predict_splits(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ import pandas
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta, upload_artifact
 from optuna.trial import FrozenTrial
 
+from hpo.atomic import scratch_folder
+from hpo.data.csv_writer import write_csv
 from hpo.errors import StudyError
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -20,9 +21,9 @@ def write_predictions(
     trial: optuna.Trial, table: pandas.DataFrame, storage: optuna.storages.BaseStorage, files: FileSystemArtifactStore
 ) -> None:
     """Store a run's table (see `SealedTestSplit.reveal`) as an artifact of its trial."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / PREDICTIONS_FILE
-        table.to_csv(file, index=False)
+    with scratch_folder() as folder:
+        file = folder / PREDICTIONS_FILE
+        write_csv(table, file)
         upload_artifact(
             artifact_store=files, file_path=str(file), study_or_trial=trial, storage=storage, mimetype="text/csv"
         )
@@ -39,8 +40,8 @@ def read_predictions(
     for meta in get_all_artifact_meta(trial, storage=storage):
         if meta.filename != PREDICTIONS_FILE:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / PREDICTIONS_FILE
+        with scratch_folder() as folder:
+            file = folder / PREDICTIONS_FILE
             try:
                 download_artifact(artifact_store=files, file_path=str(file), artifact_id=meta.artifact_id)
             except optuna.artifacts.exceptions.ArtifactNotFound:

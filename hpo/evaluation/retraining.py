@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,11 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.atomic import atomic_folder
+from hpo.atomic import sweep_leftovers
 from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, find_run, predict_splits
+from hpo.ownership import FILE_LIST, check_folder, owned_folder, remove_owned_folder
 from hpo.store.attributes import RunProvenance, read_part
 from hpo.store.run_record import RunRecord, retrained_system, run_attributes
 from hpo.store.trial_order import best_first, sign
@@ -90,6 +92,12 @@ def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) 
     return next(candidate for candidate in candidates if candidate.trial == chosen), runs[chosen]
 
 
+def check_model_folders(spec: StudySpec) -> None:
+    """Raise StudyError if retraining would replace something that hpo has not written: before hours of training."""
+    for folder in (spec.model_folder, *_weights_root(spec).glob("trial-*")):
+        check_folder(folder)
+
+
 def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, FrozenTrial]:
     """Retrain the best trials and save the winner's model; return the winner and the run whose model was saved.
 
@@ -97,7 +105,8 @@ def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, Froze
     best validation score; if the runs were trained on validation, that of the first seed.
 
     Raises:
-        StudyError: No trial is complete, or `seed` is none of the study's final seeds.
+        StudyError: No trial is complete, `seed` is none of the study's final seeds, or a folder of models holds
+            something that hpo has not written.
         TrainingError: A run failed for a reason that its values do not explain.
     """
     seeds = final.spec.final.seed_list
@@ -209,7 +218,7 @@ def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> Non
             "provenance": asdict(run.provenance),
         },
     )
-    with atomic_folder(_weights_folder(spec, candidate)) as folder:
+    with owned_folder(_weights_folder(spec, candidate)) as folder:
         write_model_folder(folder, final.trainer.final_model(), final.checkpoint.tokenizer, info)
 
 
@@ -219,9 +228,20 @@ def _deploy_model(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
     if not _holds_model_of(spec.model_folder, run):
         if not _holds_model_of(_weights_folder(spec, winner), run):
             _train_again(final, winner, run)
-        with atomic_folder(spec.model_folder) as folder:
-            shutil.copytree(_weights_folder(spec, winner), folder, dirs_exist_ok=True)
-    shutil.rmtree(_weights_folder(spec, winner).parent, ignore_errors=True)
+        with owned_folder(spec.model_folder) as folder:
+            ignore = shutil.ignore_patterns(FILE_LIST)
+            shutil.copytree(_weights_folder(spec, winner), folder, dirs_exist_ok=True, ignore=ignore)
+    _remove_weights(spec)
+
+
+def _remove_weights(spec: StudySpec) -> None:
+    """Remove the weights that were saved during retraining, also those of candidates of an earlier one."""
+    root = _weights_root(spec)
+    sweep_leftovers(root)
+    for folder in root.glob("trial-*"):
+        remove_owned_folder(folder)
+    with suppress(OSError):  # there is none, or it holds something else
+        root.rmdir()
 
 
 def _train_again(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
@@ -235,7 +255,11 @@ def _train_again(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
 
 
 def _weights_folder(spec: StudySpec, candidate: Candidate) -> Path:
-    return spec.folder / "retrained" / f"trial-{candidate.trial}"
+    return _weights_root(spec) / f"trial-{candidate.trial}"
+
+
+def _weights_root(spec: StudySpec) -> Path:
+    return spec.folder / "retrained"
 
 
 def _holds_model_of(folder: Path, run: RunRecord) -> bool:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import platform
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,12 +31,11 @@ from hpo.export.bundle import (
     Manifest,
     row_digests,
 )
-from hpo.report import write_report
+from hpo.report import build_report
 from hpo.results.best_config import best_config_dict, find_best_config, stored_data
 from hpo.results.study_results import StudyResults
 from hpo.study.spec import StudySpec
 
-REPORT_FILES = ("report.html", "report.md", "best_config.toml")
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # of every file, so that equal content gives equal bundles
 
 
@@ -64,7 +62,7 @@ def write_bundle(results: StudyResults, target: Path) -> None:
         BEST: _json_bytes(original),
         DATA: _json_bytes(asdict(stored_data(results))),
         CONSTRAINTS: pip_constraints().encode(),
-        **_report_files(results),
+        **{name: content.encode() for name, content in build_report(results).items()},
     }
     if results.data is not None:
         files[ROWS] = _rows_csv(results.data)
@@ -117,13 +115,6 @@ def _rows_csv(data: TextData) -> bytes:
     for name, split in data.splits().items():
         writer.writerows((name, digest, label) for digest, label in row_digests(split))
     return text.getvalue().encode()
-
-
-def _report_files(results: StudyResults) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        write_report(results, Path(folder))
-        files = [Path(folder) / name for name in REPORT_FILES]
-        return {file.name: file.read_bytes() for file in files if file.exists()}
 
 
 def _json_bytes(content: Any) -> bytes:

@@ -8,10 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.atomic import atomic_file, atomic_folder
+from hpo.atomic import sweep_leftovers
+from hpo.data.csv_writer import write_csv
 from hpo.errors import ModelError, StudyError
 from hpo.export.bundle_writer import write_bundle
 from hpo.export.model_card import model_card
+from hpo.ownership import CHOOSE_OTHER, check_folder, owned_file, owned_folder
 from hpo.results.best_config import best_config_json, best_config_python, best_config_toml, best_config_yaml
 from hpo.results.study_results import StudyResults
 from hpo.training.model_folder import read_model_info
@@ -27,6 +29,7 @@ class ExportFormat:
     file: str  # {study} stands for the study's name
     write: WriteExport  # into a file, or into an empty folder
     is_folder: bool = False
+    write_raw: WriteExport | None = None  # the same for --raw: without protection against formulas
 
 
 def _text_writer(render: Callable[[StudyResults], str]) -> WriteExport:
@@ -36,8 +39,11 @@ def _text_writer(render: Callable[[StudyResults], str]) -> WriteExport:
     return write
 
 
-def _write_csv(results: StudyResults, target: Path) -> None:
-    results.trials_table.to_csv(target, index=False)
+def _csv_writer(raw: bool) -> WriteExport:
+    def write(results: StudyResults, target: Path) -> None:
+        write_csv(results.trials_table, target, raw)
+
+    return write
 
 
 def _write_parquet(results: StudyResults, target: Path) -> None:
@@ -51,7 +57,7 @@ def _write_parquet(results: StudyResults, target: Path) -> None:
 def _write_model(results: StudyResults, target: Path) -> None:
     """Copy the model folder and add the model card."""
     card = model_card(results)  # before the copy, because it fails if there is no model
-    shutil.copytree(results.spec.model_folder, target, dirs_exist_ok=True)
+    shutil.copytree(results.spec.model_folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".hpo-*"))
     (target / CARD_FILE).write_text(card, encoding="utf8")
 
 
@@ -60,7 +66,7 @@ FORMATS: dict[str, ExportFormat] = {
     "best-config-json": ExportFormat("best_config.json", _text_writer(best_config_json)),
     "best-config-yaml": ExportFormat("best_config.yaml", _text_writer(best_config_yaml)),
     "best-config-python": ExportFormat("best_config.py", _text_writer(best_config_python)),
-    "trials-csv": ExportFormat("trials.csv", _write_csv),
+    "trials-csv": ExportFormat("trials.csv", _csv_writer(raw=False), write_raw=_csv_writer(raw=True)),
     "trials-parquet": ExportFormat("trials.parquet", _write_parquet),
     "model-card": ExportFormat(CARD_FILE, _text_writer(model_card)),
     "model": ExportFormat("model", _write_model, is_folder=True),
@@ -68,55 +74,72 @@ FORMATS: dict[str, ExportFormat] = {
 }
 
 
-def check_format(name: str, push: bool = False) -> None:
-    """Raise StudyError if a format is unknown, or if it is to be pushed to the hub and is not a folder."""
+def check_format(name: str, push: bool = False, raw: bool = False) -> None:
+    """Raise StudyError for an unknown format, for one that `push_to_hub` cannot upload, and for one without --raw."""
     if name not in FORMATS:
         raise StudyError(f"--format is {name!r}; known: {', '.join(FORMATS)}")
     if push and not FORMATS[name].is_folder:
         raise StudyError(
             f"--push-to-hub takes --format model, not {name}: a repository holds the weights and the model card"
         )
+    if raw and FORMATS[name].write_raw is None:
+        known = ", ".join(known_name for known_name, row in FORMATS.items() if row.write_raw)
+        raise StudyError(f"--raw takes --format {known}, not {name}: no other has cells that a spreadsheet would run")
 
 
-def export_format(results: StudyResults, name: str, output: Path | None = None) -> Path:
+def export_format(
+    results: StudyResults, name: str, output: Path | None = None, overwrite: bool = False, raw: bool = False
+) -> Path:
     """Write one format to `output`, or into `export/` in the study's folder, and return the path.
 
-    It is written completely before it replaces an older file or an earlier export of the same model. Raises StudyError
-    for an unknown format, a study that has nothing to export yet, a folder that is something else, and a path that
-    cannot be written.
+    It is written completely before it replaces an earlier export. Raises StudyError for an unknown format, a study that
+    has nothing to export yet, a path that cannot be written, and, unless `overwrite` is set, one that holds something
+    else. `raw` leaves texts in a CSV file that a spreadsheet would take for formulas as they are.
     """
-    check_format(name)
+    check_format(name, raw=raw)
     export = FORMATS[name]
     file = export.file.format(study=results.search.study_name.replace("/", "-"))
     target = output or results.spec.folder / "export" / file
     if target.is_dir() and not export.is_folder:
         target /= file
+    write = export.write_raw if raw and export.write_raw else export.write
     try:
         with _parent_folders(target):
             if export.is_folder:
-                _check_replaceable(results, target)
-            with atomic_folder(target) if export.is_folder else atomic_file(target) as temporary:
-                export.write(results, temporary)
+                _check_replaceable(results, target, overwrite)
+                replacing = owned_folder(target, overwrite=overwrite)
+            else:
+                replacing = owned_file(target, results.spec.folder, overwrite)
+            with replacing as temporary:
+                write(results, temporary)
     except OSError as error:
         raise StudyError(f"{target}: cannot be written: {error.strerror or error}; choose another --output") from None
+    sweep_leftovers(results.spec.folder)
     return target
 
 
-def _check_replaceable(results: StudyResults, target: Path) -> None:
-    """Raise StudyError if the target exists and is neither empty nor an earlier export of this study's model."""
+def _check_replaceable(results: StudyResults, target: Path, overwrite: bool) -> None:
+    """Raise StudyError if the target exists and is neither empty nor an earlier export of this study's model.
+
+    Files of others in such an export are kept; with `overwrite`, so are those of any folder, except those that have the
+    name of one that is written.
+    """
     if target.resolve() == results.spec.model_folder.resolve():
         raise StudyError(f"{target}: is the study's model folder; choose another --output")
     if not target.is_dir():
         if target.exists():
             raise StudyError(f"{target}: is a file; choose another --output")
         return
+    if overwrite or not any(target.iterdir()):
+        return
     try:
-        is_replaceable = read_model_info(target).study == results.spec.name and (target / CARD_FILE).exists()
+        is_export = read_model_info(target).study == results.spec.name and (target / CARD_FILE).exists()
     except ModelError:
-        is_replaceable = not any(target.iterdir())
-    if not is_replaceable:
+        is_export = False
+    if not is_export:
         name = results.spec.name
-        raise StudyError(f"{target}: exists and is not an export of study {name!r}; choose another --output")
+        raise StudyError(f"{target}: exists and is not an export of study {name!r}; {CHOOSE_OTHER}")
+    check_folder(target, CHOOSE_OTHER)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.errors import HubError
+from hpo.ownership import FILE_LIST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -51,7 +52,11 @@ def push_to_hub(folder: Path, name: str, public: bool = False) -> str:
     try:
         repository = _create_repository(api, name, public)
         api.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="Model and card, exported by hpo", repo_type="model"
+            repo_id=repository,
+            folder_path=folder,
+            ignore_patterns=[FILE_LIST],
+            commit_message="Model and card, exported by hpo",
+            repo_type="model",
         )
     except HubError:
         raise

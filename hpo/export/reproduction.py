@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import tomli_w
 
+from hpo.atomic import atomic_file, sweep_leftovers
 from hpo.data.splits import TextData
 from hpo.errors import DataError, ModelError, SpecError, StudyError, quote_value
 from hpo.evaluation.final_runs import open_final_runs
@@ -98,24 +98,28 @@ def describe_data_difference(bundle: Bundle, data: TextData) -> str:
 
 @contextmanager
 def _study_file(bundle: Bundle, folder: Path, listener: RunListener) -> Iterator[Path]:
-    """Write the study file into the folder; if the block fails and the folder is new, remove it."""
+    """Write the study file into the folder; if the block fails, remove what was created."""
     content = _safe_study(bundle, listener)
     file = folder / STUDY_FILE
-    is_new = not folder.exists()
-    if not is_new and (not folder.is_dir() or any(folder.iterdir())):
-        is_same = file.is_file() and file.read_text(encoding="utf8") == content
-        if not is_same:
-            raise StudyError(f"{folder}: exists and is not from this bundle; choose another --output")
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    is_same = file.is_file() and file.read_text(encoding="utf8") == content
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf8")
+        sweep_leftovers(folder)
+        if not is_same:
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise StudyError(f"{folder}: exists and is not from this bundle; choose another --output")
+            with atomic_file(file) as temporary:
+                temporary.write_text(content, encoding="utf8")
     except OSError as error:
         raise StudyError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from None
     try:
         yield file
     except BaseException:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # the folder may hold something else by now
+            if not is_same:
+                file.unlink()
+            for path in created:
+                path.rmdir()
         raise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas
@@ -10,7 +10,7 @@ import pandas
 from hpo.data.splits import Split, TextData
 from hpo.evaluation.comparison import Comparison
 from hpo.evaluation.comparison_result import ComparisonResult
-from hpo.report.blocks import Block, Excerpt, Paragraph, Section, Table, figure_blocks
+from hpo.report.blocks import Block, BulletList, Excerpt, Paragraph, Section, Table, figure_blocks
 from hpo.results.formatting import TextTable, classes_table, generalization_sentences
 from hpo.results.study_results import StudyResults
 from hpo.store.trial_order import sign
@@ -64,16 +64,16 @@ def misclassified_section(results: StudyResults) -> Section:
         return Section(anchor, title, [_not_compared()])
     if results.data is None or results.data.test is None:
         return Section(anchor, title, [Paragraph(f"The texts cannot be shown: {results.data_missing_reason}.")])
-    split = results.data.test
+    split, quotes_texts = results.data.test, results.spec.report.texts
     predictions = runs.deployed(runs.systems[0])
-    blocks = _confident_errors(results.data, split, predictions)
+    blocks = _confident_errors(results.data, split, predictions, quotes_texts)
     if baseline := _best_baseline(runs, comparison):
         name, theirs = baseline
         for right, wrong, heading in (
             (predictions, theirs, f"The winner is right, {name} is wrong"),
             (theirs, predictions, f"{name} is right, the winner is wrong"),
         ):
-            blocks += _disagreements(results.data, split, right, wrong, heading)
+            blocks += _disagreements(results.data, split, right, wrong, heading, quotes_texts)
     return Section(anchor, title, blocks)
 
 
@@ -99,29 +99,37 @@ def _best_baseline(runs: Comparison, comparison: ComparisonResult) -> tuple[str,
     return None if name is None else (name, runs.deployed(baselines[name]))
 
 
-def _confident_errors(data: TextData, split: Split, predictions: pandas.DataFrame) -> list[Block]:
+def _confident_errors(data: TextData, split: Split, predictions: pandas.DataFrame, quotes_texts: bool) -> list[Block]:
     """Count the deployed model's errors and show the most confident ones."""
     wrong = _sort_by_confidence(predictions[predictions["label"] != predictions["predicted"]])
     sentence = f"The deployed model misclassifies {len(wrong):,} of {len(predictions):,} test texts."
     blocks: list[Block] = [Paragraph(f"{sentence} The most confident errors:" if len(wrong) else sentence)]
+    examples = []
     for index, row in _iterate_rows(wrong.head(MAX_EXCERPTS)):
         predicted, label = data.label_names[int(row["predicted"])], data.label_names[int(row["label"])]
-        heading = f"predicted {predicted} with confidence {row['confidence']:.3f}; labelled {label}"
-        blocks.append(Excerpt(heading, split.texts[index]))
-    return blocks
+        examples.append((f"predicted {predicted} with confidence {row['confidence']:.3f}; labelled {label}", index))
+    return blocks + _show_examples(examples, split, quotes_texts)
 
 
 def _disagreements(
-    data: TextData, split: Split, right: pandas.DataFrame, wrong: pandas.DataFrame, heading: str
+    data: TextData, split: Split, right: pandas.DataFrame, wrong: pandas.DataFrame, heading: str, quotes_texts: bool
 ) -> list[Block]:
     """Count the texts that only one of two systems classifies correctly, and show its most confident ones."""
     differs = (right["predicted"] == right["label"]) & (wrong["predicted"] != wrong["label"])
     rows = _sort_by_confidence(right[differs.to_numpy()])
     blocks: list[Block] = [Paragraph(f"{heading}: {len(rows):,} texts" + (", for example:" if len(rows) else "."))]
+    examples = []
     for index, row in _iterate_rows(rows.head(MAX_EXCERPTS // 2)):
         label = data.label_names[int(row["label"])]
-        blocks.append(Excerpt(f"labelled {label}, confidence {row['confidence']:.3f}", split.texts[index]))
-    return blocks
+        examples.append((f"labelled {label}, confidence {row['confidence']:.3f}", index))
+    return blocks + _show_examples(examples, split, quotes_texts)
+
+
+def _show_examples(examples: Sequence[tuple[str, int]], split: Split, quotes_texts: bool) -> list[Block]:
+    """Show texts, given by heading and position in the test split; or only where they are, if none may be quoted."""
+    if quotes_texts:
+        return [Excerpt(heading, split.texts[index]) for heading, index in examples]
+    return [BulletList([f"row {split.ids[index] + 1}: {heading}" for heading, index in examples])] if examples else []
 
 
 def _sort_by_confidence(predictions: pandas.DataFrame) -> pandas.DataFrame:

@@ -13,8 +13,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from hpo import __version__
-from hpo.atomic import atomic_file
+from hpo.atomic import sweep_leftovers
 from hpo.errors import HpoError, StudyError
+from hpo.ownership import check_files, is_owned_file, owned_file
 from hpo.report.blocks import Block, Section, escape_markdown, split_code_spans
 from hpo.report.cost import cost_section
 from hpo.report.error_analysis import errors_section, generalization_section, misclassified_section
@@ -24,6 +25,7 @@ from hpo.report.summary import baselines_section, configuration_section, verdict
 from hpo.results.best_config import best_config_toml
 from hpo.results.study_results import StudyResults
 from hpo.results.template_environment import template_environment
+from hpo.study.spec import StudySpec
 
 # Anchor -> the function that builds the section, in the order of the page.
 SECTIONS: dict[str, Callable[[StudyResults], Section]] = {
@@ -42,29 +44,45 @@ SECTIONS: dict[str, Callable[[StudyResults], Section]] = {
     "provenance": provenance_section,
 }
 CONFIG_FILE = "best_config.toml"
+REPORT_FILES = ("report.html", "report.md", CONFIG_FILE)
 
 
-def write_report(results: StudyResults, folder: Path) -> Path:
+def write_report(results: StudyResults, folder: Path, overwrite: bool = False) -> Path:
     """Write report.html, report.md and, if a trial is complete, best_config.toml into a folder; return the first.
 
     The report shows the comparison, which the ledger of the test split records. Each file is written completely before
-    it replaces an older one. Raises StudyError if the folder cannot be written.
+    it replaces an older one. Raises StudyError if the folder cannot be written, or, unless `overwrite` is set, if a
+    file of that name was not written by hpo or has been changed since.
     """
+    study_folder = results.spec.folder
+    check_report_files(results.spec, folder, overwrite)  # before the test split is used
+    contents = build_report(results)
+    try:
+        for name, content in contents.items():
+            with owned_file(folder / name, study_folder, overwrite) as temporary:
+                temporary.write_text(content, encoding="utf8")
+        left_over = folder / CONFIG_FILE  # by an earlier study of this name
+        if CONFIG_FILE not in contents and is_owned_file(left_over, study_folder):
+            left_over.unlink()
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be written: {error.strerror or error}; choose another --output") from None
+    sweep_leftovers(study_folder)
+    return folder / "report.html"
+
+
+def check_report_files(spec: StudySpec, folder: Path, overwrite: bool = False) -> None:
+    """Raise StudyError for a file that a report would replace and that hpo has not written as it is."""
+    check_files((folder / name for name in REPORT_FILES), spec.folder, overwrite=overwrite)
+
+
+def build_report(results: StudyResults) -> dict[str, str]:
+    """Return the content of each file of a report; without a best trial there is no best configuration."""
     results.compare()
     sections = build_sections(results)
     contents = {"report.html": render_html(results, sections), "report.md": render_markdown(results, sections)}
-    with suppress(HpoError):  # without a best trial there is no best configuration, as the report says
+    with suppress(HpoError):  # the report says why
         contents[CONFIG_FILE] = best_config_toml(results)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            with atomic_file(folder / name) as temporary:
-                temporary.write_text(content, encoding="utf8")
-        if CONFIG_FILE not in contents:
-            (folder / CONFIG_FILE).unlink(missing_ok=True)  # left by an earlier study of this name
-    except OSError as error:
-        raise StudyError(f"{folder}: cannot be written: {error.strerror or error}; choose another --output") from None
-    return folder / "report.html"
+    return contents
 
 
 def build_sections(results: StudyResults) -> list[Section]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import pandas
@@ -23,9 +23,12 @@ from hpo.store.optuna_internals import storage_of
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study, load_stored_study, open_artifact_store
 from hpo.store.study_record import StudyRecord
+from hpo.store.text_redaction import redact_reason, redact_sentence
 from hpo.store.trial_order import sign
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec
+
+_Record = TypeVar("_Record", TrialRecord, RunRecord)
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,32 @@ class StudyResults:
             )
         try:
             runs = build_comparison(self.spec, self.url, self.on_progress, self.use, self.storage)
-            return LoadedComparison(runs, runs.to_result(), "")
+            return LoadedComparison(runs, self._redact_comparison(runs.to_result()), "")
         except HpoError as error:
-            return LoadedComparison(missing_reason=str(error))
+            return LoadedComparison(missing_reason=self._redact(str(error)))
+
+    def _redact_comparison(self, result: ComparisonResult) -> ComparisonResult:
+        """Leave out the messages of exceptions if the study shows no texts."""
+        if self.spec.report.texts:
+            return result
+        systems = [
+            system.model_copy(update={"failed": list(map(redact_reason, system.failed))}) for system in result.systems
+        ]
+        failed = {name: redact_reason(reason) for name, reason in result.failed.items()}
+        return result.model_copy(update={"systems": systems, "failed": failed})
+
+    def _redact(self, sentence: str) -> str:
+        """Leave out what may be a text of the data from a sentence if the study shows no texts."""
+        if self.spec.report.texts:
+            return sentence
+        data = StudyRecord.from_attributes(self.search.user_attrs).data
+        columns = (self.spec.data.text, self.spec.data.label)
+        return redact_sentence(sentence, {self.spec.name, *columns, *(data.labels if data else ())})
+
+    def _redact_record(self, record: _Record) -> _Record:
+        if self.spec.report.texts or record.reason is None:
+            return record
+        return replace(record, reason=redact_reason(record.reason))
 
     @property
     def comparison(self) -> ComparisonResult | None:
@@ -95,7 +121,10 @@ class StudyResults:
     @cached_property
     def study(self) -> StudyRecord:
         """The study's own attributes."""
-        return StudyRecord.from_attributes(self.search.user_attrs)
+        record = StudyRecord.from_attributes(self.search.user_attrs)
+        if record.data is None:
+            return record
+        return replace(record, data=replace(record.data, notices=list(map(self._redact, record.data.notices))))
 
     @property
     def is_ours(self) -> bool:
@@ -125,7 +154,7 @@ class StudyResults:
     @cached_property
     def trials(self) -> list[TrialRecord]:
         """All trials of the search, by number."""
-        return [TrialRecord.from_trial(trial) for trial in self.frozen_trials]
+        return [self._redact_record(TrialRecord.from_trial(trial)) for trial in self.frozen_trials]
 
     @cached_property
     def complete(self) -> list[TrialRecord]:
@@ -146,9 +175,8 @@ class StudyResults:
     @cached_property
     def runs(self) -> list[RunRecord]:
         """All final runs, by number."""
-        return (
-            [RunRecord.from_trial(run) for run in self.companion.get_trials(deepcopy=False)] if self.companion else []
-        )
+        runs = self.companion.get_trials(deepcopy=False) if self.companion else []
+        return [self._redact_record(RunRecord.from_trial(run)) for run in runs]
 
     @cached_property
     def trials_table(self) -> pandas.DataFrame:
@@ -185,7 +213,7 @@ class StudyResults:
         try:
             data = load_study_data(self.spec)
         except HpoError as error:
-            return None, str(error)
+            return None, self._redact(str(error))
         stored = self.study.data.fingerprint
         if data.fingerprint != stored:
             return None, f"the data have changed since the search: fingerprint {stored} -> {data.fingerprint}"

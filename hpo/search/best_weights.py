@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from hpo.atomic import atomic_folder
+from hpo.ownership import owned_folder
 from hpo.store.trial_order import is_better
 from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import is_superseded
@@ -43,7 +43,7 @@ class BestWeights:
         """Keep what `save` writes into a folder, unless a complete trial is as good or better."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if all(other.value is None or is_better(info.value, other.value, self.direction) for other in complete):
-            with atomic_folder(self.spec.folder / "best", lambda: not self._is_beaten(info.value)) as folder:
+            with owned_folder(self.spec.best_folder, lambda: not self._is_beaten(info.value)) as folder:
                 save(folder)
                 (folder / "trial.json").write_text(json.dumps(asdict(info), indent=2), encoding="utf8")
 
@@ -53,7 +53,7 @@ class BestWeights:
         Checked again when the folder is moved into place, because another worker may have finished in between.
         """
         try:
-            stored = json.loads((self.spec.folder / "best" / "trial.json").read_text(encoding="utf8"))
+            stored = json.loads((self.spec.best_folder / "trial.json").read_text(encoding="utf8"))
         except (OSError, ValueError):
             return False
         owner = next(

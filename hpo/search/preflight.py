@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hpo.data.notices import describe_rare_class
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import StudyError, unknown_value
+from hpo.ownership import check_folder
 from hpo.store.storage import check_same_data, check_same_spec, find_stored_study, no_search_error
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import check_arguments
@@ -54,7 +55,10 @@ def preflight(
 
 
 def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: BasePruner | None = None) -> None:
-    """Raise SpecError for a sampler, pruner, field or value that cannot be used, without touching data or store."""
+    """Raise SpecError for a sampler, pruner, field or value that cannot be used, without touching data or store.
+
+    Raise StudyError if the folder of the best weights holds something that hpo has not written.
+    """
     import optuna
 
     from hpo.search.pruners import build_pruner
@@ -75,6 +79,7 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
     check_arguments(spec)
     if spec.folder.exists() and not spec.folder.is_dir():
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
+    check_folder(spec.best_folder)
 
 
 def load_study_data(spec: StudySpec) -> TextData:

@@ -9,6 +9,7 @@ import optuna
 
 from hpo.store.attributes import RunProvenance, write_attributes
 from hpo.store.provenance import collect_provenance
+from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_record import trial_attributes
 from hpo.store.trial_state import worker_identity
 from hpo.study.spec import StudySpec
@@ -22,22 +23,26 @@ def run_trial(
     body: Callable[[], float],
     describe: Callable[[BaseException], str],
     as_failure: Callable[[str], Exception],
+    quotes_texts: bool = True,
 ) -> float:
     """Return the value of `body`, after storing the identity of this process with the trial.
 
     If `body` raises, `describe` gives the reason that is stored: the outcome, and what led to it. A trial that was
     pruned, ended early (TrialEnded) or interrupted raises its exception again. Any other exception is stored with its
-    traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs.
+    traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs. Without
+    `quotes_texts`, no message of an exception is stored, because it may quote a text of the data.
     """
     write_attributes(trial, trial_attributes(worker=worker_identity()))
     try:
         return body()
     except BaseException as error:
         reason = describe(error)
-        write_attributes(trial, trial_attributes(reason=reason))
+        stored_reason = reason if quotes_texts else redact_reason(reason)
+        write_attributes(trial, trial_attributes(reason=stored_reason))
         if isinstance(error, optuna.TrialPruned | TrialEnded | KeyboardInterrupt):
             raise
-        write_attributes(trial, trial_attributes(traceback=traceback.format_exc()[-TRACEBACK_CHARACTERS:]))
+        where = traceback.format_exc() if quotes_texts else "".join(traceback.format_tb(error.__traceback__))
+        write_attributes(trial, trial_attributes(traceback=where[-TRACEBACK_CHARACTERS:]))
         raise as_failure(reason) from error
 
 

@@ -148,6 +148,7 @@ class Worker:
             lambda: self._train(trainer, trial),
             lambda error: trainer.measurements.describe_end(error),
             TrialEnded,
+            self.spec.report.texts,
         )
 
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:

@@ -61,6 +61,11 @@ class StudyRecord:
         return self.spec is not None
 
     @property
+    def quotes_texts(self) -> bool:
+        """Whether texts of the data may be shown; stores of earlier versions do not say."""
+        return bool(((self.spec or {}).get("report") or {}).get("texts", True))
+
+    @property
     def objective(self) -> str | None:
         """The metric that the study optimizes, if hpo created it."""
         return str(self.spec["objective"]) if self.spec else None

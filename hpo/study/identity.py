@@ -28,7 +28,8 @@ _BLOCK, _BLOCKS = 65_536, 64  # bytes; of a larger file, 64 blocks spread over i
 def build_identity(resolved: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return `key.path -> value` of everything that changes trials: no budget, no final runs, no trackers, no paths.
 
-    `resolved` is `StudySpec.resolved()`; relative paths in it start at `folder`.
+    What a report shows does not change them either. `resolved` is `StudySpec.resolved()`; relative paths in it start at
+    `folder`.
     """
     training = {
         name: value
@@ -37,7 +38,7 @@ def build_identity(resolved: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if name != "report_to" and not name.startswith("logging_") and (name, value) != ("speed", "auto")
     }
     search = {name: value for name, value in resolved["search"].items() if name not in _BUDGET_KEYS}
-    kept = {name: value for name, value in resolved.items() if name != "final"}
+    kept = {name: value for name, value in resolved.items() if name not in ("final", "report")}
     identity = dict(_flatten({**kept, "training": training, "search": search}))
     for key in _READING_KEYS:
         identity.pop(key, None)

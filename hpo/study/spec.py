@@ -200,6 +200,14 @@ class FinalSpec(StrictModel):
         return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
 
 
+class ReportSpec(StrictModel):
+    """What reports, model cards, bundles and the dashboard show."""
+
+    texts: bool = Field(
+        True, description="Quote texts of the data in reports and bundles; if false, nothing that hpo writes quotes one"
+    )
+
+
 class StudySpec(StrictModel):
     """A complete study: search space read, defaults filled in, overrides applied."""
 
@@ -218,6 +226,7 @@ class StudySpec(StrictModel):
         'and speed: "auto" uses what is faster on this device, "exact" the libraries\' own arithmetic',
     )
     final: FinalSpec = FinalSpec()
+    report: ReportSpec = ReportSpec()
     file: Path = Field(exclude=True, description="The study file")
     overrides: tuple[str, ...] = Field((), exclude=True)
 
@@ -235,6 +244,11 @@ class StudySpec(StrictModel):
     def folder(self) -> Path:
         """The study's output folder: named after the study, in the study file's folder."""
         return self.file.parent / self.name
+
+    @property
+    def best_folder(self) -> Path:
+        """The folder of the best trial's weights."""
+        return self.folder / "best"
 
     @property
     def model_folder(self) -> Path:

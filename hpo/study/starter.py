@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
+from hpo.atomic import atomic_file
 from hpo.errors import SpecError
 
 STARTER_FILES = {"studies/first.toml": "starter_study.toml", "search_spaces/finetune.toml": "starter_space.toml"}
@@ -15,7 +17,7 @@ def write_starter(folder: Path) -> list[Path]:
 
     Raises SpecError if one of them exists already; then nothing is written.
     """
-    existing = [folder / name for name in STARTER_FILES if (folder / name).exists()]
+    existing = [folder / name for name in STARTER_FILES if os.path.lexists(folder / name)]
     if existing:
         raise SpecError(existing[0], "", "exists already; choose another folder")
     if folder.exists() and not folder.is_dir():
@@ -24,8 +26,8 @@ def write_starter(folder: Path) -> list[Path]:
     try:
         for name, template in STARTER_FILES.items():
             target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text((files("hpo.study") / template).read_text(encoding="utf8"), encoding="utf8")
+            with atomic_file(target) as temporary:
+                temporary.write_text((files("hpo.study") / template).read_text(encoding="utf8"), encoding="utf8")
             written.append(target)
     except OSError as error:
         raise SpecError(folder, "", f"cannot be written: {error.strerror}; choose another folder") from None

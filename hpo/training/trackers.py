@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from hpo.errors import suggest_name
+from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_state import INTERRUPTED, OUT_OF_TIME, PRUNED
 from hpo.study.spec import StudySpec
 from hpo.training.library_internals import has_started
@@ -61,7 +61,7 @@ class TensorBoard:
 
         chosen = os.environ.get("TENSORBOARD_LOGGING_DIR")
         folder = Path(chosen).expanduser() / run.spec.name if chosen else run.spec.folder / "runs"
-        shutil.rmtree(folder / run.name, ignore_errors=True)  # of an attempt that ran out of memory
+        _remove_earlier_events(folder / run.name, run)
         self.writer = cast(Any, SummaryWriter(str(folder / run.name)))
         self.callback = TensorBoardCallback(self.writer)
         *opening, self._session_end = hparams(dict(run.values), {run.objective: 0.0})  # type: ignore[no-untyped-call]
@@ -80,6 +80,20 @@ class TensorBoard:
         self.writer.add_text("outcome", outcome)
         self.writer.file_writer.add_summary(self._session_end)
         self.writer.close()
+
+
+def _remove_earlier_events(folder: Path, run: TrackedRun) -> None:
+    """Remove what an attempt of the same run has logged, such as one that ran out of memory.
+
+    Other studies may log to a folder of the same name, so each folder says which study file it belongs to.
+    """
+    owner = folder / ".hpo-study"
+    if owner.exists() and owner.read_text(encoding="utf8") == str(run.spec.file.resolve()):
+        for events in folder.rglob("events.out.tfevents.*"):
+            events.unlink()
+    elif not folder.exists():
+        folder.mkdir(parents=True)
+        owner.write_text(str(run.spec.file.resolve()), encoding="utf8")
 
 
 class WeightsAndBiases:
@@ -202,7 +216,7 @@ def track_run(run: TrackedRun, notice: Notice, describe: Callable[[BaseException
         open_runs.begin()
         yield [_build_callback(open_runs)] if open_runs.trackers else []
     except BaseException as error:
-        outcome = describe(error)
+        outcome = describe(error) if run.spec.report.texts else redact_reason(describe(error))
         raise
     finally:
         open_runs.end(outcome)

@@ -148,11 +148,9 @@ def test_killed_writer_leaves_no_entry(
         patch.setattr(token_cache, "_checksum", lambda file: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             tokenize_split(split, tokenizer, 32, tmp_path)
-    incomplete = only_entry(tmp_path)
-    assert incomplete.suffix == ".part"
-    os.utime(incomplete, (0, 0))
+    assert not list(tmp_path.iterdir())
     tokenize_split(split, tokenizer, 32, tmp_path)
-    assert not incomplete.exists() and json.loads((only_entry(tmp_path) / "meta.json").read_text())["truncated"] >= 0
+    assert json.loads((only_entry(tmp_path) / "meta.json").read_text())["truncated"] >= 0
 
 
 def test_entry_of_a_faster_process_is_used(
@@ -160,13 +158,16 @@ def test_entry_of_a_faster_process_is_used(
 ) -> None:
     write_entry = token_cache._write_entry
 
-    def write_twice(arrays: Any, truncated: int, root: Path, key: str) -> Path:
-        token_cache._publish(write_entry(arrays, truncated, root, key), root / key)
-        return write_entry(arrays, truncated, root, key)
+    def write_later(folder: Path, arrays: Any, truncated: int) -> None:
+        monkeypatch.setattr(token_cache, "_write_entry", write_entry)
+        tokenize_split(split, tokenizer, 32, tmp_path)
+        first.append((tmp_path / folder.name).stat().st_ino)
+        write_entry(folder, arrays, truncated)
 
-    monkeypatch.setattr(token_cache, "_write_entry", write_twice)
+    first: list[int] = []
+    monkeypatch.setattr(token_cache, "_write_entry", write_later)
     assert len(tokenize_split(split, tokenizer, 32, tmp_path)) == 300
-    assert only_entry(tmp_path).is_dir()
+    assert only_entry(tmp_path).stat().st_ino == first[0], "the entry of the faster process was replaced"
 
 
 def put_sum(tokens: TokenizedSplit, queue: Any) -> None:

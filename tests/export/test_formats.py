@@ -17,6 +17,7 @@ import yaml
 from hpo.cli import main
 from hpo.errors import HpoError, StudyError
 from hpo.export.formats import FORMATS, check_format, export_format
+from hpo.ownership import OUTPUT_LIST
 from hpo.predict import load_predictor
 from hpo.results.study_results import StudyResults
 from hpo.store.storage import storage_url
@@ -55,7 +56,7 @@ def test_every_format_is_readable_and_can_be_written_again(name: str, results: S
     assert again == path and READERS[name](path) is not False
     new = {file for file in results.spec.folder.rglob("*") if file.is_file()} - before
     exported = {file for file in new if path == file or path in file.parents}
-    assert {file.name for file in new - exported} <= {".model.lock"}, "a temporary file was left"
+    assert {file.name for file in new - exported} <= {OUTPUT_LIST}, "a temporary file was left"
 
 
 def test_trials_are_exported_with_every_column(results: StudyResults, tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ class Options:
     unfinished: bool = False  # two trials are running, one is waiting, and the budget is not spent
     foreign: bool = False  # created by plain Optuna, with two objectives
     html: bool = False  # texts contain tags and scripts
+    word: str = ""  # every text contains it
+    baselines: str = ",".join(BASELINES)
 
 
 def make(folder: Path, trials: int, **options: Any) -> StudySpec:
@@ -181,7 +183,7 @@ def insert_trials(storage: Any, study: optuna.Study, trials: Iterable[FrozenTria
 
 
 def _write_study(file: Path, options: Options, trials: int) -> None:
-    is_built_in = options.classes == 2 and not options.html
+    is_built_in = options.classes == 2 and not options.html and not options.word
     if not is_built_in:
         _write_texts(file.parent, options)
     parameters = dict(list(PARAMETERS.items())[: options.parameters])
@@ -196,7 +198,7 @@ def _write_study(file: Path, options: Options, trials: int) -> None:
         seeds=options.seeds,
         training="\n".join(f"{name} = {value}" for name, value in FIXED.items() if name not in parameters),
         start="\n".join(f"{name} = {value}" for name, value in START.items() if name in parameters),
-        baselines=json.dumps(list(BASELINES)),
+        baselines=json.dumps(options.baselines.split(",")),
     )
     file.write_text(text + "".join(f"[space.parameters.{name}]\n{axis}\n" for name, axis in parameters.items()))
 
@@ -208,7 +210,7 @@ def _write_texts(folder: Path, options: Options) -> None:
         count = ROWS["train"] + ROWS["validation"] if split == "train" else ROWS["test"]
         texts, labels = generate_reviews(count, seed=number)
         labels = [index % options.classes for index in range(count)] if options.classes > 2 else labels
-        prefix = HTML if options.html else ""
+        prefix = (HTML if options.html else "") + (f"{options.word} " if options.word else "")
         pandas.DataFrame(
             {"text": [prefix + text for text in texts], "label": [names[label] for label in labels]}
         ).to_csv(folder / f"{split}.csv", index=False)

@@ -6,6 +6,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from hpo.atomic import sweep_leftovers
 from hpo.errors import unknown_value
 from hpo.plugins import load_entry_points
 from hpo.search.budget import count_finished, stop_message
@@ -37,6 +38,7 @@ def run_search(
     engine = choose_engine(spec)
     check_objects(spec, engine, sampler, pruner)
     context, storage, study = open_search(spec, url, listener, sampler, pruner)
+    sweep_leftovers(spec.folder)
     listener.opens(study)
     if done := count_finished(study.get_trials(deepcopy=False)):
         listener.notice(f"continuing: {done} of {spec.search.trials} trials finished")

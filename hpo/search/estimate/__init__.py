@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 
+from hpo.atomic import scratch_folder
 from hpo.search.budget import spent_seconds, stop_message
 from hpo.search.engines import choose_engine
 from hpo.search.estimate.timing import StepTiming, select_texts, time_steps
@@ -83,12 +82,12 @@ def estimate_search(spec: StudySpec, url: str, listener: SearchListener) -> Esti
     announce_accelerations(spec, context.accelerations, checked.study, listener.notice)
     message = stop_message(attributes) if spec.search.stop != "none" else None
     left = 0 if message else count_left(spec, trials)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         # Trainer creates the folder of its study, so the timed steps get a study file elsewhere.
-        elsewhere = spec.model_copy(update={"file": Path(folder) / spec.file.name})
+        elsewhere = spec.model_copy(update={"file": folder / spec.file.name})
         costs = _Costs(replace(context, spec=elsewhere), listener)
         context.checkpoint.tokenizer.save_pretrained(folder)
-        tokenizer_bytes = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        tokenizer_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     corners, typical = [costs.seconds(corner) for corner in costs.corners], costs.seconds(costs.middle)
     # Local workers share a processor or accelerator: together they are no faster than one alone.
     devices = spec.search.workers if spec.search.engine == "ray" else max(1, torch.cuda.device_count())
