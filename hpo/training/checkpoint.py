@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.data.collator import read_token_types
 from hpo.data.splits import TextData
 from hpo.errors import HpoError, ModelError, unknown_name
 from hpo.study.spec import ModelSpec, StudySpec
@@ -52,6 +53,7 @@ class Checkpoint:
             self._weights: dict[str, torch.Tensor] = {}
         else:
             self.tokenizer, self.config, self._weights = self._load_pretrained(spec, label_names)
+        self.tokenizer.model_max_length = spec.max_length  # saved with a model: others truncate as it was trained
         self.config.num_labels = len(label_names)
         self.config.id2label = dict(enumerate(label_names))
         self.config.label2id = {name: index for index, name in enumerate(label_names)}
@@ -148,6 +150,7 @@ class Checkpoint:
             raise
         except Exception as error:  # a damaged file raises whatever the library that reads it raises
             raise ModelError(_describe_load_error(spec.checkpoint, error)) from None
+        _match_token_types(tokenizer, model)
         drawn = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
         body = f"{model.base_model_prefix}."
         lacking = sorted(name for name in drawn if name.startswith(body) and "pooler" not in name)
@@ -213,8 +216,14 @@ def load_checkpoint(spec: StudySpec, data: TextData) -> Checkpoint:
     if name.startswith("builtin:") and name != "builtin:tiny":
         raise ModelError(f"model.checkpoint {name} {unknown_name(name, ['builtin:tiny'])}")
     checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
+    for key in ("gradient_checkpointing", "activation_checkpointing"):  # transformers has renamed the first
+        if spec.fixed.get(key) and not checkpoint.fresh().supports_gradient_checkpointing:
+            raise spec.error(f"training.{key}", f"is not supported by {name}; remove it")
     for field, value in select_model_fields(spec.fixed).items():
-        _check_field(spec, checkpoint, f"training.{MODEL_PREFIX}{field}", field, [value])
+        key = f"training.{MODEL_PREFIX}{field}"
+        _check_field(spec, checkpoint, key, field, [value])
+        if not checkpoint.field_effect(field, value).is_used:
+            checkpoint.notices.append(f"{key} has no effect: no module of {checkpoint.name} uses it")
     for field, axis in select_model_fields(spec.space.parameters).items():
         key = f"space.parameters.{MODEL_PREFIX}{field}"
         _check_field(spec, checkpoint, key, field, axis.ends)
@@ -243,6 +252,27 @@ def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _match_token_types(tokenizer: Any, model: PreTrainedModel) -> None:
+    """Keep the tokenizer from giving token types that training leaves out, if the model's output depends on them.
+
+    Types that are all 0 are left out, as most models take them by default. GPT-2 and XLM add an embedding for them.
+    """
+    import torch
+
+    if "token_type_ids" not in tokenizer.model_input_names or read_token_types(tokenizer):
+        return
+    encoded = tokenizer("a", return_token_type_ids=True, return_tensors="pt")
+    types = encoded.pop("token_type_ids")
+    model.eval()
+    with torch.no_grad():
+        try:
+            is_same = torch.allclose(model(**encoded, token_type_ids=types).logits, model(**encoded).logits, atol=1e-6)
+        except Exception:  # a model's own code may take no token types
+            is_same = False
+    if not is_same:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
 
 
 def _output_rows(model: PreTrainedModel) -> set[str]:

@@ -45,9 +45,8 @@ ENCODER: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_atten
 ENCODER |= {"max_position_embeddings": 64}
 OFFSET: dict[str, Any] = {**ENCODER, "max_position_embeddings": 40}
 DECODER: dict[str, Any] = {**ENCODER, "num_key_value_heads": 2, "head_dim": 16}
-BART: dict[str, Any] = {
-    f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")
-}
+BART: dict[str, Any] = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2}
+BART |= {"decoder_attention_heads": 2}
 BART |= {"d_model": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64}
 BART |= {"decoder_start_token_id": 3, "forced_eos_token_id": None}
 T5: dict[str, Any] = {
