@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from hpo.data.splits import Split
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome, predict_splits
 from hpo.evaluation.retraining import predict_split
 from hpo.store.run_record import run_attributes
+from hpo.training.head_labels import list_labels
+
+MAX_P = 0.001  # for a claim that the labels of a head are in another order
 
 
 def fit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
@@ -25,8 +30,43 @@ def fit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     if not final.checkpoint.has_head:
         return _fit_linear_probe(final, model)
     validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
-    attributes = run_attributes(effective={"as": "the checkpoint as it is, with its own head"})
+    description = "the checkpoint as it is, with its own head"
+    if assumed := final.checkpoint.assumed_labels:
+        description += f", assuming {assumed}"
+    if better := find_better_order(validation, final.data.validation.labels, final.data.label_names):
+        description += f"; {better}"
+        final.listener.notice(f"{name}: {better}")
+    attributes = run_attributes(effective={"as": description})
     return RunOutcome(validation, test, {"fit": 0.0, "predict": seconds, "wall": seconds}, attributes)
+
+
+def find_better_order(probabilities: NDArray[Any], labels: Sequence[int], names: Sequence[str]) -> str | None:
+    """Describe the order of the head's labels that fits validation best, if it is far better than the present one.
+
+    A head whose labels are in another order than assumed looks like a bad model. The order that gets most rows right is
+    compared with the present one by an exact sign test over the rows on which they disagree, corrected for the number
+    of orders that there are.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.stats import binomtest
+
+    truth, predicted = np.asarray(labels), probabilities.argmax(axis=1)
+    count = len(names)
+    counts = np.bincount(truth * count + predicted, minlength=count * count).reshape(count, count)
+    meanings = linear_sum_assignment(counts.T, maximize=True)[1]  # for each row of the head, the label that it means
+    gained = int(((meanings[predicted] == truth) & (predicted != truth)).sum())
+    lost = int(((meanings[predicted] != truth) & (predicted == truth)).sum())
+    if gained <= lost:
+        return None
+    p = binomtest(gained, gained + lost).pvalue
+    if p == 0.0 or math.log(p) + math.lgamma(count + 1) < math.log(MAX_P):
+        moved = [f"{names[row]} as {names[label]}" for row, label in enumerate(meanings) if row != label]
+        right, better = float((predicted == truth).mean()), float((meanings[predicted] == truth).mean())
+        return (
+            f"its labels seem to be in another order: on validation it has {right:.1%} of the rows right, and "
+            f"{better:.1%} reading {list_labels(moved)}; rename the labels in id2label of its config.json"
+        )
+    return None
 
 
 def _fit_linear_probe(final: FinalRuns, model: Any) -> RunOutcome:

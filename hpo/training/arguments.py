@@ -85,6 +85,8 @@ def check_arguments(spec: StudySpec) -> None:
         if {name, other} <= spec.fixed.keys():
             raise spec.error(f"training.{name}", f"and training.{other} set the same thing; keep one of them")
     check_trackers(spec)
+    _check_precision(spec)
+    _check_fixed_warmup(spec)
     for name, axis in spec.space.parameters.items():
         if name.startswith(MODEL_PREFIX):
             _check_not_fixed(spec, name)
@@ -191,6 +193,27 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
     for value in axis.ends:
         if reason := _value_problem(fields, name, value) or _NOT_IN_ADVANCE.get(str(value)):
             raise spec.error(key, f"holds {value!r}, which {reason}")
+
+
+def _check_precision(spec: StudySpec) -> None:
+    """Raise SpecError for fp16 on a CPU: accelerate ignores it there, and the run would train in float32."""
+    import torch
+
+    axis = spec.space.parameters.get("fp16")
+    if torch.accelerator.is_available() and not spec.fixed.get("use_cpu"):
+        return
+    if spec.fixed.get("fp16") or (axis and True in axis.ends):
+        key = "space.parameters.fp16" if axis else "training.fp16"
+        raise spec.error(key, "has no effect on a CPU, which would train in float32; remove it, or use bf16")
+
+
+def _check_fixed_warmup(spec: StudySpec) -> None:
+    """Raise SpecError for a fixed warmup with the schedule that has none."""
+    for name in ("warmup_ratio", "warmup_steps"):
+        if spec.fixed.get(name) and set(_schedule_names(spec)) == {"constant"}:
+            raise spec.error(
+                f"training.{name}", "has no effect with lr_scheduler_type constant; use constant_with_warmup"
+            )
 
 
 def _check_not_fixed(spec: StudySpec, name: str) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.data.collator import read_token_types
 from hpo.data.splits import TextData
 from hpo.errors import HpoError, ModelError, unknown_name
 from hpo.study.spec import ModelSpec, StudySpec
 from hpo.training.arguments import select_model_fields
-from hpo.training.head_labels import are_numbered, list_labels, match_labels
-from hpo.training.library_internals import initialize_module, remove_accelerate_wrappers
+from hpo.training.head_labels import list_labels, list_pairs, match_labels, read_head_labels
+from hpo.training.library_internals import draw_missing_weights, remove_accelerate_wrappers
 from hpo.training.model_fields import (
     MODEL_PREFIX,
     FieldEffect,
@@ -41,6 +42,7 @@ class Checkpoint:
         self.name = spec.checkpoint
         self.notices: list[str] = []
         self.has_head = False  # whether the checkpoint brings a trained head for the study's labels
+        self.assumed_labels = ""  # what the labels are taken to mean, if only their order says which row is which
         self._source = str(folder or spec.checkpoint)
         self._trust_remote_code = spec.trust_remote_code
         self._resident: PreTrainedModel | None = None
@@ -51,6 +53,7 @@ class Checkpoint:
             self._weights: dict[str, torch.Tensor] = {}
         else:
             self.tokenizer, self.config, self._weights = self._load_pretrained(spec, label_names)
+        self.tokenizer.model_max_length = spec.max_length  # saved with a model: others truncate as it was trained
         self.config.num_labels = len(label_names)
         self.config.id2label = dict(enumerate(label_names))
         self.config.label2id = {name: index for index, name in enumerate(label_names)}
@@ -117,18 +120,11 @@ class Checkpoint:
 
         remove_accelerate_wrappers(model)
         model.zero_grad(set_to_none=True)
-        device = next(model.parameters()).device
-        if not self._weights:
-            model.to("cpu")  # all weights are drawn: on the CPU from one generator, whatever the device
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
                 if name in self._weights:
                     tensor.copy_(self._weights[name])
-        for prefix, module in model.named_modules():
-            parameters = dict(module.named_parameters(prefix=prefix, recurse=False))
-            if parameters and not parameters.keys() & self._weights.keys():
-                initialize_module(model, module)
-        model.to(device)
+        draw_missing_weights(model, self._weights.keys())
 
     def _load_pretrained(self, spec: ModelSpec, label_names: tuple[str, ...]) -> tuple[Any, Any, dict[str, Any]]:
         import torch
@@ -140,7 +136,7 @@ class Checkpoint:
             config = AutoConfig.from_pretrained(self._source, **options)
             tokenizer = AutoTokenizer.from_pretrained(self._source, **options)
             self._check_tokenizer(tokenizer, config, spec.max_length)
-            head_labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+            head_labels = read_head_labels(config.id2label)
             config.num_labels = len(label_names)
             model, loading = AutoModelForSequenceClassification.from_pretrained(
                 self._source,
@@ -154,36 +150,40 @@ class Checkpoint:
             raise
         except Exception as error:  # a damaged file raises whatever the library that reads it raises
             raise ModelError(_describe_load_error(spec.checkpoint, error)) from None
+        _match_token_types(tokenizer, model)
         drawn = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
         body = f"{model.base_model_prefix}."
         lacking = sorted(name for name in drawn if name.startswith(body) and "pooler" not in name)
         if lacking:
             raise ModelError(f"{spec.checkpoint}: {len(lacking)} weights of the model's body are missing: {lacking[0]}")
         weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items() if name not in drawn}
-        fitted = self._fit_head(weights, body, head_labels, label_names)
+        fitted = self._fit_head(weights, _output_rows(model), head_labels, label_names)
         self.has_head = fitted.keys() >= model.state_dict().keys()
         return tokenizer, config, fitted
 
     def _fit_head(
-        self, weights: dict[str, Any], body: str, head_labels: list[str], label_names: tuple[str, ...]
+        self, weights: dict[str, Any], outputs: set[str], head_labels: list[str], label_names: tuple[str, ...]
     ) -> dict[str, Any]:
-        """Return the weights with the head's rows in the study's label order, or without a head of other labels."""
-        head = [name for name in weights if not name.startswith(body)]
-        rows = [name for name in head if weights[name].shape[:1] == (len(label_names),)]
-        order = match_labels(head_labels, label_names) if rows and len(head_labels) == len(label_names) else None
-        if order is None:
+        """Return the weights with the head's rows in the study's label order, or without a head of other labels.
+
+        `outputs` are the tensors that have a row per label.
+        """
+        rows = outputs & weights.keys()
+        match = match_labels(head_labels, label_names) if rows else None
+        if match is None:
             reason = f"its labels are {list_labels(head_labels)}" if rows else f"no head for {len(label_names)} labels"
             self.notices.append(
                 f"{self.name}: {reason}; each trial starts with a new random head for {list_labels(label_names)}"
             )
             return {name: tensor for name, tensor in weights.items() if name not in rows}
-        if not are_numbered(label_names) and are_numbered(head_labels):
+        if match.is_assumed:
+            self.assumed_labels = list_pairs(head_labels, label_names)
             self.notices.append(
-                f"{self.name}: assuming that {list_labels(head_labels)} mean {list_labels(label_names)}, in this order"
+                f"{self.name}: the names of its labels do not say which is which; assuming {self.assumed_labels}"
             )
-        if order != list(range(len(order))):
+        if match.rows != list(range(len(match.rows))):
             self.notices.append(f"{self.name}: reordered the head's labels {list_labels(head_labels)} as in the study")
-        return {name: tensor[order].clone() if name in rows else tensor for name, tensor in weights.items()}
+        return {name: tensor[match.rows].clone() if name in rows else tensor for name, tensor in weights.items()}
 
     def _check_tokenizer(self, tokenizer: Any, config: Any, max_length: int) -> None:
         # If a folder has no tokenizer, transformers 5 makes an empty one without a warning (pitfall 24).
@@ -195,6 +195,8 @@ class Checkpoint:
             tokenizer.pad_token = tokenizer.eos_token
             config.pad_token_id = tokenizer.pad_token_id
         positions = getattr(config, "max_position_embeddings", None) or max_length
+        if positions < 0:  # XLNet's way to say that there is no limit
+            positions = max_length
         if config.model_type in _OFFSET_POSITIONS:
             positions -= config.pad_token_id + 1
         longest = min(positions, tokenizer.model_max_length)
@@ -214,8 +216,14 @@ def load_checkpoint(spec: StudySpec, data: TextData) -> Checkpoint:
     if name.startswith("builtin:") and name != "builtin:tiny":
         raise ModelError(f"model.checkpoint {name} {unknown_name(name, ['builtin:tiny'])}")
     checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
+    for key in ("gradient_checkpointing", "activation_checkpointing"):  # transformers has renamed the first
+        if spec.fixed.get(key) and not checkpoint.fresh().supports_gradient_checkpointing:
+            raise spec.error(f"training.{key}", f"is not supported by {name}; remove it")
     for field, value in select_model_fields(spec.fixed).items():
-        _check_field(spec, checkpoint, f"training.{MODEL_PREFIX}{field}", field, [value])
+        key = f"training.{MODEL_PREFIX}{field}"
+        _check_field(spec, checkpoint, key, field, [value])
+        if not checkpoint.field_effect(field, value).is_used:
+            checkpoint.notices.append(f"{key} has no effect: no module of {checkpoint.name} uses it")
     for field, axis in select_model_fields(spec.space.parameters).items():
         key = f"space.parameters.{MODEL_PREFIX}{field}"
         _check_field(spec, checkpoint, key, field, axis.ends)
@@ -244,6 +252,48 @@ def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _match_token_types(tokenizer: Any, model: PreTrainedModel) -> None:
+    """Keep the tokenizer from giving token types that training leaves out, if the model's output depends on them.
+
+    Types that are all 0 are left out, as most models take them by default. GPT-2 and XLM add an embedding for them.
+    """
+    import torch
+
+    if "token_type_ids" not in tokenizer.model_input_names or read_token_types(tokenizer):
+        return
+    encoded = tokenizer("a", return_token_type_ids=True, return_tensors="pt")
+    types = encoded.pop("token_type_ids")
+    model.eval()
+    with torch.no_grad():
+        try:
+            is_same = torch.allclose(model(**encoded, token_type_ids=types).logits, model(**encoded).logits, atol=1e-6)
+        except Exception:  # a model's own code may take no token types
+            is_same = False
+    if not is_same:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+
+
+def _output_rows(model: PreTrainedModel) -> set[str]:
+    """Return the names of the tensors that have a row per label.
+
+    A shape shows nothing by itself: a layer of the head may be as wide as there are labels. So the model is compared
+    with one for another number of labels.
+    """
+    import copy
+
+    import torch
+
+    config = copy.deepcopy(model.config)
+    config.num_labels += 1
+    try:
+        with torch.device("meta"):
+            other = type(model)(config).state_dict()
+    except Exception:  # a model's own code may need the values of weights while it is built
+        with torch.random.fork_rng():
+            other = type(model)(config).state_dict()
+    return {name for name, tensor in model.state_dict().items() if tensor.shape != other[name].shape}
 
 
 def _describe_load_error(checkpoint: str, error: Exception) -> str:

@@ -6,7 +6,7 @@ be used where torch is already imported take and return plain objects, so this m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 # What accelerate sets on a model that it has prepared and wrapped for bf16 or fp16.
@@ -55,12 +55,30 @@ def attention_implementation(model: Any) -> str:
     return str(model.config._attn_implementation)
 
 
-def initialize_module(model: Any, module: Any) -> None:
-    """Draw the weights of a module as the model's class does for a new model."""
-    module._is_hf_initialized = False
-    for parameter in module.parameters(recurse=False):
-        parameter._is_hf_initialized = False
-    model._init_weights(module)
+def draw_missing_weights(model: Any, loaded: Collection[str]) -> None:
+    """Draw all weights but the loaded ones, as `from_pretrained` draws what a checkpoint lacks.
+
+    The same walk over the modules with the same flags: a model's class may set the weights of a module while it visits
+    that module's parent (T5, ModernBERT), or those of the model as a whole (XLNet). All are drawn on the CPU, so that a
+    seed stands for the same weights on every device; the tensors keep their addresses, which CUDA graphs have recorded.
+    """
+    import torch
+
+    tensors = model.state_dict(keep_vars=True)
+    for item in (*model.modules(), *tensors.values()):
+        item._is_hf_initialized = False
+    for name in tensors.keys() & loaded:  # of a tensor with two names, one may be missing in the file
+        tensors[name]._is_hf_initialized = True
+    missing = {id(tensor): tensor for tensor in tensors.values() if not tensor._is_hf_initialized}.values()
+    homes = [(tensor, tensor.data) for tensor in missing]
+    for tensor, home in homes:
+        tensor.data = torch.empty_like(home, device="cpu").copy_(home)
+    try:
+        model.initialize_weights()
+    finally:
+        for tensor, home in homes:
+            home.copy_(tensor.data)
+            tensor.data = home
 
 
 def use_one_device(args: Any) -> None:

@@ -129,8 +129,9 @@ def _read_schedule_options(trainer: Trainer) -> str | None:
     return json.dumps(trainer.args.lr_scheduler_kwargs or {}, sort_keys=True)
 
 
-def _expected_schedule_options(trainer: Trainer, sampled: str, live: Any) -> str:
-    return json.dumps(json.loads(sampled), sort_keys=True)
+def _expected_schedule_options(trainer: Trainer, sampled: Any, live: Any) -> str:
+    # As text in the search space; [training] may also hold a table.
+    return json.dumps(json.loads(sampled) if isinstance(sampled, str) else sampled, sort_keys=True)
 
 
 def _read_optimizer(trainer: Trainer) -> str:

@@ -79,7 +79,8 @@ def test_rows_of_the_head_follow_the_label_order_of_the_study(folder: Path) -> N
 
 def test_numbered_labels_are_matched_by_position(folder: Path) -> None:
     kept = load(folder, "0", "1")
-    assert not kept.notices and kept.fresh().classifier.weight.shape == (2, 64)
+    assert kept.has_head and kept.fresh().classifier.weight.shape == (2, 64)
+    assert kept.assumed_labels == "0 = NEGATIVE, 1 = POSITIVE" and kept.assumed_labels in kept.notices[0]
 
 
 def test_other_names_for_as_many_labels_do_not_match(folder: Path) -> None:
@@ -139,6 +140,6 @@ def test_checkpoint_path_is_relative_to_the_study_file(folder: Path, small: Path
 
 def test_real_checkpoint_in_half_precision_is_loaded_in_float32(shared: Path) -> None:
     checkpoint = load(shared / "models" / "minilm-l6-sst2", "0", "1", max_length=128)
-    assert checkpoint.fresh().dtype == torch.float32 and not checkpoint.notices
+    assert checkpoint.fresh().dtype == torch.float32 and checkpoint.has_head
     headless = load(shared / "models" / "minilm-l6", "negative", "positive", max_length=128)
     assert "new random head" in headless.notices[0]

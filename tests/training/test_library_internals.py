@@ -43,7 +43,7 @@ CHECKS: dict[str, dict[str, Callable[[], object]]] = {
     },
     "transformers": {
         "config._attn_implementation": lambda: library_internals.attention_implementation(tiny_model()) == "sdpa",
-        "PreTrainedModel._init_weights": lambda: callable(tiny_model()._init_weights),
+        "PreTrainedModel.initialize_weights": lambda: callable(tiny_model().initialize_weights),
         "_is_hf_initialized": lambda: "_is_hf_initialized" in inspect.getsource(modeling_utils),
         "TrainingArguments._n_gpu": lambda: "_n_gpu" in inspect.getsource(TrainingArguments),
         "Trainer._get_eval_sampler": lambda: callable(Trainer._get_eval_sampler),
@@ -65,11 +65,14 @@ def test_private_name_exists_in_the_installed_version(library: str, name: str) -
     assert exists, f"{library} {version(library)} has no {name}: change hpo/training/library_internals.py"
 
 
-def test_initialize_module_draws_its_weights_again() -> None:
+def test_missing_weights_are_drawn_and_loaded_ones_kept() -> None:
     model = tiny_model()
-    before = model.classifier.weight.detach().clone()
-    library_internals.initialize_module(model, model.classifier)
-    assert not torch.equal(model.classifier.weight, before)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    library_internals.draw_missing_weights(model, before.keys() - {"classifier.weight"})
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"classifier.weight"}
+    assert addresses == [parameter.data_ptr() for parameter in model.parameters()]
 
 
 def test_softmax_gradient_is_that_of_autograd() -> None:
