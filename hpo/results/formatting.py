@@ -51,8 +51,8 @@ def explain_gains_table(objective: str) -> str:
     unit = difference_unit(objective)
     gain = "gain: of the winner over this system" + (f", in{unit}" if unit else "")
     return (
-        f"score and sd: mean and standard deviation over seeds; {gain}; p: Holm-corrected; "
-        "cost: device time of one fit, for the winner with its search"
+        f"score and sd: mean and standard deviation over seeds; {gain}; interval and p: corrected for the number of "
+        "baselines (Holm); cost: device time of one fit, for the winner with its search"
     )
 
 

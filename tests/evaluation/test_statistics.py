@@ -182,9 +182,8 @@ def test_runs_without_spread_give_an_empty_interval() -> None:
     table = np.repeat(np.random.default_rng(0).random((200, 1)), 6, axis=1)
     same = paired_difference(ResampledScores(np.full(6, 0.1), table), Side(range(5)), Side([5], is_deterministic=True))
     assert same.p == 1.0 and same.half_width() == 0.0 and same.difference == pytest.approx(0.0, abs=1e-12)
-    apart = paired_difference(
-        ResampledScores(np.array([1.0, 0.0]), np.tile([1.0, 0.0], (200, 1))), Side([0]), Side([1])
-    )
+    scores = np.array([1.0, 0.0])
+    apart = paired_difference(ResampledScores(scores, np.tile(scores, (200, 1))), Side([0]), Side([1]))
     assert (apart.difference, apart.half_width(), apart.p) == (1.0, 0.0, 0.0)
 
 
@@ -311,9 +310,8 @@ def test_simpler_intervals_are_too_narrow_if_3_seeds_differ_by_3_points() -> Non
         share = (drawn[0] > drawn[1]).mean()
         percentiles.append(2 * min(share, 1 - share))
         above = resampled.observed[first.columns].mean() - resampled.observed[second.columns].mean()
-        spread = (
-            resampled.table[:, first.columns].mean(axis=1) - resampled.table[:, second.columns].mean(axis=1)
-        ).std()
+        means = [resampled.table[:, side.columns].mean(axis=1) for side in (first, second)]
+        spread = (means[0] - means[1]).std()
         rows_alone.append(2 * stats.norm.sf(abs(above) / spread))
     assert np.mean(np.array(ours) < 0.05) <= 0.06
     assert np.mean(np.array(percentiles) < 0.05) > 0.08  # bootstrap of rows and 3 of 3 seeds, percentile interval
