@@ -36,8 +36,8 @@ class Baseline:
         fit: Fits one run and predicts validation and test; called with the shared final runs, the run and the name.
         fine_tunes: Whose hyperparameters the runs are fine-tuned with: those of the search space's first starting
             point, or the winner's. None if the baseline has no hyperparameters of a search space.
-        is_stochastic: If true, there is a run per final seed; else one run, with the first seed. The noise of
-            scikit-learn's models is small compared with that of a fine-tuned transformer.
+        is_stochastic: Whether the seed matters, if only for the folds of a cross-validation. If so, there is a run per
+            final seed; else one run, with the first seed.
         seed_offset: Added to the final seeds.
         is_default: Whether a study file without `final.baselines` has it.
     """
@@ -107,9 +107,9 @@ def fit_text_baseline(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
 BASELINES: dict[str, Baseline] = {
     "majority": Baseline(fit_text_baseline),
     "tfidf-logreg": Baseline(fit_text_baseline),
-    "tfidf-logreg-tuned": Baseline(fit_text_baseline),
-    "bow-forest": Baseline(fit_text_baseline),
-    "nb-svm": Baseline(fit_text_baseline),
+    "tfidf-logreg-tuned": Baseline(fit_text_baseline, is_stochastic=True),
+    "bow-forest": Baseline(fit_text_baseline, is_stochastic=True),
+    "nb-svm": Baseline(fit_text_baseline, is_stochastic=True),
     # The checkpoint's own head if it has the study's labels, else a linear probe on its frozen embeddings.
     "pretrained": Baseline(fit_pretrained),
     # The first starting point as published: what one would have used without a search.

@@ -24,7 +24,7 @@ from hpo.evaluation.comparison_result import (
 )
 from hpo.evaluation.differences import compare_systems
 from hpo.evaluation.predictions import read_predictions
-from hpo.evaluation.retraining import Candidate, choose_deployed_run, find_winner, retraining_runs, select_candidates
+from hpo.evaluation.retraining import Candidate, choose_deployed_run, find_winner, select_candidates, selection_runs
 from hpo.evaluation.scores import summarize_seeds
 from hpo.evaluation.sealed_split import count_uses_elsewhere, list_uses, record_use
 from hpo.evaluation.statistics import resample_scores
@@ -68,30 +68,27 @@ class Comparison:
     def costs(self) -> list[float]:
         """Device seconds to obtain each system: one fit, and for the winner the search too.
 
-        Runs with further seeds are the cost of comparing, on either side, and are left out. With `final.top_k` above 1
-        the runs of all candidates are part of choosing the winner, so they count.
+        Runs with further seeds are the cost of comparing, on either side, and are left out. Runs that chose between
+        candidates (`final.top_k` above 1) are part of obtaining the winner, so they count.
         """
         searched = sum(wall_seconds(trial) for trial in self.search.get_trials(deepcopy=False))
+        candidates = select_candidates(self.search, self.spec.final.top_k)
+        planned = [run for candidate in candidates for run in selection_runs(self.spec, candidate.values)]
+        choosing = sum(wall_seconds(trial) for trial in find_trials(self.companion, planned))
         winner, *baselines = self.systems
-        if self.spec.final.top_k > 1:
-            candidates = select_candidates(self.search, self.spec.final.top_k)
-            planned = [run for candidate in candidates for run in retraining_runs(self.spec, candidate.values)]
-            chosen = sum(wall_seconds(trial) for trial in find_trials(self.companion, planned))
-        else:
-            chosen = winner.fit_seconds
-        return [searched + chosen, *(system.fit_seconds for system in baselines)]
+        return [searched + choosing + winner.fit_seconds, *(system.fit_seconds for system in baselines)]
 
     @cached_property
     def differences(self) -> list[DifferenceResult]:
         """The winner against each baseline, without sentences."""
-        winner, *baselines = self.systems
-        if not baselines:
+        if len(self.systems) == 1:
             return []
         objective = self.spec.objective
-        labels = winner.tables[0]["label"].to_numpy()
+        labels = self.systems[0].tables[0]["label"].to_numpy()
         runs = [probabilities for system in self.systems for probabilities in system.probabilities]
         resampled = resample_scores(objective, labels, runs, seed=self.spec.search.seed, progress=self.progress)
-        return compare_systems(self.systems, resampled, self.deployed(winner), objective, self.sign)
+        deployed = [self.deployed(system) for system in self.systems]
+        return compare_systems(self.systems, deployed, resampled, objective, self.sign)
 
     def deployed(self, system: SystemRuns) -> pandas.DataFrame:
         """Return the test predictions of the run whose model is saved, if no seed is named."""
@@ -134,8 +131,12 @@ class Comparison:
                 finished=count_finished(self.search.get_trials(deepcopy=False)),
                 wanted=spec_when_stored["search"]["trials"],
             ),
-            systems=[system.summarize(cost) for system, cost in zip(self.systems, self.costs, strict=True)],
+            systems=[
+                system.summarize(cost, self.spec.objective)
+                for system, cost in zip(self.systems, self.costs, strict=True)
+            ],
             differences=self.differences,
+            margin=self.spec.final.margin,
             missing=self.missing,
             failed=self.failed,
             baseline_command=self.spec.command("baseline"),

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 WINNER = "winner"  # name of the winner among the systems
 
 
@@ -28,6 +28,23 @@ class SeedSummary(FrozenRecord):
     values: list[float]
 
 
+class RunFailures(FrozenRecord):
+    """Runs of one system that are of no use: they did not end, or predict one class for every text."""
+
+    runs: int = Field(description="All runs, one per seed")
+    failed: int = Field(description="Runs that did not complete, and so have no score")
+    collapsed: list[int] = Field(description="Seeds of complete runs that predict one class for every test row")
+    rate_below: float = Field(
+        description="Upper end of the one-sided 95 % interval of the share of such runs (Clopper & Pearson 1934)"
+    )
+    mean_without: float | None = Field(description="Mean objective on test without collapsed runs; null if all are")
+
+    @property
+    def count(self) -> int:
+        """The number of failed and collapsed runs."""
+        return self.failed + len(self.collapsed)
+
+
 class SystemResult(FrozenRecord):
     """The winner or a baseline: its runs, scores and cost."""
 
@@ -37,6 +54,7 @@ class SystemResult(FrozenRecord):
     runs: list[int] = Field(description="Numbers of its complete runs in the companion study")
     seeds: list[int]
     failed: list[str] = Field(description="Why its other runs did not complete")
+    failures: RunFailures | None = Field(None, description="Null if other seeds would give the same run")
     validation: dict[str, SeedSummary] | None = Field(description="Null if validation rows were trained on")
     test: dict[str, SeedSummary]
     per_class: dict[str, dict[str, SeedSummary]]
@@ -53,7 +71,8 @@ class McNemarResult(FrozenRecord):
     p: float
 
 
-Outcome = Literal["better", "none", "worse"]
+Outcome = Literal["better", "none", "worse", "untested"]
+SeedNoise = Literal["measured", "borrowed", "unknown"]
 
 
 class DifferenceResult(FrozenRecord):
@@ -62,17 +81,28 @@ class DifferenceResult(FrozenRecord):
     against: str
     same_runs: bool = Field(description="The search chose the baseline's own values, so both have the same runs")
     difference: float
-    low: float = Field(description="Lower end of the 95 % confidence interval")
+    low: float = Field(description="Lower end of the confidence interval, which contains 0 if the outcome is none")
     high: float
+    confidence: float = Field(
+        0.95, description="Level of the interval: 0.95, corrected for the number of baselines as p is (Holm 1979)"
+    )
     standard_error: float
     df: float | None = Field(description="Degrees of freedom of the seeds' part; null if no side's runs differ")
     p: float
     p_holm: float = Field(description="Corrected for the number of baselines (Holm 1979)")
     test: str = Field(description="Name of the statistical test")
-    includes_seeds: bool = Field(description="Whether the interval covers the variation between seeds")
+    seed_noise: SeedNoise = Field(
+        "measured",
+        description="measured: the interval covers other seeds. borrowed: one side has a single run, which is assumed "
+        "to vary between seeds as much as the other side. unknown: the interval covers other rows only",
+    )
     mcnemar: McNemarResult
-    outcome: Outcome
+    outcome: Outcome = Field(description='"untested" if nothing is known of how much seeds matter')
     verdict: str = ""
+
+    def is_not_worse(self, margin: float) -> bool:
+        """Whether the winner loses less than `margin`, in the objective's unit (a test of non-inferiority)."""
+        return self.outcome != "untested" and self.low > -margin
 
 
 class GapPerSplit(FrozenRecord):
@@ -140,6 +170,7 @@ class ComparisonResult(FrozenRecord):
     search: SearchProgressResult
     systems: list[SystemResult] = Field(description="The winner first")
     differences: list[DifferenceResult]
+    margin: float = Field(0.005, description="Loss in the objective that does not matter (final.margin)")
     missing: list[str] = Field(description="Baselines of the study that were not run yet")
     failed: dict[str, str] = Field(description="Baselines of which every run failed -> reason")
     baseline_command: str = Field(description="The command that runs missing baselines")

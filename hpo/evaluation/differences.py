@@ -3,87 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import numpy as np
 import pandas
+from numpy.typing import NDArray
 
-from hpo.evaluation.comparison_result import DifferenceResult, McNemarResult
+from hpo.evaluation.comparison_result import DifferenceResult, McNemarResult, Outcome
 from hpo.evaluation.statistics import (
     ALPHA,
     Difference,
     ResampledScores,
-    holm_correction,
+    Side,
+    holm_factors,
     mcnemar_test,
     paired_difference,
+    sign_flip_p,
 )
 from hpo.evaluation.system_runs import SystemRuns
+from hpo.study.spec import RERUN
 
-NO_DIFFERENCE = Difference(difference=0.0, low=0.0, high=0.0, p=1.0, standard_error=0.0, df=None)
+FEW_ROWS = 10  # with fewer rows on which two systems differ, the bootstrap's normal is no approximation
+NO_DIFFERENCE = Difference(difference=0.0, rows=0.0)
 
 
 def compare_systems(
-    systems: Sequence[SystemRuns], resampled: ResampledScores, deployed: pandas.DataFrame, objective: str, sign: int
+    systems: Sequence[SystemRuns],
+    deployed: Sequence[pandas.DataFrame],
+    resampled: ResampledScores,
+    objective: str,
+    sign: int,
 ) -> list[DifferenceResult]:
     """Compare the winner with each baseline.
 
     Args:
         systems: The winner first.
+        deployed: Test predictions of each system's deployed run, for McNemar's test.
         resampled: Scores of all runs of all systems, in this order; see `resample_scores`.
-        deployed: Test predictions of the winner's deployed run, for McNemar's test.
         objective: The metric.
         sign: -1 if lower scores are better, so that positive differences are gains.
     """
     winner, *baselines = systems
-    winner_columns, *baseline_columns = _columns_by_system(systems)
-    labels, predicted = deployed["label"].to_numpy(), deployed["predicted"].to_numpy()
-    uncorrected = []
-    for baseline, columns in zip(baselines, baseline_columns, strict=True):
-        difference = paired_difference(resampled, winner_columns, columns, sign)
-        mcnemar = mcnemar_test(labels, predicted, baseline.tables[0]["predicted"].to_numpy())
-        uncorrected.append(_test_difference(winner, baseline, difference, mcnemar, objective))
-    return _correct_p_values(uncorrected)
+    winner_side, *sides = _find_sides(systems)
+    labels = deployed[0]["label"].to_numpy()
+    predicted, *others = (table["predicted"].to_numpy() for table in deployed)
+    tests = []
+    for baseline, side, other in zip(baselines, sides, others, strict=True):
+        same_runs = {run.number for run in winner.runs} == {run.number for run in baseline.runs}
+        difference = NO_DIFFERENCE if same_runs else paired_difference(resampled, winner_side, side, sign)
+        exact_p = _exact_p(winner, baseline) if objective == "accuracy" and not same_runs else None
+        tests.append(_Test(baseline.name, same_runs, difference, exact_p, mcnemar_test(labels, predicted, other)))
+    # Pairs of the same runs test nothing, and the A/A check is no competitor: neither is in the family.
+    family = [test for test in tests if test.is_in_family]
+    factors = dict(zip((test.against for test in family), holm_factors([test.p for test in family]), strict=True))
+    return [test.to_result(factors.get(test.against, 1.0)) for test in tests]
 
 
-def _columns_by_system(systems: Sequence[SystemRuns]) -> list[range]:
+@dataclass(frozen=True)
+class _Test:
+    """The winner against one baseline, before the correction for the number of baselines."""
+
+    against: str
+    same_runs: bool
+    difference: Difference
+    exact_p: float | None  # set if the systems differ on few rows
+    mcnemar: McNemarResult
+
+    @property
+    def p(self) -> float:
+        """The uncorrected p-value."""
+        return self.difference.p if self.exact_p is None else max(self.exact_p, self.difference.p)
+
+    @property
+    def is_in_family(self) -> bool:
+        """Whether the outcome can be "better" or "worse", so that the p-values must be corrected for it."""
+        return not self.same_runs and self.against != RERUN and self.difference.seed_noise != "unknown"
+
+    def to_result(self, factor: float) -> DifferenceResult:
+        """Return the result at the level that Holm's correction leaves to this test: ALPHA / factor."""
+        difference, p_holm = self.difference, min(1.0, self.p * factor)
+        half = difference.half_width(ALPHA / factor)
+        if self.exact_p is not None and p_holm >= ALPHA:
+            half = max(half, abs(difference.difference))  # the interval agrees with the test
+        test = "paired bootstrap over rows"
+        if difference.seed_noise != "unknown":
+            test += " and seeds"
+        return DifferenceResult(
+            against=self.against,
+            same_runs=self.same_runs,
+            difference=difference.difference,
+            low=difference.difference - half,
+            high=difference.difference + half,
+            confidence=1 - ALPHA / factor,
+            standard_error=difference.standard_error,
+            df=difference.df,
+            p=self.p,
+            p_holm=p_holm,
+            test=test if self.exact_p is None else f"{test}, and exact sign flips of the rows that differ",
+            seed_noise=difference.seed_noise,
+            mcnemar=self.mcnemar,
+            outcome=self._decide(p_holm),
+        )
+
+    def _decide(self, p_holm: float) -> Outcome:
+        if self.difference.seed_noise == "unknown":
+            return "untested"
+        if p_holm >= ALPHA:
+            return "none"
+        return "better" if self.difference.difference > 0 else "worse"
+
+
+def _find_sides(systems: Sequence[SystemRuns]) -> list[Side]:
     """Return the columns of each system's runs in the resampled scores."""
     ends = np.cumsum([0, *(len(system.runs) for system in systems)])
-    return [range(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    columns = [range(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [Side(side, system.is_deterministic) for side, system in zip(columns, systems, strict=True)]
 
 
-def _test_difference(
-    winner: SystemRuns, baseline: SystemRuns, difference: Difference, mcnemar: McNemarResult, objective: str
-) -> DifferenceResult:
-    """Return the result for one baseline, its p-value and outcome not yet corrected for the others."""
-    same_runs = {run.number for run in winner.runs} == {run.number for run in baseline.runs}
-    # Two single runs show nothing about seeds, and for accuracy there is an exact test over rows.
-    is_exact = len(winner.runs) == len(baseline.runs) == 1 and objective == "accuracy"
-    numbers = asdict(NO_DIFFERENCE if same_runs else difference)
-    if is_exact and not same_runs:
-        numbers["p"] = mcnemar.p
-    return DifferenceResult(
-        against=baseline.name,
-        same_runs=same_runs,
-        **numbers,
-        p_holm=numbers["p"],
-        test="exact McNemar" if is_exact else "paired bootstrap over rows and seeds",
-        includes_seeds=len(winner.runs) > 1,
-        mcnemar=mcnemar,
-        outcome="none",
-    )
+def _exact_p(winner: SystemRuns, baseline: SystemRuns) -> float | None:
+    """Return the exact p-value of the difference in accuracy if it comes from few rows, else None."""
+    ours, theirs = (_mean_correct(system) for system in (winner, baseline))
+    differences = ours - theirs
+    return sign_flip_p(differences) if np.count_nonzero(differences) < FEW_ROWS else None
 
 
-def _correct_p_values(results: Sequence[DifferenceResult]) -> list[DifferenceResult]:
-    """Apply Holm's correction and decide the outcomes. Pairs of the same runs test nothing, so they do not count."""
-    corrected = iter(holm_correction([result.p for result in results if not result.same_runs]))
-    p_values = [1.0 if result.same_runs else next(corrected) for result in results]
-    return [
-        result.model_copy(update={"p_holm": p, "outcome": _decide(result.difference, p)})
-        for result, p in zip(results, p_values, strict=True)
-    ]
-
-
-def _decide(difference: float, p_holm: float) -> str:
-    if p_holm >= ALPHA:
-        return "none"
-    return "better" if difference > 0 else "worse"
+def _mean_correct(system: SystemRuns) -> NDArray[np.float64]:
+    """Return the share of a system's runs that have each row right (n,)."""
+    correct = [(table["label"] == table["predicted"]).to_numpy() for table in system.tables]
+    return np.asarray(np.mean(correct, axis=0), dtype=np.float64)

@@ -270,12 +270,12 @@ def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: 
 
 
 def predict_splits(
-    final: FinalRuns, predict: Callable[[Split], NDArray[Any]]
+    final: FinalRuns, predict: Callable[[Split], NDArray[Any]], with_test: bool = True
 ) -> tuple[NDArray[Any], NDArray[Any] | None, float]:
-    """Return probabilities for validation and, if there is one, for the test split without its labels; and seconds."""
+    """Return probabilities for validation, and for the test split without its labels if it exists; and seconds."""
     started = time.monotonic()
     validation = predict(final.data.validation)
-    test = predict(final.held_out.blind) if final.held_out else None
+    test = predict(final.held_out.blind) if final.held_out and with_test else None
     return validation, test, time.monotonic() - started
 
 

@@ -27,6 +27,8 @@ from hpo.study.spec import StudySpec
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.model_folder import ModelInfo, read_model_info, write_model_folder
 
+SELECTION_SEED_OFFSET = 2_000_003  # added to the final seeds for the runs that choose between candidates
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -65,6 +67,17 @@ def retraining_runs(spec: StudySpec, values: Mapping[str, Any]) -> list[RunKey]:
     return [RunKey(FINE_TUNE, seed, spec.final.train_on, values) for seed in spec.final.seed_list]
 
 
+def selection_runs(spec: StudySpec, values: Mapping[str, Any]) -> list[RunKey]:
+    """Return the runs by which one of several candidates is chosen; none if there is a single candidate.
+
+    They have other seeds than the runs that are compared with the baselines: the best of several means is too high.
+    """
+    if spec.final.top_k == 1:
+        return []
+    seeds = [(seed + SELECTION_SEED_OFFSET) % 2**32 for seed in spec.final.seed_list]
+    return [RunKey(FINE_TUNE, seed, spec.final.train_on, values) for seed in seeds]
+
+
 def choose_by_validation(validated: Mapping[int, Sequence[float]], direction: str) -> int:
     """Return the key whose validation scores are best on average, the first of equals.
 
@@ -80,16 +93,34 @@ def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) 
         StudyError: Runs of a candidate are missing.
         TrainingError: No run of any candidate is complete.
     """
+    winner = _choose_candidate(spec, search, companion)
+    runs = _complete_runs(spec, companion, winner, retraining_runs(spec, winner.values))
+    if not runs:
+        raise _unreliable_error([winner])
+    return winner, runs
+
+
+def _choose_candidate(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> Candidate:
+    """Return the best trial of the search, or the best of several by the mean score of their selection runs."""
     candidates = select_candidates(search, spec.final.top_k)
-    runs = {candidate.trial: _complete_runs(spec, companion, candidate) for candidate in candidates}
+    if spec.final.top_k == 1:
+        return candidates[0]
+    runs = {
+        candidate.trial: _complete_runs(spec, companion, candidate, selection_runs(spec, candidate.values))
+        for candidate in candidates
+    }
     # A candidate with failed seeds is left out: the mean over its surviving seeds would be too favorable.
     most = max(map(len, runs.values()))
     validated = {trial: _values(records) for trial, records in runs.items() if len(records) == most > 0}
     if not validated:
-        systems = ", ".join(candidate.system for candidate in candidates)
-        raise TrainingError(f"{systems}: every final run failed, so these values do not train reliably")
+        raise _unreliable_error(candidates)
     chosen = choose_by_validation(validated, companion.direction.name.lower())
-    return next(candidate for candidate in candidates if candidate.trial == chosen), runs[chosen]
+    return next(candidate for candidate in candidates if candidate.trial == chosen)
+
+
+def _unreliable_error(candidates: Sequence[Candidate]) -> TrainingError:
+    systems = ", ".join(candidate.system for candidate in candidates)
+    return TrainingError(f"{systems}: every final run failed, so these values do not train reliably")
 
 
 def check_model_folders(spec: StudySpec) -> None:
@@ -99,10 +130,11 @@ def check_model_folders(spec: StudySpec) -> None:
 
 
 def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, FrozenTrial]:
-    """Retrain the best trials and save the winner's model; return the winner and the run whose model was saved.
+    """Retrain the best trial and save its model; return the winner and the run whose model was saved.
 
-    Runs that are in the store already are not repeated. The saved model is that of `seed`, or else of the run with the
-    best validation score; if the runs were trained on validation, that of the first seed.
+    With `final.top_k` above 1, runs with other seeds choose the winner first. Runs that are in the store already are
+    not repeated. The saved model is that of `seed`, or else of the run with the best validation score; if the runs were
+    trained on validation, that of the first seed.
 
     Raises:
         StudyError: No trial is complete, `seed` is none of the study's final seeds, or a folder of models holds
@@ -112,20 +144,23 @@ def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, Froze
     seeds = final.spec.final.seed_list
     if seed is not None and seed not in seeds:
         raise StudyError(f"seed {seed} is none of the final seeds of this study: {', '.join(map(str, seeds))}")
-    trials: dict[int, FrozenTrial] = {}
     for candidate in select_candidates(final.search, final.spec.final.top_k):
-        complete: list[RunRecord] = []
-        for run in retraining_runs(final.spec, candidate.values):
-            is_new = final.find(run) is None
-            trial = final.make(run, candidate.system, partial(train_and_predict, final, run, candidate.system))
-            trials[trial.number] = trial
-            record = RunRecord.from_trial(trial)
-            if record.is_complete:
-                complete.append(record)
-            # The model of the best run so far is saved at once: training it again later would cost a whole run.
-            if is_new and complete and choose_deployed_run(final.spec, complete, final.direction, seed) is record:
-                _save_weights(final, candidate, record)
-    winner, runs = find_winner(final.spec, final.search, final.study)
+        for run in selection_runs(final.spec, candidate.values):
+            final.make(run, candidate.system, partial(train_and_predict, final, run, candidate.system, with_test=False))
+    winner = _choose_candidate(final.spec, final.search, final.study)
+    trials: dict[int, FrozenTrial] = {}
+    complete: list[RunRecord] = []
+    for run in retraining_runs(final.spec, winner.values):
+        is_new = final.find(run) is None
+        trial = final.make(run, winner.system, partial(train_and_predict, final, run, winner.system))
+        trials[trial.number] = trial
+        record = RunRecord.from_trial(trial)
+        if record.is_complete:
+            complete.append(record)
+        # The model of the best run so far is saved at once: training it again later would cost a whole run.
+        if is_new and complete and choose_deployed_run(final.spec, complete, final.direction, seed) is record:
+            _save_weights(final, winner, record)
+    _, runs = find_winner(final.spec, final.search, final.study)
     deployed = choose_deployed_run(final.spec, runs, final.direction, seed)
     if deployed is None:
         raise TrainingError(f"the run of seed {seed} failed; choose another --seed")
@@ -161,11 +196,11 @@ def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurement
     return final.trainer.run(run.values, run.seed, name)
 
 
-def train_and_predict(final: FinalRuns, run: RunKey, system: str) -> RunOutcome:
-    """Train once and predict validation and test."""
+def train_and_predict(final: FinalRuns, run: RunKey, system: str, with_test: bool = True) -> RunOutcome:
+    """Train once and predict validation and test; a run that chooses between candidates does without the test split."""
     measured = train_run(final, run, system)
     model = final.trainer.final_model()
-    validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
+    validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split), with_test)
     attributes = measured.to_attributes() | run_attributes(
         examples_per_second=measured.examples / measured.seconds["train"],
         steps_per_second=measured.steps / measured.seconds["train"],
@@ -185,8 +220,9 @@ def predict_split(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
     return predict_probabilities(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
 
 
-def _complete_runs(spec: StudySpec, companion: optuna.Study, candidate: Candidate) -> list[RunRecord]:
-    wanted = retraining_runs(spec, candidate.values)
+def _complete_runs(
+    spec: StudySpec, companion: optuna.Study, candidate: Candidate, wanted: Sequence[RunKey]
+) -> list[RunRecord]:
     stored = [trial for trial in (find_run(companion, run) for run in wanted) if trial is not None]
     if len(stored) < len(wanted):
         raise StudyError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from hpo.errors import DataError
-from hpo.evaluation.comparison_result import McNemarResult
+from hpo.evaluation.comparison_result import McNemarResult, SeedNoise
 from hpo.evaluation.resampled_metrics import build_scorer
 from hpo.evaluation.scores import normalize_rows
 
@@ -31,19 +31,68 @@ class ResampledScores:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How much better ours is than theirs, in the metric's unit: 95 % interval from low to high, two-sided p.
+class Side:
+    """The runs of one system: their columns in a ResampledScores.
 
-    `standard_error` is of rows and seeds together. `df` are the degrees of freedom of the seeds' part, None if neither
-    side's runs differ.
+    A deterministic system has one run, and another seed would give the same one.
+    """
+
+    columns: Sequence[int]
+    is_deterministic: bool = False
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better ours is than theirs, in the metric's unit; a gain is positive.
+
+    Attributes:
+        difference: Mean score of our runs minus that of theirs.
+        rows: Standard error from the choice of test rows.
+        seeds: Standard error from the choice of seeds, beyond what single rows explain.
+        df: Degrees of freedom of `seeds`; None if it is 0.
+        seed_noise: Whether `seeds` covers both sides. "borrowed": one side has a single run, and its variation between
+            seeds is assumed to be that of the other. "unknown": no side shows how much seeds matter, so interval and
+            p-value are about other rows only, and say nothing about other seeds.
     """
 
     difference: float
-    low: float
-    high: float
-    p: float
-    standard_error: float
-    df: float | None
+    rows: float
+    seeds: float = 0.0
+    df: float | None = None
+    seed_noise: SeedNoise = "measured"
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error from rows and seeds together."""
+        return float(np.hypot(self.rows, self.seeds))
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of no difference."""
+        if self.standard_error < ROUNDING:
+            return float(abs(self.difference) < ROUNDING)
+        return self._exceedance(abs(self.difference))
+
+    def half_width(self, alpha: float = ALPHA) -> float:
+        """Return half the width of the confidence interval of level 1 - alpha."""
+        if self.standard_error < ROUNDING:
+            return 0.0
+        # Half the probability in each part bounds their sum from above, which brackets the root.
+        by_seeds = self.seeds * stats.t.isf(alpha / 4, self.df) if self.df else 0.0
+        widest = self.rows * stats.norm.isf(alpha / 4) + by_seeds
+        return float(optimize.brentq(lambda distance: self._exceedance(distance) - alpha, 0.0, widest))
+
+    def _exceedance(self, distance: float) -> float:
+        """Return the probability that |rows * normal + seeds * t| is at least `distance`."""
+        if self.df is None:
+            spreads, weights = np.array([self.rows]), np.ones(1)
+        else:
+            # t is a normal whose variance is df / chi^2. Given chi^2 the sum is normal; average these over chi^2.
+            low, high = np.log([stats.chi2.ppf(1e-12, self.df), stats.chi2.isf(1e-12, self.df)])
+            chi2 = np.exp(np.linspace(low, high, 300))
+            weights = chi2 * stats.chi2.pdf(chi2, self.df)  # the steps are even in the logarithm
+            spreads = np.sqrt(self.rows**2 + self.seeds**2 * self.df / chi2)
+        return float(2 * special.ndtr(-distance / spreads) @ weights / weights.sum())
 
 
 def resample_scores(
@@ -93,48 +142,80 @@ def resample_scores(
     return ResampledScores(observed, np.concatenate(kept))
 
 
-def paired_difference(
-    resampled: ResampledScores, ours: Sequence[int], theirs: Sequence[int], sign: int = 1
-) -> Difference:
+def paired_difference(resampled: ResampledScores, ours: Side, theirs: Side, sign: int = 1) -> Difference:
     """Compare the mean score of our runs with theirs; the interval covers other test rows and other seeds.
 
     The error of the difference is the sum of two independent parts:
 
     - rows: normal, with the standard deviation of the difference over the shared resamples;
-    - seeds: of each side s^2 / seeds, the limit of a bootstrap that draws n - 1 of n seeds (Rao & Wu 1988), times
-      Student's t with Welch's degrees of freedom (1947). Percentiles over 5 resampled seeds would be too narrow: they
-      lose a fifth of the variance, and have the tails of a normal. A single run shows no spread and adds none.
+    - seeds: of each side its variance between seeds / number of seeds, times Student's t with Welch's degrees of
+      freedom (1947). Percentiles over 5 resampled seeds would be too narrow: they lose a fifth of the variance, and
+      have the tails of a normal.
+
+    Runs of one system differ for two reasons: their seeds, and the rows on which they disagree by chance. The second
+    is in the rows' part already, so it is subtracted from the variance between seeds (see `_SeedSpread.measure`).
+    Counting it twice makes the interval of two seeds twice as wide as it should be.
 
     The distribution of normal plus t is computed as it is (Behrens 1929, Fisher 1935). One t for both parts, with
     Satterthwaite's degrees of freedom, rejects too often if a few seeds that differ widely are compared with a single
-    run. The interaction of seeds and single rows is in both parts, so the interval errs on the wide side; a bootstrap
-    that draws rows and seeds at once counts it three times (Owen 2007).
+    run.
 
     Args:
         resampled: Scores of R runs.
-        ours: Columns of our runs in `resampled`, one per seed.
-        theirs: Columns of their runs.
+        ours: Our runs in `resampled`, one per seed.
+        theirs: Their runs.
         sign: -1 if lower scores are better, so that a positive difference always means that ours is better.
     """
-    ours, theirs = list(ours), list(theirs)
     contrast = np.zeros(len(resampled.observed))
-    contrast[ours] += sign / len(ours)
-    contrast[theirs] -= sign / len(theirs)
+    contrast[list(ours.columns)] += sign / len(ours.columns)
+    contrast[list(theirs.columns)] -= sign / len(theirs.columns)
     difference = float(contrast @ resampled.observed)
     rows = float(np.std(resampled.table @ contrast, ddof=1))
-    parts = [(resampled.observed[side].var(ddof=1) / len(side), len(side) - 1) for side in (ours, theirs) if side[1:]]
-    variance = sum(part for part, _ in parts)
-    seeds, df = 0.0, None
-    if variance > ROUNDING**2:
-        seeds, df = float(np.sqrt(variance)), float(variance**2 / sum(part**2 / freedom for part, freedom in parts))
-    if max(rows, seeds) < ROUNDING:
-        return Difference(difference, difference, difference, float(abs(difference) < ROUNDING), 0.0, df)
-    exceedance = _exceedance(rows, seeds, df)
-    # Half the probability in each part bounds their sum from above, which brackets the root.
-    widest = rows * stats.norm.isf(ALPHA / 4) + (seeds * stats.t.isf(ALPHA / 4, df) if df else 0.0)
-    half = float(optimize.brentq(lambda distance: exceedance(distance) - ALPHA, 0.0, widest))
-    error = float(np.hypot(rows, seeds))
-    return Difference(difference, difference - half, difference + half, exceedance(abs(difference)), error, df)
+    # A single run of a deterministic system is all there is to see of it: no other seed would change it.
+    sides = [side for side in (ours, theirs) if not side.is_deterministic]
+    spreads = [_SeedSpread.measure(resampled, side) for side in sides if len(side.columns) > 1]
+    singles = sum(len(side.columns) == 1 for side in sides)
+    if singles and not spreads:
+        return Difference(difference, rows, seed_noise="unknown")
+    if singles:
+        spreads = [spread.with_a_single_run() for spread in spreads]
+    variance, total = sum(spread.variance for spread in spreads), sum(spread.total for spread in spreads)
+    noise: SeedNoise = "borrowed" if singles else "measured"
+    if variance < ROUNDING**2:
+        return Difference(difference, rows, seed_noise=noise)
+    df = float(total**2 / sum(spread.total**2 / spread.df for spread in spreads))
+    return Difference(difference, rows, float(np.sqrt(variance)), df, noise)
+
+
+@dataclass(frozen=True)
+class _SeedSpread:
+    """The variance of one side's mean score over seeds."""
+
+    total: float  # as observed, with the runs' disagreement on single rows
+    variance: float  # without it
+    seeds: int
+
+    @property
+    def df(self) -> int:
+        return self.seeds - 1
+
+    @classmethod
+    def measure(cls, resampled: ResampledScores, side: Side) -> _SeedSpread:
+        """Measure the variance between the runs of a side.
+
+        On resampled rows each run scatters around the mean of the runs. That variance, corrected for the mean, is what
+        rows alone contribute to the observed variance between runs.
+        """
+        seeds = len(side.columns)
+        observed = float(resampled.observed[list(side.columns)].var(ddof=1))
+        scores = resampled.table[:, list(side.columns)]
+        deviations = scores - scores.mean(axis=1, keepdims=True)
+        by_rows = float(deviations.var(axis=0, ddof=1).mean()) * seeds / (seeds - 1)
+        return cls(observed / seeds, max(0.0, observed - by_rows) / seeds, seeds)
+
+    def with_a_single_run(self) -> _SeedSpread:
+        """Add the variance of a single run of the other side, assumed to vary between seeds as much as this one."""
+        return replace(self, total=self.total * (1 + self.seeds), variance=self.variance * (1 + self.seeds))
 
 
 def mcnemar_test(references: Array, ours: Array, theirs: Array) -> McNemarResult:
@@ -146,31 +227,35 @@ def mcnemar_test(references: Array, ours: Array, theirs: Array) -> McNemarResult
     return McNemarResult(only_ours=only_ours, only_theirs=only_theirs, p=p)
 
 
-def holm_correction(p_values: Sequence[float]) -> list[float]:
-    """Correct the p-values of one family of tests, in their order (Holm 1979).
+def holm_factors(p_values: Sequence[float]) -> list[float]:
+    """Return what each p-value of a family of tests is multiplied by, in their order (Holm 1979).
 
-    The probability of any false rejection in the family is then at most the level of a single test.
+    If a test rejects where its p-value times its factor is below the level, the probability of any false rejection in
+    the family is at most the level. A confidence interval of level 1 - alpha / factor agrees with that test.
     """
     uncorrected = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(uncorrected)
-    corrected = np.empty(len(uncorrected))
+    order = np.argsort(uncorrected, kind="stable")
     # The smallest of n is multiplied by n, the next by n - 1; a larger p-value never ends below a smaller one.
-    factors = np.arange(len(uncorrected), 0, -1)
-    corrected[order] = np.maximum.accumulate(uncorrected[order] * factors).clip(max=1.0)
-    return [float(p) for p in corrected]
+    factors = np.arange(len(uncorrected), 0, -1, dtype=np.float64)
+    corrected = np.maximum.accumulate(uncorrected[order] * factors)
+    positive = uncorrected[order] > 0
+    factors[positive] = corrected[positive] / uncorrected[order][positive]
+    in_order = np.empty(len(uncorrected))
+    in_order[order] = factors
+    return [float(factor) for factor in in_order]
 
 
-def _exceedance(rows: float, seeds: float, df: float | None) -> Callable[[float], float]:
-    """Return the function distance -> probability that |rows * normal + seeds * t| is at least that large."""
-    if df is None:
-        spreads, weights = np.array([rows]), np.ones(1)
-    else:
-        # t is a normal whose variance is df / chi^2. Given chi^2 the sum is normal; average these over chi^2.
-        low, high = np.log([stats.chi2.ppf(1e-12, df), stats.chi2.isf(1e-12, df)])
-        chi2 = np.exp(np.linspace(low, high, 300))
-        weights = chi2 * stats.chi2.pdf(chi2, df)  # the steps are even in the logarithm
-        spreads = np.sqrt(rows**2 + seeds**2 * df / chi2)
-    return lambda distance: float(2 * special.ndtr(-distance / spreads) @ weights / weights.sum())
+def sign_flip_p(row_differences: Array) -> float:
+    """Return the exact two-sided p-value that differences per row (n,) are symmetric around 0 (Fisher 1935).
+
+    Rows without a difference say nothing, and the others may have had either sign. For two runs and accuracy it is
+    McNemar's exact test. All 2^k signs of k differing rows are tried, so use it for few of them.
+    """
+    sizes = np.abs(row_differences[np.abs(row_differences) > ROUNDING])
+    if not len(sizes):
+        return 1.0
+    signs = 1 - 2 * ((np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1)
+    return float((np.abs(signs @ sizes) >= abs(row_differences.sum()) - ROUNDING).mean())
 
 
 def _draw_counts(rows: int, chunk: int, draws: int, random: np.random.Generator) -> Iterator[Array]:

@@ -95,17 +95,20 @@ def _stored_baselines(companion: optuna.Study) -> list[str]:
 
 
 def _find_baseline_trials(name: str, spec: StudySpec, companion: optuna.Study, winner: Values) -> list[FrozenTrial]:
-    """Return the trials of a baseline's runs if all of them were made, else none."""
+    """Return the trials of a baseline's runs; none if it is fine-tuned and not all of them were made.
+
+    Of the other baselines, earlier versions made a single run.
+    """
     baseline = find_baseline(name)
     if baseline.needs_starting_point and not spec.space.known_good:
         return []
     planned = baseline.plan_runs(name, spec, winner)
     trials = find_trials(companion, planned)
-    return trials if len(trials) == len(planned) else []
+    return trials if len(trials) == len(planned) or not baseline.fine_tunes else []
 
 
 def _read_system(name: str, trials: Sequence[FrozenTrial], read_table: PredictionReader) -> SystemRuns:
-    system = SystemRuns(name, [], [], [])
+    system = SystemRuns(name, [], [], [], name != WINNER and not find_baseline(name).is_stochastic)
     for trial in trials:
         run = RunRecord.from_trial(trial)
         if not run.is_complete:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas
 from numpy.typing import NDArray
+from scipy.stats import beta
 
-from hpo.evaluation.comparison_result import SeedSummary, SystemResult
+from hpo.evaluation.comparison_result import RunFailures, SeedSummary, SystemResult
 from hpo.evaluation.scores import summarize_seeds
 from hpo.store.run_record import RunRecord, SplitScores
 
@@ -24,6 +25,7 @@ class SystemRuns:
     runs: list[RunRecord]
     failed: list[str]  # the reasons why its other runs are not complete
     tables: list[pandas.DataFrame]  # see SealedTestSplit.reveal
+    is_deterministic: bool = False  # whether runs with other seeds would be the same
 
     @property
     def probabilities(self) -> list[NDArray[Any]]:
@@ -39,7 +41,26 @@ class SystemRuns:
         """Return the scores of the runs on `validation` or `test`, for the runs that have them."""
         return [scores for run in self.runs if (scores := run.scores_on(split)) is not None]
 
-    def summarize(self, cost_seconds: float) -> SystemResult:
+    def summarize_failures(self, objective: str) -> RunFailures | None:
+        """Return how many runs failed or collapsed to one class; None if other seeds would give the same run."""
+        if self.is_deterministic:
+            return None
+        collapsed = [table["predicted"].nunique() == 1 for table in self.tables]
+        useful = [
+            scores.metrics[objective]
+            for scores, is_collapsed in zip(self.scores("test"), collapsed, strict=True)
+            if not is_collapsed
+        ]
+        runs, failures = len(self.runs) + len(self.failed), sum(collapsed) + len(self.failed)
+        return RunFailures(
+            runs=runs,
+            failed=len(self.failed),
+            collapsed=[run.seed for run, is_collapsed in zip(self.runs, collapsed, strict=True) if is_collapsed],
+            rate_below=float(beta.ppf(0.95, failures + 1, runs - failures)) if failures < runs else 1.0,
+            mean_without=mean(useful) if useful else None,
+        )
+
+    def summarize(self, cost_seconds: float, objective: str) -> SystemResult:
         """Return scores, spread over seeds and cost of the system."""
         test, first = self.scores("test"), self.runs[0]
         validation = self.scores("validation") if first.trained_on == "train" else []  # else it was trained on
@@ -50,6 +71,7 @@ class SystemRuns:
             runs=[run.number for run in self.runs],
             seeds=[run.seed for run in self.runs],
             failed=self.failed,
+            failures=self.summarize_failures(objective),
             validation=_summarize_scores([scores.metrics for scores in validation]) if validation else None,
             test=_summarize_scores([scores.metrics for scores in test]),
             per_class={

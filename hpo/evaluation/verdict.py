@@ -10,7 +10,7 @@ from hpo.study.spec import RERUN
 if TYPE_CHECKING:
     from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
 
-MIN_COST_RATIO = 1.5  # a baseline's cost is mentioned if the winner takes at least this many times as long
+UNTESTED_REMEDY = "a single run each, and other seeds may reverse it; set final.seeds to 3 or more"
 
 
 def describe_difference(difference: DifferenceResult, comparison: ComparisonResult) -> str:
@@ -18,13 +18,17 @@ def describe_difference(difference: DifferenceResult, comparison: ComparisonResu
     name = difference.against
     if difference.same_runs:
         return f"the search chose the values of {name} itself, so both have the same runs"
-    if difference.outcome == "none":
-        cost = _relative_cost(comparison.system(name), comparison.winner_system)
-        sign = "-" if difference.difference < 0 else "+"
-        return f"no significant gain over {name} ({sign}{_size_and_interval(difference, comparison)})" + (
-            f", which {cost}" if cost else ""
-        )
-    return f"{difference.outcome} than {name} by {_size(difference, comparison)} ({_interval(difference, comparison)})"
+    if difference.outcome in ("better", "worse"):
+        size = format_amount(abs(difference.difference), comparison.objective)
+        return f"{difference.outcome} than {name} by {size} ({_interval(difference, comparison)})"
+    observed = f"{_signed_size(difference, comparison)}, {_interval(difference, comparison)}"
+    if difference.outcome == "untested":
+        return f"untested against {name} ({observed}): {UNTESTED_REMEDY}"
+    largest = format_amount(difference.high, comparison.objective)
+    sentence = f"not better than {name} by more than {largest} ({observed})"
+    if difference.is_not_worse(comparison.margin):
+        return f"{sentence}, and not worse by more than {format_amount(comparison.margin, comparison.objective)}"
+    return sentence
 
 
 def describe_comparison(comparison: ComparisonResult) -> str:
@@ -35,26 +39,44 @@ def describe_comparison(comparison: ComparisonResult) -> str:
     baselines = [each for each in comparison.differences if each.against != RERUN]
     if not baselines:  # only the A/A check was run, so its difference is the verdict
         baselines, checks = checks, []
-    failures = [
-        f"{len(system.failed)} of {len(system.failed) + len(system.runs)} runs of {system.system} failed, left out here"
-        for system in comparison.systems
-        if system.failed
-    ]
+    failures = [describe_failures(system) for system in comparison.systems if system.failures and system.failures.count]
     return "; ".join([_describe_baselines(baselines), *(f"A/A check: {each.verdict}" for each in checks), *failures])
+
+
+def describe_failures(system: SystemResult) -> str:
+    """Describe how many runs of a system failed, and how many might: five runs that all work prove little."""
+    failures = system.failures
+    if failures is None:
+        return f"{system.system} has no seed"
+    limit = f"{failures.runs} runs cannot exclude a failure rate below {failures.rate_below:.0%}".replace("%", " %")
+    if not failures.count:
+        return f"no run of {system.system} failed, but {limit}"
+    parts = []
+    if failures.failed:
+        parts.append(f"{failures.failed} of {failures.runs} runs of {system.system} failed and have no score")
+    if failures.collapsed:
+        without = "" if failures.mean_without is None else f" (mean without them: {failures.mean_without:.4f})"
+        count = f"{len(failures.collapsed)} of {failures.runs} runs of {system.system}"
+        parts.append(f"{count} predict one class for every text{without}")
+    return f"{'; '.join(parts)}; {limit}"
 
 
 def _describe_baselines(differences: Sequence[DifferenceResult]) -> str:
     """Describe the strongest baseline of each outcome in full, and the others by name."""
     hardest_first = sorted(differences, key=lambda each: each.difference)
-    worse, even, better = (
+    worse, untested, even, better = (
         [each for each in hardest_first if each.outcome == outcome and not each.same_runs]
-        for outcome in ("worse", "none", "better")
+        for outcome in ("worse", "untested", "none", "better")
     )
     if len(better) == len(differences) > 1:
         count = "both" if len(better) == 2 else f"all {len(better)}"
         return f"better than {count} baselines; the smallest gain: {better[0].verdict}"
     parts = []
-    for group, others in ((worse, "also worse than {}"), (even, "no significant gain over {} either")):
+    for group, others in (
+        (worse, "also worse than {}"),
+        (untested, "untested against {} too"),
+        (even, "no difference from {} was found either"),
+    ):
         if group:
             parts.append(group[0].verdict)
         if group[1:]:
@@ -88,8 +110,9 @@ def format_difference(value: float, objective: str) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _size(difference: DifferenceResult, comparison: ComparisonResult) -> str:
-    return format_amount(abs(difference.difference), comparison.objective)
+def _signed_size(difference: DifferenceResult, comparison: ComparisonResult) -> str:
+    sign = "-" if difference.difference < 0 else "+"
+    return f"{sign}{format_amount(abs(difference.difference), comparison.objective)}"
 
 
 def _interval(difference: DifferenceResult, comparison: ComparisonResult) -> str:
@@ -99,25 +122,11 @@ def _interval(difference: DifferenceResult, comparison: ComparisonResult) -> str
         ends = -difference.high, -difference.low
     low, high = (format_difference(end, comparison.objective) for end in ends)
     notes = [f"95 % CI [{low}, {high}]"]
-    # The interval is of this baseline alone. The outcome is corrected for all of them, so the two can disagree.
-    if (difference.low > 0 or difference.high < 0) != (difference.outcome != "none"):
-        count = len(comparison.differences)
-        notes.append(f"p = {difference.p_holm:.2f} corrected for {count} baseline{'s' if count > 1 else ''}")
-    if not difference.includes_seeds:
-        notes.append("a single seed, so variation between seeds is not included")
+    if difference.seed_noise == "unknown":
+        notes.append("over test rows only")
+    elif difference.seed_noise == "borrowed":
+        notes.append("one side has a single run, assumed to vary between seeds as much as the other")
     return "; ".join(notes)
-
-
-def _size_and_interval(difference: DifferenceResult, comparison: ComparisonResult) -> str:
-    return f"{_size(difference, comparison)}, {_interval(difference, comparison)}"
-
-
-def _relative_cost(baseline: SystemResult, winner: SystemResult) -> str:
-    """Return a baseline's cost relative to the winner's, if it is lower: `costs 1/400 of the winner's device time`."""
-    if baseline.cost_seconds <= 0:
-        return "needs no training"
-    ratio = winner.cost_seconds / baseline.cost_seconds
-    return f"costs 1/{ratio:,.0f} of the winner's device time" if ratio >= MIN_COST_RATIO else ""
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ DIFFERENCE_MARKS = {
     "better": ("winner better", Mark(GREEN, "circle")),
     "none": ("no significant difference", Mark(GREY, "diamond")),
     "worse": ("winner worse", Mark(RED, "x")),
+    "untested": ("untested: a single run each", Mark(GREY, "diamond-open")),
     "same": ("same runs", Mark(GREY, "circle-open")),
 }
 

@@ -51,8 +51,8 @@ def explain_gains_table(objective: str) -> str:
     unit = difference_unit(objective)
     gain = "gain: of the winner over this system" + (f", in{unit}" if unit else "")
     return (
-        f"score and sd: mean and standard deviation over seeds; {gain}; p: Holm-corrected; "
-        "cost: device time of one fit, for the winner with its search"
+        f"score and sd: mean and standard deviation over seeds; {gain}; interval and p: corrected for the number of "
+        "baselines (Holm); cost: device time of one fit, for the winner with its search"
     )
 
 
@@ -107,8 +107,8 @@ def generalization_sentences(comparison: ComparisonResult) -> list[str]:
     ]
     if result.chosen_among > 1:
         sentences.append(
-            f"the winner was chosen among the {result.chosen_among} best trials by these validation scores, "
-            "so their mean is slightly too high"
+            f"the winner was chosen among the {result.chosen_among} best trials by runs with other seeds, which are "
+            "not in the comparison"
         )
     if result.validation is None:
         sentences.append("the final runs were trained on the validation rows too, so there is no validation score")

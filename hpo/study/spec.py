@@ -179,12 +179,21 @@ class FinalSpec(StrictModel):
         5, description="Retraining runs of the winner: their number, or a list of their seeds"
     )
     top_k: int = Field(
-        1, ge=1, description="Number of best trials to retrain; the one with the best mean validation score wins"
+        1,
+        ge=1,
+        description="Number of best trials to choose from: each is trained with as many other seeds, and the one with "
+        "the best mean validation score is retrained with `seeds`",
     )
     train_on: Literal["train", "train+validation"] = Field(
         "train", description='Rows that final runs are trained on, or "train+validation"'
     )
     baselines: list[str] = Field(list(BASELINES), description="Baselines that the winner is compared with")
+    margin: float = Field(
+        0.005,
+        ge=0,
+        description="Largest loss in the objective that does not matter (0.005 is half a point of accuracy): the "
+        'winner is called "not worse" if it loses less',
+    )
 
     @model_validator(mode="after")
     def _can_choose(self) -> FinalSpec:

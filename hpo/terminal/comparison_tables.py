@@ -5,6 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 
 from hpo.evaluation.comparison_result import ComparisonResult
+from hpo.results.answers import answer_questions
 from hpo.results.formatting import (
     TextTable,
     classes_table,
@@ -41,6 +42,8 @@ def print_comparison(comparison: ComparisonResult) -> None:
     for difference in comparison.differences:
         print_line(f"- {difference.verdict}")
     print_line(f"verdict: {comparison.verdict}", style="bold")
+    for answer in answer_questions(comparison):
+        print_line(f"{answer.question} {answer.answer}")
 
 
 def _print_table(table: TextTable) -> None:

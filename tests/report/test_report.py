@@ -6,7 +6,7 @@ import re
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import pytest
@@ -14,10 +14,8 @@ from optuna.exceptions import StorageInternalError
 
 import hpo
 from hpo.errors import StoreError, StudyError
-from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, McNemarResult
 from hpo.evaluation.sealed_split import list_uses
 from hpo.plots import FIGURES
-from hpo.report import summary
 from hpo.report.blocks import Paragraph, Section, Table, escape_markdown, markdown_sentence
 from hpo.report.cost import cost_section
 from hpo.report.render import SECTIONS, build_sections, render_html, render_markdown
@@ -255,57 +253,6 @@ def test_section_is_one_function_and_one_row(tmp_path: Path, monkeypatch: pytest
 )
 def test_markdown_displays_any_text_literally(text: str, escaped: str) -> None:
     assert escape_markdown(text) == escaped
-
-
-def against(
-    name: str, outcome: Literal["better", "none", "worse"], difference: float, same: bool = False
-) -> DifferenceResult:
-    """Return the winner's difference to one baseline."""
-    return DifferenceResult(
-        against=name,
-        same_runs=same,
-        difference=difference,
-        low=difference - 0.01,
-        high=difference + 0.01,
-        standard_error=0.005,
-        df=None,
-        p=0.5,
-        p_holm=0.5,
-        test="paired bootstrap over rows and seeds",
-        includes_seeds=True,
-        mcnemar=McNemarResult(only_ours=0, only_theirs=0, p=1.0),
-        outcome=outcome,
-        verdict=f"{outcome} {name}",
-    )
-
-
-@pytest.mark.parametrize(
-    ("differences", "answer"),
-    [
-        ([], "Unknown"),
-        (
-            [against("recipe", "better", 0.03), against("nb-svm", "better", 0.02)],
-            "Yes: better than recipe by 3.0 points, and better than 1 other.",
-        ),
-        (
-            [against("recipe", "better", 0.03), against("bow-forest", "none", 0.025)],
-            "no significant gain over bow-forest",
-        ),
-        ([against("recipe", "none", -0.03), against("nb-svm", "worse", -0.02)], "No: nb-svm is better."),
-        (
-            [against("recipe", "none", 0.0, True), against("nb-svm", "better", 0.02)],
-            "the search chose the recipe itself",
-        ),
-        ([against("recipe", "better", 0.01), against("rerun", "none", 0.0)], "Yes: better than recipe by 1.0 points."),
-    ],
-)
-def test_answer_depends_on_the_baseline_that_the_winner_does_not_beat(
-    differences: list[DifferenceResult], answer: str
-) -> None:
-    comparison = ComparisonResult.model_construct(  # type: ignore[call-arg]  # only what the answer depends on
-        differences=differences, objective="accuracy"
-    )
-    assert answer in summary._did_search_pay(comparison)
 
 
 def test_sentence_with_line_breaks_stays_on_one_line() -> None:

@@ -1,0 +1,151 @@
+"""The questions of someone who reads a comparison, answered from it: was it worth it, what to use, how far to trust it.
+
+Report and terminal show these answers as they are, so both say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
+from hpo.evaluation.verdict import describe_failures, format_amount
+from hpo.results.formatting import format_cost, format_mean_sd
+from hpo.study.spec import RERUN
+
+FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
+FEW_USES = 10  # of the test split; with more, choices made by its scores make them too favorable
+RECIPE = "recipe"  # the baseline with published values: what a user has without a search
+MAJORITY = "majority"  # the baseline that no one should use
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in one sentence, and the evidence."""
+
+    question: str
+    answer: str
+    evidence: list[str] = field(default_factory=list)
+
+
+def answer_questions(comparison: ComparisonResult) -> list[Answer]:
+    """Answer the questions of a reader, each with its evidence."""
+    return [
+        did_search_pay(comparison),
+        did_fine_tuning_pay(comparison),
+        what_to_use(comparison),
+        can_it_be_trusted(comparison),
+    ]
+
+
+def did_search_pay(comparison: ComparisonResult) -> Answer:
+    """Answer whether the winner beats the published configuration, which a user has without a search."""
+    question, recipe = "Did the search pay?", comparison.difference_to(RECIPE)
+    if recipe is None:
+        return Answer(question, f"Unknown: the baseline {RECIPE} was not run.")
+    if recipe.same_runs:
+        answer = "No gain: the search chose the recipe itself, and its values were known before."
+    else:
+        answer = _answer_for(recipe, "the recipe", comparison)
+    return Answer(question, answer, [recipe.verdict])
+
+
+def did_fine_tuning_pay(comparison: ComparisonResult) -> Answer:
+    """Answer whether the winner beats every system that is not fine-tuned: word counts and frozen features."""
+    question = "Did fine-tuning pay?"
+    rivals = [each for each in _rivals(comparison) if each.against != RECIPE]
+    if not rivals:
+        return Answer(question, "Unknown: no other baseline was run.")
+    decisive = _decisive(rivals)
+    answer = _answer_for(decisive, decisive.against, comparison)
+    if decisive.outcome == "better" and len(rivals) > 1:
+        answer = f"{answer.removesuffix('.')}, and better than {len(rivals) - 1} more that are not fine-tuned."
+    return Answer(question, answer, [decisive.verdict])
+
+
+def what_to_use(comparison: ComparisonResult) -> Answer:
+    """Recommend one system: the winner, unless a baseline is better."""
+    question, winner = "What should I use?", comparison.winner_system
+    rivals = _rivals(comparison)
+    facts = [f"the winner: trial #{comparison.winner.trial}, {_score_and_cost(winner, comparison)}"]
+    worse = [each for each in rivals if each.outcome == "worse"]
+    useless = [each for each in worse if each.against == MAJORITY]
+    if useless:
+        answer = "Nothing of this yet: always answering the most frequent class is better than the winner."
+        return Answer(question, answer, [*facts, useless[0].verdict])
+    if worse:
+        best = min(worse, key=lambda each: each.difference).against
+        facts.append(f"{best}: {_score_and_cost(comparison.system(best), comparison)}")
+        return Answer(question, f"{best}, which is better.", facts)
+    # What is as good and faster is worth knowing, but the winner is trained already.
+    margin = format_amount(comparison.margin, comparison.objective)
+    facts += [
+        f"{each.against} is not worse by more than {margin} either: "
+        f"{_score_and_cost(comparison.system(each.against), comparison)}"
+        for each in rivals
+        if each.outcome == "none" and each.high < comparison.margin and each.against != MAJORITY
+    ]
+    return Answer(question, "The winner.", facts)
+
+
+def can_it_be_trusted(comparison: ComparisonResult) -> Answer:
+    """List the weaknesses of the comparison, and the evidence behind it."""
+    winner, uses = comparison.winner_system, comparison.test_uses
+    seeds = len(winner.runs)
+    cautions = {
+        "too few seeds to estimate their spread": seeds < FEW_SEEDS,
+        "baselines are missing": bool(comparison.missing or comparison.failed),
+        "the search is not finished": comparison.search.finished < comparison.search.wanted,
+        "some runs failed": any(system.failures and system.failures.count for system in comparison.systems),
+        "other studies used the same test rows": bool(uses.elsewhere),
+        "the test split was looked at often": uses.count - _count_runs(comparison) > FEW_USES,
+    }
+    applicable = [caution for caution, applies in cautions.items() if applies]
+    answer = (
+        f"With caution: {', '.join(applicable)}." if applicable else "Yes, within its intervals, on these test rows."
+    )
+    seed_count = f"{seeds} fresh seeds" if seeds > 1 else "1 fresh seed"
+    baselines = len([each for each in comparison.differences if each.against != RERUN])
+    evidence = [
+        f"{seed_count}, {comparison.rows['test']:,} test rows that hpo used for no choice, "
+        f"{baselines} baselines on the same rows"
+    ]
+    if winner.failures:
+        evidence.append(describe_failures(winner))
+    return Answer("Can I trust the result?", answer, evidence)
+
+
+def _answer_for(difference: DifferenceResult, name: str, comparison: ComparisonResult) -> str:
+    """Answer whether the winner beats a system."""
+    size = format_amount(abs(difference.difference), comparison.objective)
+    if difference.outcome == "better":
+        return f"Yes: better than {name} by {size}."
+    if difference.outcome == "worse":
+        return f"No: {name} is better by {size}."
+    if difference.outcome == "untested":
+        return f"Not known: a single run each shows nothing about other seeds (against {name})."
+    return (
+        f"Not measurably: not better than {name} by more than {format_amount(difference.high, comparison.objective)}."
+    )
+
+
+def _rivals(comparison: ComparisonResult) -> list[DifferenceResult]:
+    """Return the differences to the baselines by size, the smallest gain first; without a rerun of the winner."""
+    rivals = [each for each in comparison.differences if each.against != RERUN and not each.same_runs]
+    return sorted(rivals, key=lambda each: each.difference)
+
+
+def _decisive(rivals: Sequence[DifferenceResult]) -> DifferenceResult:
+    """Return the one that is better than the winner; else one that it does not beat; else the smallest gain."""
+    order = ("worse", "untested", "none", "better")
+    return min(rivals, key=lambda each: (order.index(each.outcome), each.difference))
+
+
+def _count_runs(comparison: ComparisonResult) -> int:
+    """Return how many uses of the test split are those of the compared runs themselves."""
+    return sum(len(system.runs) for system in comparison.systems)
+
+
+def _score_and_cost(system: SystemResult, comparison: ComparisonResult) -> str:
+    score = format_mean_sd(system.test[comparison.objective])
+    return f"{comparison.objective} {score} on test, cost {format_cost(system.cost_seconds)}"

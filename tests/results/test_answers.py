@@ -1,0 +1,63 @@
+"""Answers to a reader's questions: each follows from the differences, and nobody is advised to use a useless system."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.evaluation.comparison_result import ComparisonResult
+from hpo.results.answers import answer_questions
+from tests.evaluation.test_verdict import compare, difference
+
+
+def answers(comparison: ComparisonResult) -> list[str]:
+    return [answer.answer for answer in answer_questions(comparison)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [
+        ("better", "Yes: better than the recipe by 2.0 points."),
+        ("none", "Not measurably: not better than the recipe by more than 6.0 points."),
+        ("worse", "No: the recipe is better by 3.0 points."),
+    ],
+)
+def test_the_search_is_judged_by_the_recipe_alone(outcome: str, answer: str) -> None:
+    search, *_ = answers(compare(difference("nb-svm", "worse"), difference("recipe", outcome)))
+    assert search == answer
+
+
+def test_the_search_paid_nothing_if_it_chose_the_recipe_and_is_not_judged_without_one() -> None:
+    assert answers(compare(difference("recipe", same_runs=True)))[0].startswith("No gain: the search chose the recipe")
+    assert answers(compare(difference("nb-svm", "better")))[0] == "Unknown: the baseline recipe was not run."
+
+
+def test_a_single_run_each_answers_nothing() -> None:
+    single = difference("recipe", outcome="untested", seed_noise="unknown")
+    assert answers(compare(single))[0].startswith("Not known: a single run each shows nothing about other seeds")
+
+
+def test_fine_tuning_is_judged_by_the_strongest_system_that_is_not_fine_tuned() -> None:
+    beaten = [difference("majority", "better", difference=0.4), difference("pretrained", "better")]
+    assert answers(compare(difference("recipe", "worse"), *beaten))[1] == (
+        "Yes: better than pretrained by 2.0 points, and better than 1 more that are not fine-tuned."
+    )
+    assert answers(compare(difference("nb-svm"), *beaten))[1].startswith("Not measurably: not better than nb-svm by")
+    assert answers(compare(difference("recipe")))[1].startswith("Unknown")
+
+
+def test_one_system_is_recommended() -> None:
+    assert answers(compare(difference("recipe"), difference("majority")))[2] == "The winner."
+    worse = compare(difference("recipe", "worse"), difference("nb-svm", "worse", difference=-0.05))
+    assert answers(worse)[2] == "nb-svm, which is better."
+
+
+def test_majority_is_never_recommended() -> None:
+    answer = answers(compare(difference("majority", "worse"), difference("recipe", "none")))[2]
+    assert answer == "Nothing of this yet: always answering the most frequent class is better than the winner."
+
+
+def test_what_is_as_good_is_named_with_its_cost() -> None:
+    use = answer_questions(compare(difference("nb-svm", high=0.004, difference=0.001, low=-0.002)))[2]
+    assert use.answer == "The winner." and use.evidence[1] == (
+        "nb-svm is not worse by more than 0.5 points either: accuracy 0.9000 +/- 0.0100 on test, cost 1.0 s"
+    )
