@@ -18,6 +18,7 @@ from hpo.search.trial_runner import run_trial
 from hpo.store.storage import artifact_folder, open_storage, storage_url
 from hpo.store.text_redaction import redact_reason, redact_sentence
 from hpo.study.spec import load_study
+from hpo.training.trackers import TrackedRun, track_run
 from tests.support.canary_study import CANARY, study_file
 from tests.support.command_line import Ended, run_hpo
 
@@ -77,6 +78,19 @@ def test_dashboard_shows_no_text(quotes: bool, study_file: Path) -> None:
     assert "hpo-intervals" in json.dumps(pages, default=str), "the verdict was not written"
     assert (CANARY in json.dumps(pages, default=str)) is quotes
     assert bool(files_with_canary(artifacts)) is quotes
+
+
+@pytest.mark.parametrize("quotes", [True, False])
+def test_experiment_trackers_get_no_text(quotes: bool, study_file: Path) -> None:
+    pytest.importorskip("tensorboard")
+    spec = load_study(study_file, ("training.report_to=tensorboard", *(() if quotes else (NO_TEXTS,))))
+    with (
+        pytest.raises(ValueError, match=CANARY),
+        track_run(TrackedRun(spec, "trial-7", {}), pytest.fail, lambda error: f"error: ValueError: {error}"),
+    ):
+        fail()
+    assert len(list((spec.folder / "runs" / "trial-7").glob("events.*"))) == 1
+    assert bool(files_with_canary(spec.folder / "runs")) is quotes
 
 
 def test_message_of_an_exception_is_not_stored() -> None:

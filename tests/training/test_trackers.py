@@ -51,7 +51,7 @@ def search(file: Path, name: str, *overrides: str) -> optuna.Study:
 
 def read_board(folder: Path) -> tuple[EventAccumulator, str, dict[str, Any]]:
     """Return the events in a run's folder, its outcome, and the content of the hyperparameter page."""
-    assert len(list(folder.iterdir())) == 1
+    assert len([file for file in folder.iterdir() if not file.name.startswith(".")]) == 1
     events = EventAccumulator(str(folder))
     events.Reload()
     outcome_text = events.Tensors("outcome/text_summary")[0].tensor_proto.string_val[0].decode()
