@@ -217,7 +217,8 @@ def test_sign_flips_equal_mcnemar_for_single_runs_and_count_ties() -> None:
 # ---- simulated systems of known accuracy
 
 TIMES, DRAWS = 300, 100
-SHARED, INDIVIDUAL = 3.0, 1.5  # standard deviation of the rows' difficulty in logits: for all systems, and for each
+# Standard deviation of the rows' difficulty in logits: for all systems, and for each.
+SHARED, INDIVIDUAL = 3.3, 1.1
 _sample = np.random.default_rng(0)
 LATENT = np.sort(_sample.normal(0, np.hypot(SHARED, INDIVIDUAL), 200_000) + _sample.logistic(size=200_000))
 
