@@ -15,7 +15,6 @@ exits with code 2, or with 1 for a TrainingError.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -56,11 +55,6 @@ class HubError(HpoError):
 
 class TrainingError(HpoError):
     """Training failed for a reason that the sampled values do not explain."""
-
-
-def mask_passwords(text: str) -> str:
-    """Replace the passwords of URLs in a text with asterisks."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
 def unknown_name(got: str, names: Iterable[str], limit: int = 12) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, open_study
+from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, open_study, parse_path
 from hpo.errors import HubError
 from hpo.terminal.process import interruptible
 
@@ -25,7 +25,9 @@ def export(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Path to write to; by default in export/ in the study's folder."),
+        typer.Option(
+            metavar="PATH", help="Path to write to; by default in export/ in the study's folder.", parser=parse_path
+        ),
     ] = None,
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="NAME", help="Upload the model to this repository on the Hugging Face hub.")

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Overrides, Storage, StudyFile, Verbose, open_study
+from hpo.cli.options import Overrides, Storage, StudyFile, Verbose, open_study, parse_path
 from hpo.terminal.process import interruptible
 
 
 def report(
     study: StudyFile,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to write to; by default the study's folder.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to write to; by default the study's folder.", parser=parse_path),
     ] = None,
     storage: Storage = None,
     set_: Overrides = None,

@@ -12,6 +12,7 @@ from hpo.data.builtin_corpus import LABEL_NAMES, generate_reviews
 from hpo.data.file_formats import Columns, is_integer_text
 from hpo.data.readers import READERS, RawSplit, read_files, table_suffixes
 from hpo.errors import DataError, unknown_name
+from hpo.paths import expand_path
 from hpo.study.spec import DataSpec
 
 SPLIT_NAMES = ("train", "validation", "test")
@@ -80,7 +81,7 @@ def _load_files(spec: DataSpec, folder: Path) -> RawSplits | None:
     """Load `train`, `validation` and `test` from files; `source` can be the file of `train`."""
     patterns = {split: getattr(spec, split) for split in SPLIT_NAMES}
     if spec.source is not None:
-        if not (folder / Path(spec.source).expanduser()).is_file() and not set("*?[") & set(spec.source):
+        if not (folder / expand_path(spec.source)).is_file() and not set("*?[") & set(spec.source):
             return None
         if spec.train is not None:
             raise DataError(f"data.source is the file {spec.source} and data.train is set too; leave one out")
@@ -96,7 +97,7 @@ def _load_files(spec: DataSpec, folder: Path) -> RawSplits | None:
 def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]:
     files: list[Path] = []
     for pattern in patterns:
-        path = folder / Path(pattern).expanduser()
+        path = folder / expand_path(pattern)
         # A file is tried first, because names such as "held[1].csv" look like a glob.
         matches = [path] if path.is_file() else sorted(map(Path, glob(str(path), recursive=True)))
         if not matches:
@@ -110,7 +111,7 @@ def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]
 
 def _load_folder(spec: DataSpec, folder: Path) -> RawSplits | None:
     """Load `split/label/*.txt`, the layout of aclImdb, or files named after the splits, such as `train.csv`."""
-    root = folder / Path(spec.source or "").expanduser()
+    root = folder / expand_path(spec.source or "")
     if spec.source is None or not root.is_dir():
         return None
     splits = {}
@@ -187,7 +188,7 @@ def _read_hub_split(rows: Any, where: str, spec: DataSpec) -> RawSplit:
 def _refuse_path(source: str, folder: Path) -> None:
     """Raise DataError for a source that is a path: a hub id is `name` or `owner/name`."""
     if source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix in READERS:
-        raise DataError(f"{folder / Path(source).expanduser()}: no such file or folder (data.source)")
+        raise DataError(f"{folder / expand_path(source)}: no such file or folder (data.source)")
 
 
 def _requested_splits(spec: DataSpec) -> dict[str, SplitRequest]:

@@ -46,7 +46,7 @@ class StudyResults:
     """
 
     spec: StudySpec
-    url: str
+    url: str = field(repr=False)  # may hold a password
     storage: BaseStorage
     search: optuna.Study
     companion: optuna.Study | None  # study of the final runs
