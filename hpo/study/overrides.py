@@ -33,7 +33,11 @@ class Override:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise SpecError("--set", hide_secrets(text), "must look like key=value, for example search.trials=10")
-        return cls(_split_key(key.strip()), _parse_value(value))
+        parts = _split_key(key.strip())
+        try:
+            return cls(parts, _parse_value(value))
+        except ValueError as error:
+            raise SpecError("--set", key.strip(), str(error)) from None
 
     @property
     def key(self) -> str:
@@ -102,11 +106,11 @@ def _parse_value(text: str) -> Any:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text.strip()
+    if len(table) > 1:
+        raise ValueError("has a value of several lines with other keys; give each key its own --set")
     value = table["value"]
-    # A text of several lines can hold several keys. No key of a study file holds a date or a time, but a study may be
-    # named after one: name=2026-11-27.
-    is_text = len(table) > 1 or isinstance(value, datetime.date | datetime.time)
-    return text.strip() if is_text else value
+    # No key of a study file holds a date or a time, but a study may be named after one: name=2026-11-27.
+    return text.strip() if isinstance(value, datetime.date | datetime.time) else value
 
 
 def _format_toml(value: Any) -> str:

@@ -42,9 +42,9 @@ from hpo.store import database, storage
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
-from tests.store.test_storage import postgresql  # noqa: F401
 from tests.support.browser import browser, console_errors, wait_for  # noqa: F401
 from tests.support.evaluated_study import evaluate_once, study_file  # noqa: F401
+from tests.support.postgresql import postgresql  # noqa: F401
 
 HPO = [sys.executable, "-m", "hpo"]
 ROOT = Path(__file__).resolve().parents[2]
