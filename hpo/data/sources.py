@@ -98,8 +98,9 @@ def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]
     files: list[Path] = []
     for pattern in patterns:
         path = folder / expand_path(pattern)
-        # A file is tried first, because names such as "held[1].csv" look like a glob.
-        matches = [path] if path.is_file() else sorted(map(Path, glob(str(path), recursive=True)))
+        # A file is tried first, because names such as "held[1].csv" look like a glob. So may the name of the folder.
+        names = [] if path.is_file() else glob(str(expand_path(pattern)), root_dir=folder, recursive=True)
+        matches = [path] if path.is_file() else sorted(folder / name for name in names)
         if not matches:
             raise DataError(f"{path}: no such file ({key})")
         files += matches

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def _resolve_path(value: str) -> str:
     path = expand_path(value)
     if path.exists():
         return str(path.resolve())
-    return str(Path.cwd() / path) if glob(str(path), recursive=True) else value
+    return str(Path(escape(str(Path.cwd())), path)) if glob(str(path), recursive=True) else value
 
 
 def _split_key(key: str) -> tuple[str, ...]:
