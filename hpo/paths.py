@@ -1,7 +1,8 @@
-"""Paths as people type them: on the command line, in study files and in storage URLs."""
+"""Paths as people type them, and copies of folders."""
 
 from __future__ import annotations
 
+import shutil
 from os import PathLike
 from pathlib import Path
 
@@ -16,3 +17,14 @@ def expand_path(text: str | PathLike[str]) -> Path:
         return path.expanduser()
     except RuntimeError:  # no user of that name, so the folder itself is called so
         return path
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy all files below a folder, but not their permissions: the copy of a write-protected folder can be written."""
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        if path.is_dir():
+            copy.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(path, copy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from hpo.errors import StoreError
+from hpo.paths import copy_files
 from hpo.store.sqlite_access import connect_read_only
 from hpo.store.storage import artifact_folder, missing_store_error, open_storage, sqlite_file, store_exists
 from hpo.study.spec import StudySpec
@@ -34,7 +34,7 @@ def copy_store(url: str, spec: StudySpec | None, folder: Path) -> str:
         _copy_tables(url, StorageUrl.of_file(copy).connection)
     artifacts = served_artifact_folder(url, spec)
     if artifacts and artifacts.is_dir():
-        shutil.copytree(artifacts, copy.with_suffix(".artifacts"))
+        copy_files(artifacts, copy.with_suffix(".artifacts"))
     return StorageUrl.of_file(copy).connection
 
 

@@ -51,12 +51,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def run_dashboard(folder: Path, *arguments: str, stop: bool = True) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def run_dashboard(
+    folder: Path, *arguments: str, stop: bool = True, preexec_fn: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address that `hpo dashboard` prints, and its process; with `stop` it is ended as by Ctrl-C."""
-    accept_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # shells let background jobs ignore it
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells let background jobs ignore Ctrl-C
+        preexec_fn()
+
     command = [*HPO, "dashboard", *arguments, "--no-browser"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=accept_ctrl_c) as run:
+    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=prepare) as run:
         try:
             assert run.stdout
             line = run.stdout.readline()

@@ -109,9 +109,8 @@ def test_every_path_of_the_study_file_expands_the_home_folder(
     (home / "space.toml").write_text("[parameters.weight_decay]\nlow = 0.0\nhigh = 0.3\n")
     rows = [f"text {number},{number % 2}" for number in range(20)]
     (home / "rows.csv").write_text("\n".join(["text,label", *rows]))
-    text = small.read_text().replace(
-        'source = "builtin:reviews"\nrows = { train = 96, validation = 32, test = 32 }', ""
-    )
+    source = 'source = "builtin:reviews"\nrows = { train = 96, validation = 32, test = 32 }'
+    text = small.read_text().replace(source, "")
     text = text.replace("validation = 32", 'train = "~/rows.csv"\nvalidation = 5\ntest = "~/rows.csv"')
     text = text.replace("builtin:tiny", "~/model").replace("[space.p", '[space]\nfile = "~/space.toml"\n[space.p')
     (tmp_path / "home.toml").write_text(f'storage = "sqlite:///~/mine.db"\n{text}')
