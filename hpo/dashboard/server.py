@@ -23,7 +23,13 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from hpo.errors import StoreError
 from hpo.store.optuna_internals import study_id
-from hpo.store.storage import check_same_spec, check_store_writable, load_stored_study, open_storage
+from hpo.store.storage import (
+    check_same_spec,
+    check_store_writable,
+    load_stored_study,
+    open_storage,
+    store_exists,
+)
 from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec
 
@@ -81,7 +87,7 @@ def serve_dashboard(
         if read_only:
             temporary = tempfile.TemporaryDirectory(prefix="hpo-dashboard-", ignore_cleanup_errors=True)
             url = copy_store(url, spec, Path(stack.enter_context(temporary)))
-        else:
+        elif store_exists(url):
             _check_writable(url)
         storage = open_storage(url, create=False)
         path = _page_path(url, spec)
