@@ -85,18 +85,19 @@ HEADS = ("seed", "search", "test accuracy", "sd", "ours minus this (points)", "9
 
 def compare_winners(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sequence[object]]:
     """Return a row per search: its mean on test, and the difference to ours as in `hpo compare`."""
-    from hpo.evaluation.statistics import paired_difference, resample_scores
+    from hpo.evaluation.statistics import Side, paired_difference, resample_scores
 
     probabilities = [winners.predictions(run) for each in runs.values() for run in each]
     resampled = resample_scores("accuracy", np.array(winners.ours.test.labels), probabilities)
-    columns = {name: range(index * len(FRESH), (index + 1) * len(FRESH)) for index, name in enumerate(runs)}
+    sides = {name: Side(range(index * len(FRESH), (index + 1) * len(FRESH))) for index, name in enumerate(runs)}
     lines: list[Sequence[object]] = []
-    for name, positions in columns.items():
-        scores = resampled.observed[list(positions)]
+    for name, side in sides.items():
+        scores = resampled.observed[list(side.columns)]
         cells: tuple[str, ...] = ("", "")
         if name != "ours":
-            gain = paired_difference(resampled, columns["ours"], positions)
-            cells = f"{100 * gain.difference:+.2f}", f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
+            gain = paired_difference(resampled, sides["ours"], side)
+            low, high = gain.difference - gain.half_width(), gain.difference + gain.half_width()
+            cells = f"{100 * gain.difference:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}"
         lines.append((winners.seed, name, f"{scores.mean():.4f}", f"{scores.std(ddof=1):.4f}", *cells))
     return lines
 

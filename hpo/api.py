@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.errors import mask_passwords
+from hpo.paths import expand_path
 from hpo.store.storage import storage_url
 from hpo.study.overrides import format_overrides
 from hpo.study.spec import load_study
+from hpo.study.storage_url import StorageUrl
 from hpo.terminal.process import quiet_libraries
 from hpo.terminal.progress import RunProgress, SearchProgress
 
@@ -60,14 +61,15 @@ class Study:
         self.sampler = sampler
         self.pruner = pruner
         is_given = storage is not None or len(self.spec.public_overrides) < len(overrides)
-        self.storage = self.url if is_given else None  # a storage URL that commands for this study must repeat
+        # The storage URL that commands for this study must repeat; its text hides the password.
+        self.storage = StorageUrl.parse(storage or self.url) if is_given else None
 
     def __repr__(self) -> str:
         return f"Study({str(self.spec.file)!r}): {self.spec.name}, {self.spec.objective}"
 
     def command(self, verb: str) -> str:
         """Return the shell command for this study and store; the password of a storage URL is masked."""
-        return self.spec.command(verb, *(["--storage", mask_passwords(self.storage)] if self.storage else []))
+        return self.spec.command(verb, *(["--storage", self.storage.text] if self.storage else []))
 
     def search(self, *, listener: SearchListener | None = None, **budget: Any) -> optuna.Study:
         """Start or continue the search until its budget is spent, and return the study in its store.
@@ -156,7 +158,7 @@ class Study:
         from hpo.report import write_report
 
         with _choose_listener(listener, lambda: RunProgress("comparing")) as progress:
-            return write_report(self.results(progress.step), folder or self.spec.folder, overwrite)
+            return write_report(self.results(progress.step), expand_path(folder or self.spec.folder), overwrite)
 
     def results(self, on_progress: ComparisonProgress | None = None, use: str = "report") -> StudyResults:
         """Return everything that is stored about the study.
@@ -191,7 +193,8 @@ class Study:
 
         check_format(name, raw=raw)
         with _choose_listener(listener, lambda: RunProgress("reading the store")) as progress:
-            return export_format(self.results(progress.step, "export"), name, target, overwrite, raw)
+            results = self.results(progress.step, "export")
+            return export_format(results, name, target and expand_path(target), overwrite, raw)
 
     def status(self, most: int | None = None) -> StudyStatus:
         """Return the status of the study; with `most`, only that many trials with all their details."""

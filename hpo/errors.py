@@ -15,7 +15,6 @@ exits with code 2, or with 1 for a TrainingError.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -73,11 +72,6 @@ def shorten(text: object, limit: int = QUOTED_CHARACTERS) -> str:
     """Return a text without quotation marks as a message shows it: on one line, cut to `limit` characters."""
     line = "".join(character if character.isprintable() else " " for character in str(text)[: limit + 1])
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
-
-
-def mask_passwords(text: str) -> str:
-    """Replace the passwords of URLs in a text with asterisks."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]+@", r"\1:***@", text)
 
 
 def unknown_name(got: str, names: Iterable[str], limit: int = 12) -> str:

@@ -13,6 +13,8 @@ from hpo.data.cleaning import build_cleaner
 from hpo.data.readers import READERS
 from hpo.data.text_validation import check_text
 from hpo.errors import DataError, HpoError, ModelError, SpecError, quote_value
+from hpo.paths import expand_path
+from hpo.study.overrides import mask_override
 from hpo.study.spec import load_study
 from hpo.training.model_folder import INFO_FILE, ModelInfo, read_model_folder
 
@@ -135,10 +137,12 @@ def locate_model(path: str | PathLike[str], overrides: Sequence[str] = ()) -> tu
 
     Raises SpecError and ModelError as `load_predictor` does, as far as that is possible without reading the weights.
     """
-    path = Path(path).expanduser()
+    path = expand_path(path)
     if path.is_dir():
         if overrides:
-            raise SpecError("--set", overrides[0], f"changes a study file, but {path} is a folder; leave it out")
+            raise SpecError(
+                "--set", mask_override(overrides[0]), f"changes a study file, but {path} is a folder; leave it out"
+            )
         _refuse_other_folders(path)
         return path, False
     if path.suffix.lower() in READERS:

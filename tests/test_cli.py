@@ -38,7 +38,9 @@ def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         patch.setattr(sys, "argv", ["hpo", *arguments])
         with pytest.raises(SystemExit) as exit_:
             main()
-    return subprocess.CompletedProcess(arguments, exit_.value.code or 0, out.getvalue(), err.getvalue())
+    code = exit_.value.code
+    assert code is None or isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
 
 def test_version_and_help_are_printed() -> None:

@@ -1,8 +1,8 @@
-"""Error messages: suggestions for unknown names and values, and masked passwords."""
+"""Error messages: suggestions for unknown names and values."""
 
 from __future__ import annotations
 
-from hpo.errors import SpecError, mask_passwords, unknown_name, unknown_value
+from hpo.errors import SpecError, unknown_name, unknown_value
 
 
 def test_an_unknown_value_is_repeated_with_a_suggestion() -> None:
@@ -14,8 +14,3 @@ def test_an_unknown_value_is_repeated_with_a_suggestion() -> None:
 
 def test_an_unknown_name_is_not_repeated() -> None:
     assert unknown_name("smapler", ["sampler", "pruner"]) == "is unknown; did you mean sampler?"
-
-
-def test_passwords_are_masked() -> None:
-    assert mask_passwords("--storage postgresql://me:secret@db/x") == "--storage postgresql://me:***@db/x"
-    assert mask_passwords("sqlite:///a@b.db") == "sqlite:///a@b.db"

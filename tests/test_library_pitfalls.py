@@ -47,7 +47,7 @@ from hpo.search.samplers import ReplayingSampler, build_sampler
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search, prepare_context
 from hpo.search.worker import Worker
-from hpo.store import storage, trial_queue, trial_state
+from hpo.store import database, storage, trial_queue, trial_state
 from hpo.study.spec import ModelSpec, load_study
 from hpo.training import rung_callback
 from hpo.training.checkpoint import Checkpoint
@@ -1006,7 +1006,7 @@ def test_optuna_heartbeats_survive_a_locked_database(tmp_path: Path, monkeypatch
     )
     assert not heartbeats_survive_a_lock(default, tmp_path / "plain.db") and len(died) == 1
 
-    monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.1)
     monkeypatch.setattr(storage, "HEARTBEAT_INTERVAL", 1)
     assert heartbeats_survive_a_lock(storage.open_storage(f"sqlite:///{tmp_path / 'ours.db'}"), tmp_path / "ours.db")
     assert len(died) == 1

@@ -16,6 +16,7 @@ from hpo.cli.options import (
     StudyFile,
     Verbose,
     open_study,
+    parse_path,
     without_texts,
 )
 from hpo.errors import HubError
@@ -35,7 +36,9 @@ def export(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Path to write to; by default in export/ in the study's folder."),
+        typer.Option(
+            metavar="PATH", help="Path to write to; by default in export/ in the study's folder.", parser=parse_path
+        ),
     ] = None,
     overwrite: Overwrite = False,
     raw: Annotated[

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Verbose, configure_output
+from hpo.cli.options import Verbose, configure_output, parse_path
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to write to.")] = Path("."),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to write to.", parser=parse_path)] = Path("."),
     verbose: Verbose = False,
 ) -> None:
     """Write a commented starter study and search space.

@@ -7,14 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.errors import HpoError
+from hpo.paths import expand_path
 from hpo.terminal.process import enable_logging, silence_libraries
 
 if TYPE_CHECKING:
     from hpo.api import Study
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file.", show_default=False)]
+
+def parse_path(text: str) -> Path:
+    """Return the path that an argument or option names."""
+    if "://" in text:
+        # The message does not repeat it, because it may hold a password.
+        raise HpoError("a URL was given in place of a path; the URL of a store goes after --storage")
+    return expand_path(text)
+
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file.", show_default=False, parser=parse_path)]
 OptionalStudyFile = Annotated[
-    Path | None, typer.Argument(metavar="[STUDY]", help="Study file; by default all studies.", show_default=False)
+    Path | None,
+    typer.Argument(
+        metavar="[STUDY]", help="Study file; by default all studies.", show_default=False, parser=parse_path
+    ),
 ]
 Storage = Annotated[
     str | None, typer.Option(metavar="URL", help="Optuna storage URL; by default store.db next to the study file.")

@@ -10,17 +10,23 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Overrides, Verbose, configure_output
+from hpo.cli.options import Overrides, Verbose, configure_output, parse_path
 
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(metavar="STUDY|MODEL_DIR", help="Study file, or a folder written by hpo retrain.")
+        Path,
+        typer.Argument(
+            metavar="STUDY|MODEL_DIR", help="Study file, or a folder written by hpo retrain.", parser=parse_path
+        ),
     ],
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="One text; else --file, or standard input, one text a line.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="File of texts: csv, tsv, json, jsonl, parquet or txt.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="File of texts: csv, tsv, json, jsonl, parquet or txt.", parser=parse_path),
+    ] = None,
     column: Annotated[
         str | None,
         typer.Option("--text", metavar="COLUMN", help="Text column of the file; by default that of training."),

@@ -7,14 +7,25 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import NoTexts, Overrides, Overwrite, Storage, StudyFile, Verbose, open_study, without_texts
+from hpo.cli.options import (
+    NoTexts,
+    Overrides,
+    Overwrite,
+    Storage,
+    StudyFile,
+    Verbose,
+    open_study,
+    parse_path,
+    without_texts,
+)
 from hpo.terminal.process import interruptible
 
 
 def report(
     study: StudyFile,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to write to; by default the study's folder.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to write to; by default the study's folder.", parser=parse_path),
     ] = None,
     overwrite: Overwrite = False,
     no_texts: NoTexts = False,

@@ -7,17 +7,21 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Json, Overrides, Verbose, configure_output
+from hpo.cli.options import Json, Overrides, Verbose, configure_output, parse_path
 from hpo.terminal.process import interruptible
 
 
 def reproduce(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Zip file written by hpo export --format bundle.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="Zip file written by hpo export --format bundle.", parser=parse_path),
+    ],
     seeds: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Number of runs, with seeds from 0; by default the study's.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to work in; by default NAME-reproduced.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to work in; by default NAME-reproduced.", parser=parse_path),
     ] = None,
     set_: Overrides = None,
     as_json: Json = False,

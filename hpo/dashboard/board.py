@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # above. Once a person edits the note the hash is wrong, and the note is treated as theirs.
 _SIGNATURE = re.compile(r"(?P<text>.*)\n\n\[//\]: # \(hpo (?P<kind>[a-z]+) (?P<hash>[0-9a-f]{12})\)\s*", re.DOTALL)
 
+_FILE_ID_PREFIX = "hpo:file:"  # of the system attributes that hold the ids of our files
+
 
 @dataclass(frozen=True)
 class StudyBoard:
@@ -78,21 +80,36 @@ class StudyBoard:
     def write_file(self, name: str, mimetype: str, content: str, trial: FrozenTrial | None = None) -> bool:
         """Attach a file to the study, or to a trial in any state, unless a person deleted it.
 
-        Optuna's `upload_artifact` fails for finished trials. The file's id follows from its name and owner, so a new
+        Optuna's `upload_artifact` fails for finished trials. The file's random id is kept in the store, so that a new
         version replaces the old one, and a deleted file is recognized.
         """
         if self.artifacts is None:
             return False
-        owner = "" if trial is None else f"{trial.number} "
-        file_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hpo {self.study.study_name} {owner}{name}"))
-        key = file_key(file_id, trial_id(trial) if trial else None)
-        stored, data = self.attributes().get(key), content.encode()
-        if stored == DELETED_FILE or (stored is not None and self._has_content(file_id, data)):
+        attributes, data, owner = self.attributes(), content.encode(), trial_id(trial) if trial else None
+        id_key = f"{_FILE_ID_PREFIX}{'' if trial is None else f'{trial.number}:'}{name}"
+        guessable_id = self._guessable_id(name, trial)
+        file_id = attributes.get(id_key, guessable_id)
+        stored = attributes.get(file_key(file_id, owner))
+        if stored == DELETED_FILE or (id_key in attributes and stored and self._has_content(file_id, data)):
             return False
+        if file_id == guessable_id:
+            file_id = str(uuid.uuid4())
+            self._set_attribute(id_key, file_id)
         self.artifacts.write(file_id, io.BytesIO(data))
-        description = file_description(file_id, name, mimetype)
-        storage_of(self.study).set_study_system_attr(study_id(self.study), key, description)
+        self._set_attribute(file_key(file_id, owner), file_description(file_id, name, mimetype))
+        if id_key not in attributes and stored:
+            self._set_attribute(file_key(guessable_id, owner), DELETED_FILE)
+            with contextlib.suppress(ArtifactNotFound):
+                self.artifacts.remove(guessable_id)
         return True
+
+    def _guessable_id(self, name: str, trial: FrozenTrial | None) -> str:
+        """Return the id that earlier versions gave a file. Everybody can compute it, so it is replaced."""
+        owner = "" if trial is None else f"{trial.number} "
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"hpo {self.study.study_name} {owner}{name}"))
+
+    def _set_attribute(self, key: str, value: str) -> None:
+        storage_of(self.study).set_study_system_attr(study_id(self.study), key, value)
 
     def _has_content(self, file_id: str, data: bytes) -> bool:
         assert self.artifacts

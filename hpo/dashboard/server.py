@@ -22,12 +22,21 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from hpo.atomic import scratch_folder
 from hpo.errors import StoreError
 from hpo.store.optuna_internals import study_id
-from hpo.store.storage import check_same_spec, load_stored_study, open_storage
+from hpo.store.storage import (
+    check_same_spec,
+    check_store_writable,
+    load_stored_study,
+    open_storage,
+    store_exists,
+)
 from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # WSGI
 MAX_DISCARDED_BYTES = 1 << 20  # of a refused request
+_ALL_INTERFACES = {"", "0.0.0.0", "::"}
+# Other sites may neither embed files as images or scripts nor show pages in a frame.
+_ISOLATION_HEADERS = [("Cross-Origin-Resource-Policy", "same-origin"), ("X-Frame-Options", "SAMEORIGIN")]
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ def serve_dashboard(
     with ExitStack() as stack:
         if read_only:
             url = copy_store(url, spec, stack.enter_context(scratch_folder()))
+        elif store_exists(url):
+            _check_writable(url)
         storage = open_storage(url, create=False)
         path = _page_path(url, spec)
         artifact_folder = served_artifact_folder(url, spec)
@@ -86,7 +97,8 @@ def serve_dashboard(
             stack.callback(storage.engine.dispose)
             storage = FlatStorage(storage, spec is None or spec.report.texts)
         application: Any = wsgi(storage, artifact_store=artifacts)
-        server = _bind(host, port, _refuse_writes(application) if read_only else _refuse_other_hosts(application))
+        application = _refuse_other_sites(_isolate(application), host)
+        server = _bind(host, port, _refuse_writes(application) if read_only else application)
         stack.callback(server.server_close)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         stack.callback(server.shutdown)
@@ -106,6 +118,14 @@ def _check_request(host: str, read_only: bool) -> None:
             f"--host {host}: everybody who can reach this address could change and delete studies; "
             "add --read-only to serve a copy"
         )
+
+
+def _check_writable(url: str) -> None:
+    """Raise StoreError if notes could not be written into the store."""
+    try:
+        check_store_writable(url)
+    except StoreError as error:
+        raise StoreError(f"{error}; --read-only serves a copy") from None
 
 
 def _is_loopback(host: str) -> bool:
@@ -139,17 +159,60 @@ def _refuse_writes(application: Application) -> Application:
     return respond
 
 
-def _refuse_other_hosts(application: Application) -> Application:
-    """Wrap an application so that it accepts requests to this machine's own names only.
+def _refuse_other_sites(application: Application, served_host: str) -> Application:
+    """Wrap an application so that pages of other web sites can neither read nor change anything.
 
-    A web page elsewhere could otherwise let its own host name point to 127.0.0.1 (DNS rebinding) and delete studies.
+    A page elsewhere could let its own host name point to this machine (DNS rebinding), which the header Host reveals.
+    Browsers name the site of a page that sends a request in the header Origin.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if _is_loopback(str(urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname)):
-            return application(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", "text/plain")])
-        return [b"this dashboard accepts requests to 127.0.0.1 and localhost only"]
+        address, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        host = str(urlsplit(f"//{address}").hostname)
+        if not _is_served_name(host, served_host):
+            return _refuse(start_response, f"not served under this name; start hpo dashboard with --host {host}")
+        if origin is not None and urlsplit(origin).netloc != address:
+            return _refuse(start_response, "requests from pages of other sites are refused")
+        return application(environ, start_response)
+
+    return respond
+
+
+def _is_served_name(host: str, served_host: str) -> bool:
+    """Whether a request may use this host: this machine's own names, those asked for, or any address in numbers.
+
+    Nobody can make a numeric address point elsewhere.
+    """
+    names = {"localhost", served_host.lower()}
+    if served_host in _ALL_INTERFACES:
+        name = socket.gethostname().lower()
+        names |= {name, name.partition(".")[0], f"{name.partition('.')[0]}.local"}
+    if host.lower() in names:
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or not _is_loopback(served_host)
+
+
+def _refuse(start_response: Callable[..., Any], reason: str) -> Iterable[bytes]:
+    start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"this dashboard refuses the request: {reason}\n".encode()]
+
+
+def _isolate(application: Application) -> Application:
+    """Wrap an application so that browsers keep its responses from pages of other sites.
+
+    optuna-dashboard lets every page read artifacts: it sends `Access-Control-Allow-Origin: *` with them.
+    """
+
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start_isolated(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            kept = [header for header in headers if not header[0].lower().startswith("access-control-")]
+            return start_response(status, [*kept, *_ISOLATION_HEADERS], *error)
+
+        return application(environ, start_isolated)
 
     return respond
 
@@ -201,6 +264,6 @@ def _bind(host: str, port: int, application: Any) -> _ThreadingServer:
 
 def _url_host(host: str) -> str:
     """Return a host as part of a URL; for an address that stands for all interfaces, this machine's name."""
-    if host in {"", "0.0.0.0", "::"}:
+    if host in _ALL_INTERFACES:
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +10,11 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from hpo.errors import StoreError
+from hpo.paths import copy_files
+from hpo.store.sqlite_access import connect_read_only
 from hpo.store.storage import artifact_folder, missing_store_error, open_storage, sqlite_file, store_exists
 from hpo.study.spec import StudySpec
+from hpo.study.storage_url import StorageUrl
 
 ROWS_PER_BATCH = 1000
 _VERSION_TABLES = {"alembic_version", "version_info"}  # a new store has filled them already
@@ -29,11 +31,11 @@ def copy_store(url: str, spec: StudySpec | None, folder: Path) -> str:
     if file:
         _copy_sqlite(file, copy)
     else:
-        _copy_tables(url, f"sqlite:///{copy}")
+        _copy_tables(url, StorageUrl.of_file(copy).connection)
     artifacts = served_artifact_folder(url, spec)
     if artifacts and artifacts.is_dir():
-        shutil.copytree(artifacts, copy.with_suffix(".artifacts"))
-    return f"sqlite:///{copy}"
+        copy_files(artifacts, copy.with_suffix(".artifacts"))
+    return StorageUrl.of_file(copy).connection
 
 
 def served_artifact_folder(url: str, spec: StudySpec | None) -> Path | None:
@@ -46,10 +48,7 @@ def served_artifact_folder(url: str, spec: StudySpec | None) -> Path | None:
 def _copy_sqlite(file: Path, copy: Path) -> None:
     """Copy an SQLite database as of one moment, even if other processes write to it."""
     try:
-        with (
-            closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(copy)) as target,
-        ):
+        with connect_read_only(file) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{file}: {error}") from None

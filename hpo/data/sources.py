@@ -20,6 +20,7 @@ from hpo.data.dataset_tables import (
 )
 from hpo.data.readers import READERS, RawTable, read_files, table_suffixes
 from hpo.errors import DataError, unknown_name
+from hpo.paths import expand_path
 from hpo.study.spec import DataSpec
 
 SPLIT_NAMES = ("train", "validation", "test")
@@ -88,7 +89,7 @@ def _load_files(spec: DataSpec, folder: Path) -> RawSplits | None:
     """Load `train`, `validation` and `test` from files; `source` can be the file of `train`."""
     patterns = {split: getattr(spec, split) for split in SPLIT_NAMES}
     if spec.source is not None:
-        if not (folder / Path(spec.source).expanduser()).is_file() and not set("*?[") & set(spec.source):
+        if not (folder / expand_path(spec.source)).is_file() and not set("*?[") & set(spec.source):
             return None
         if spec.train is not None:
             raise DataError(f"data.source is the file {spec.source} and data.train is set too; leave one out")
@@ -109,7 +110,7 @@ def _names_folder_of_splits(spec: DataSpec, folder: Path) -> bool:
     """Whether `train` names a folder with several splits, which is what `source` is for, and no other file is named."""
     if not isinstance(spec.train, str) or isinstance(spec.validation, str | list) or isinstance(spec.test, str | list):
         return False
-    path = folder / Path(spec.train).expanduser()
+    path = folder / expand_path(spec.train)
     return path.is_dir() and (
         has_saved_splits(path) or (path / "train").is_dir() or bool(_find_split_files(path, "train"))
     )
@@ -133,9 +134,10 @@ def _read_paths(paths: Iterable[Path], columns: Columns) -> list[RawTable]:
 def _expand_globs(patterns: Iterable[str], folder: Path, key: str) -> list[Path]:
     files: list[Path] = []
     for pattern in patterns:
-        path = folder / Path(pattern).expanduser()
-        # A file is tried first, because names such as "held[1].csv" look like a glob.
-        matches = [path] if path.exists() else sorted(map(Path, glob(str(path), recursive=True)))
+        path = folder / expand_path(pattern)
+        # A file is tried first, because names such as "held[1].csv" look like a glob. So may the name of the folder.
+        names = [] if path.exists() else glob(str(expand_path(pattern)), root_dir=folder, recursive=True)
+        matches = [path] if path.exists() else sorted(folder / name for name in names)
         # What a pattern names literally is meant, such as the folder .data in .data/*.csv.
         kept = [match for match in matches if not any(map(is_leftover, set(match.parts) - set(path.parts)))]
         if not kept:
@@ -153,7 +155,7 @@ def _load_folder(spec: DataSpec, folder: Path) -> RawSplits | None:
     It has the layout `split/label/*.txt` of aclImdb, files named after the splits, such as `train.csv`, a folder per
     class, which then is the train split, or what `save_to_disk` of `datasets` wrote.
     """
-    root = folder / Path(spec.source or "").expanduser()
+    root = folder / expand_path(spec.source or "")
     if spec.source is None or not root.is_dir():
         return None
     columns = columns_of(spec)
@@ -215,7 +217,7 @@ def _load_hub(spec: DataSpec, folder: Path) -> RawSplits | None:
 def _refuse_path(source: str, folder: Path) -> None:
     """Raise DataError for a source that is a path: a hub id is `name` or `owner/name`."""
     if source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix in READERS:
-        raise DataError(f"{folder / Path(source).expanduser()}: no such file or folder (data.source)")
+        raise DataError(f"{folder / expand_path(source)}: no such file or folder (data.source)")
 
 
 def _requested_splits(spec: DataSpec) -> dict[str, SplitRequest]:

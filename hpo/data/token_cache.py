@@ -16,6 +16,7 @@ import numpy as np
 from hpo.atomic import atomic_folder
 from hpo.data.splits import Split
 from hpo.errors import DataError, quote_value
+from hpo.paths import expand_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -97,7 +98,7 @@ def truncation_notice(tokens: TokenizedSplit, max_length: int) -> str | None:
 def default_cache_folder() -> Path:
     """Return the cache folder of the environment variable HPO_CACHE, or else the user's."""
     if folder := os.environ.get("HPO_CACHE"):
-        return Path(folder).expanduser() / "tokens"
+        return expand_path(folder) / "tokens"
     from platformdirs import user_cache_path
 
     return user_cache_path("hpo") / "tokens"

@@ -32,6 +32,7 @@ from hpo.evaluation.stored_systems import find_studies, find_trials, read_system
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.verdict import describe_comparison, describe_difference
 from hpo.search.budget import count_finished
+from hpo.store.database import is_read_only_error
 from hpo.store.storage import open_artifact_store, open_storage
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import sign
@@ -58,6 +59,7 @@ class Comparison:
     missing: list[str]  # baselines of the study that were not run yet
     failed: dict[str, str]  # baselines of which every run failed -> reason
     progress: ComparisonProgress
+    is_recorded: bool = True  # whether the ledger of the test split has an entry for this use
 
     @property
     def sign(self) -> int:
@@ -141,7 +143,7 @@ class Comparison:
             failed=self.failed,
             baseline_command=self.spec.command("baseline"),
             generalization=self.generalization(),
-            test_uses=_summarize_uses(self.companion),
+            test_uses=_summarize_uses(self.companion, self.is_recorded),
         )
         described = [
             difference.model_copy(update={"verdict": describe_difference(difference, result)})
@@ -179,7 +181,7 @@ def build_comparison(
     Raises:
         StudyError: The winner's runs are missing, there is no test split, or predictions are missing.
         DataError: The objective is undefined on the test split.
-        StoreError: The use cannot be recorded, because the store is read-only.
+        StoreError: The use cannot be recorded, although the store can be written.
     """
     storage = storage or open_storage(url, create=False)
     search, companion = find_studies(spec, storage)
@@ -191,15 +193,17 @@ def build_comparison(
     fingerprint = list_uses(companion)[0].test
     try:
         record_use(companion, spec, f"{use}: {len(stored.systems)} systems", fingerprint)
-    except (StorageInternalError, SQLAlchemyError):
-        raise StoreError(
-            "the store is read-only, but each use of the test split must be recorded in it; "
-            "make it writable, or work on a copy"
-        ) from None
-    return Comparison(spec, search, companion, best, stored.systems, stored.missing, stored.failed, progress)
+        is_recorded = True
+    except (StorageInternalError, SQLAlchemyError) as error:
+        if not is_read_only_error(error):
+            raise StoreError(f"this use of the test split cannot be recorded in the store: {error}") from None
+        is_recorded = False
+    return Comparison(
+        spec, search, companion, best, stored.systems, stored.missing, stored.failed, progress, is_recorded
+    )
 
 
-def _summarize_uses(companion: optuna.Study) -> SplitUses:
+def _summarize_uses(companion: optuna.Study, is_recorded: bool) -> SplitUses:
     """Count the uses of the test split, by other studies of the store too."""
     entries = list_uses(companion)
     return SplitUses(
@@ -208,4 +212,5 @@ def _summarize_uses(companion: optuna.Study) -> SplitUses:
         studies=sorted({use.spec_hash for use in entries}),
         elsewhere=count_uses_elsewhere(companion, entries[-1].test),
         entries=entries,
+        recorded=is_recorded,
     )

@@ -153,6 +153,7 @@ class SplitUses(FrozenRecord):
     first: str
     studies: list[str] = Field(description="Hashes of the study files that used it")
     elsewhere: dict[str, int] = Field(description="Other studies of the store on the same rows -> number of uses")
+    recorded: bool = Field(True, description="Whether this use is among them; false if the store cannot be written")
     entries: list[SplitUse]
 
 

@@ -35,6 +35,8 @@ from hpo.store.optuna_internals import storage_of
 from hpo.store.provenance import collect_provenance
 from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import (
+    artifact_folder,
+    check_store_writable,
     companion_name,
     find_study,
     no_search_error,
@@ -246,6 +248,7 @@ def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: 
 
     With `searched`, the study's search must have begun. Raises HpoError for wrong input, before the store is written.
     """
+    check_store_writable(url)
     checked = preflight(spec, url, needs_search=searched)
     if not checked.study:  # otherwise the search has shown them
         for text in checked.data.notices:
@@ -256,7 +259,8 @@ def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: 
     provenance = collect_provenance(spec, checked.data.about())
     study = open_study(storage, spec, METRICS[spec.objective].direction, provenance, companion_name(spec.name))
     trial_state.fail_dead_trials(study)
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    for folder in (spec.folder, artifact_folder(url, spec.file.parent)):
+        folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive_lock(spec.folder, "final runs", wait=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from hpo.errors import ModelError, StudyError
 from hpo.export.bundle_writer import write_bundle
 from hpo.export.model_card import model_card
 from hpo.ownership import CHOOSE_OTHER, check_folder, owned_file, owned_folder
+from hpo.paths import copy_files
 from hpo.results.best_config import best_config_json, best_config_python, best_config_toml, best_config_yaml
 from hpo.results.study_results import StudyResults
 from hpo.training.model_folder import read_model_info
@@ -57,7 +57,7 @@ def _write_parquet(results: StudyResults, target: Path) -> None:
 def _write_model(results: StudyResults, target: Path) -> None:
     """Copy the model folder and add the model card."""
     card = model_card(results)  # before the copy, because it fails if there is no model
-    shutil.copytree(results.spec.model_folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".hpo-*"))
+    copy_files(results.spec.model_folder, target)
     (target / CARD_FILE).write_text(card, encoding="utf8")
 
 

@@ -128,6 +128,8 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
     remarks += [f"{system.system}: {system.description}" for system in comparison.systems if system.description]
     uses = comparison.test_uses
     remarks.append(f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC")
+    if not uses.recorded:
+        remarks.append("this use of the test split could not be recorded, because the store cannot be written")
     remarks += [f"study {study} also used the test split {count} times" for study, count in uses.elsewhere.items()]
     return remarks
 

@@ -49,7 +49,7 @@ class StudyResults:
     """
 
     spec: StudySpec
-    url: str
+    url: str = field(repr=False)  # may hold a password
     storage: BaseStorage
     search: optuna.Study
     companion: optuna.Study | None  # study of the final runs

@@ -18,7 +18,7 @@ from hpo.search.preflight import load_study_data, preflight
 from hpo.search.search_listener import SearchListener
 from hpo.store.optuna_internals import storage_of
 from hpo.store.provenance import collect_provenance
-from hpo.store.storage import open_storage, open_study
+from hpo.store.storage import check_store_writable, open_storage, open_study
 from hpo.store.study_record import StudyRecord, study_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import announce_accelerations, choose_accelerations
@@ -38,6 +38,7 @@ def open_search(
 
     Nothing is written before every input has been checked.
     """
+    check_store_writable(url)
     checked = preflight(spec, url, sampler, pruner)
     context, notices = load_context(spec, checked.data, listener.notice)
     storage = storage_of(checked.study) if checked.study else open_storage(url)

@@ -30,7 +30,7 @@ from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_queue, trial_state
 from hpo.store.attributes import write_attributes
-from hpo.store.storage import GRACE_PERIOD, HEARTBEAT_INTERVAL
+from hpo.store.database import GRACE_PERIOD, HEARTBEAT_INTERVAL
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes

@@ -35,6 +35,12 @@ def storage_of(study: Study) -> BaseStorage:
     return study._storage
 
 
+def database_url(storage: BaseStorage) -> str | None:
+    """Return the URL of the database that a storage uses, with its password, or None for a storage without one."""
+    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
+    return engine.url.render_as_string(hide_password=False) if engine is not None else None
+
+
 def study_id(study: Study) -> int:
     """Return the number of a study in its storage; methods of storages take nothing else."""
     return study._study_id

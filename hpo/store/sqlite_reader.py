@@ -9,24 +9,23 @@ from __future__ import annotations
 import gc
 import json
 import math
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
+from hpo.store.sqlite_access import connect_read_only
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_record import PRUNED_SUMMARY_KEY, SUMMARY_KEYS
 from hpo.store.trial_state import TrialView
+from hpo.study.storage_url import StorageUrl
 
 SCHEMA_VERSION = "v3.2.0.a"  # Optuna's number for the layout of its tables
 StateName = Enum("StateName", ["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"])
-LOCK_TIMEOUT = 60  # seconds to wait for SQLite's lock
 # SQL has no infinite numbers, so Optuna stores in a second column whether a value is one.
 _NUMBER = "CASE {0}_type WHEN 'INF_POS' THEN 9e999 WHEN 'INF_NEG' THEN -9e999 ELSE {0} END"
 _VALUE, _RUNG_VALUE = _NUMBER.format("value"), _NUMBER.format("intermediate_value")
@@ -101,18 +100,17 @@ def gc_paused() -> Iterator[None]:
 
 def _read(url: str, read: Callable[[sqlite3.Connection], _Result | None]) -> _Result | None:
     """Call `read` within one read transaction; return None if this is no SQLite file with the expected tables."""
-    match = re.fullmatch(r"sqlite:///([^?]+)", url)
-    if match is None or not Path(match[1]).is_file():
+    file = StorageUrl.parse(url).file
+    if file is None or not file.is_file():
         return None
-    file = Path(match[1]).resolve().as_uri()
     try:
-        with closing(sqlite3.connect(f"{file}?mode=ro", uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)) as store:
+        with connect_read_only(file) as store:
             store.execute("BEGIN")
             if store.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA_VERSION,)]:
                 return None
             with gc_paused():
                 return read(store)
-    except (sqlite3.Error, KeyError, ValueError):
+    except (sqlite3.Error, OSError, KeyError, ValueError):
         return None
 
 

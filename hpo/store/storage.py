@@ -4,53 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hpo.errors import StoreError, StudyError, mask_passwords
+from hpo.errors import StoreError, StudyError
+from hpo.store.creation_lock import creation_lock
+from hpo.store.database import database_has_table, open_database, open_for_reading
+from hpo.store.optuna_internals import database_url
+from hpo.store.sqlite_access import check_writable, has_table, is_writable
 from hpo.store.sqlite_reader import StudySummary
 from hpo.store.study_record import StudyRecord
 from hpo.study.identity import find_changes
-from hpo.study.overrides import resolve_sqlite_url
 from hpo.study.spec import StudySpec
+from hpo.study.storage_url import StorageUrl
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import BaseStorage
 
-HEARTBEAT_INTERVAL = 10  # seconds
-GRACE_PERIOD = 60  # seconds without a heartbeat after which a trial is stale
-LOCK_TIMEOUT = 60  # seconds to wait for SQLite's lock
 MAX_CHANGES = 5  # changed keys that an error lists
+_STUDIES_TABLE = "studies"
 _logger = logging.getLogger(__name__)
 
 
 def default_storage_url(folder: Path) -> str:
     """Return the URL of `store.db` in a folder."""
-    return f"sqlite:///{(folder / 'store.db').resolve()}"
+    return StorageUrl.of_file((folder / "store.db").resolve()).connection
 
 
 def storage_url(spec: StudySpec, storage: str | None = None) -> str:
     """Return the storage URL of a study: the given one, else that of the study file, else `store.db` in its folder.
 
-    A relative SQLite path in the study file starts at the file's folder; a given one at the current folder.
+    A relative SQLite path in the study file starts at the file's folder; a given one at the current folder. The URL may
+    hold a password: `StorageUrl.parse(url).text` is for people.
     """
     if storage is not None:
-        return storage
-    return resolve_sqlite_url(spec.storage, spec.file.parent) if spec.storage else default_storage_url(spec.file.parent)
+        return StorageUrl.parse(storage).connection
+    folder = spec.file.parent
+    return StorageUrl.parse(spec.storage, folder).connection if spec.storage else default_storage_url(folder)
 
 
 def open_artifact_store(url: str, spec: StudySpec) -> FileSystemArtifactStore:
-    """Open the artifacts (files) of a store's trials, and create their folder if it does not exist."""
+    """Open the artifacts (files) of a store's trials. Whoever writes one creates their folder first."""
     from optuna.artifacts import FileSystemArtifactStore
 
-    folder = artifact_folder(url, spec.file.parent)
-    folder.mkdir(exist_ok=True)
-    return FileSystemArtifactStore(folder)
+    return FileSystemArtifactStore(artifact_folder(url, spec.file.parent))
 
 
 def artifact_folder(url: str, study_folder: Path) -> Path:
@@ -66,46 +66,38 @@ def store_exists(url: str) -> bool:
 
 def check_storage_url(url: str) -> None:
     """Raise StoreError if no store can be at this URL. Opens nothing."""
-    file = sqlite_file(url)
-    if file is not None and not file.parent.is_dir():
-        raise StoreError(f"storage {url}: no folder {file.parent}; create it first")
+    location = StorageUrl.parse(url)
+    if location.file is not None and not location.file.parent.is_dir():
+        raise StoreError(f"storage {location}: no folder {location.file.parent}; create it first")
+
+
+def check_store_writable(url: str) -> None:
+    """Raise StoreError if the store is a file that cannot be written, or created. Opens nothing."""
+    check_storage_url(url)
+    if file := sqlite_file(url):
+        check_writable(file)
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file of an SQLite URL, or None for a database server.
-
-    Raises StoreError if the text is not a URL, or if the database would be in memory only.
-    """
-    import sqlalchemy.exc
-    from sqlalchemy.engine import make_url
-
-    try:
-        parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        example = "for example sqlite:///studies/store.db"
-        raise StoreError(f"storage {mask_passwords(url)!r} is not a URL; {example}") from None
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    if parsed.database in (None, "", ":memory:"):
-        raise StoreError(
-            f"storage {url}: a store in memory is lost at the end; use a file, for example sqlite:///studies/store.db"
-        )
-    return Path(str(parsed.database))
+    """Return the file of an SQLite URL, or None for a database server. Raises StoreError if the text is not a URL."""
+    return StorageUrl.parse(url).file
 
 
 def open_storage(url: str, create: bool = True) -> BaseStorage:
     """Open the Optuna storage at a URL such that many processes can use it at once.
 
-    SQLite gets a write-ahead log and a long busy timeout, and every database gets heartbeats, by which the trials of
-    dead workers are recognized. If `create` is false, a missing SQLite file is an error. Raises StoreError.
+    If `create` is false, a missing SQLite file is an error, and one that cannot be written is opened for reading.
+    Raises StoreError.
     """
-    file = sqlite_file(url)
-    if file and not create and not _has_studies_table(file):
-        raise missing_store_error(file)
-    check_storage_url(url)
-    with _translated_errors(url):
-        _logger.info("opening storage %s", mask_passwords(url))
-        return _open_database(url)
+    location = StorageUrl.parse(url)
+    if location.file and not create:
+        if not has_table(location.file, _STUDIES_TABLE):
+            raise missing_store_error(location.file)
+        if not is_writable(location.file):
+            return open_for_reading(location.file)
+    check_store_writable(url)
+    _logger.info("opening storage %s", location)
+    return open_database(location)
 
 
 def missing_store_error(place: object) -> StoreError:
@@ -116,84 +108,9 @@ def missing_store_error(place: object) -> StoreError:
 def find_stored_study(spec: StudySpec, url: str) -> Study | None:
     """Return the study, or None if there is no such store or study. Creates nothing. Raises StoreError."""
     check_storage_url(url)
-    file = sqlite_file(url)
-    is_store = _has_studies_table(file) if file else _server_has_studies_table(url)
-    return find_study(open_storage(url), spec.name) if is_store else None
-
-
-@contextlib.contextmanager
-def _translated_errors(url: str) -> Iterator[None]:
-    """Raise errors of drivers and databases as StoreError, without the password."""
-    import sqlalchemy.exc
-    from optuna.exceptions import OptunaError
-    from sqlalchemy.engine import make_url
-
-    masked = make_url(url).render_as_string(hide_password=True)
-    try:
-        yield
-    except ImportError as error:
-        raise StoreError(f"storage {masked}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
-    except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError) as error:
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise StoreError(f"storage {masked} cannot be opened: {lines[0] if lines else type(error).__name__}") from None
-
-
-def _server_has_studies_table(url: str) -> bool:
-    """Whether a database has Optuna's tables. Opening it as a storage would create them."""
-    import sqlalchemy
-
-    with _translated_errors(url):
-        engine = sqlalchemy.create_engine(url)
-        try:
-            return sqlalchemy.inspect(engine).has_table("studies")
-        finally:
-            engine.dispose()
-
-
-def _has_studies_table(file: Path) -> bool:
-    """Whether an SQLite file is an Optuna store. Opened read-only; opening it as a storage would create the tables."""
-    if not file.exists():
-        return False
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as reader:
-            return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone())
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"{file}: {error}") from None
-
-
-def _open_database(url: str) -> BaseStorage:
-    import optuna
-    import sqlalchemy.event
-    import sqlalchemy.exc
-
-    from hpo.store.bulk_storage import BulkStorage
-
-    class Storage(BulkStorage):
-        """BulkStorage whose heartbeats survive a database that is busy for a while."""
-
-        def record_heartbeat(self, trial_id: int) -> None:
-            # An exception would end Optuna's heartbeat thread, and the trial would be failed as stale while it runs.
-            # A single missed heartbeat does no harm.
-            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError):
-                super().record_heartbeat(trial_id)
-
-    is_sqlite = url.startswith("sqlite")
-    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}} if is_sqlite else {"pool_pre_ping": True}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = Storage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_INTERVAL, grace_period=GRACE_PERIOD)
-    if is_sqlite:
-        sqlalchemy.event.listen(storage.engine, "connect", _use_wal)
-        storage.engine.dispose()  # connections that created the tables were opened before the listener was added
-    return storage
-
-
-def _use_wal(connection: Any, _record: Any) -> None:
-    """Let readers and one writer work at once, and wait for a lock instead of failing."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.close()
+    location = StorageUrl.parse(url)
+    is_store = database_has_table(location, _STUDIES_TABLE)
+    return find_study(open_storage(url, create=False), spec.name) if is_store else None
 
 
 def find_study(storage: BaseStorage, name: str) -> Study | None:
@@ -235,21 +152,36 @@ def open_study(
 
     Raises StudyError, which names what changed, if the stored study was created from another file or other data.
     """
-    import optuna
-
     name = name or spec.name
     study = find_study(storage, name)
-    if study is not None:
-        check_same_spec(study, spec)
-        check_same_data(study, spec, provenance["data"])
-        stored = StudyRecord.from_attributes(study.user_attrs).spec
-        if stored is not None:
-            _logger.info("continuing study %r", name)
-            if stored != spec.resolved():
-                study.set_user_attr("spec", spec.resolved())  # everything but the budget was just found equal
-            return study
+    if study is None or not StudyRecord.from_attributes(study.user_attrs).is_ours:
+        url = database_url(storage)
+        with creation_lock(StorageUrl.parse(url)) if url else contextlib.nullcontext():
+            study = find_study(storage, name)  # again: another process may have created it since
+            if study is None or not StudyRecord.from_attributes(study.user_attrs).is_ours:
+                return _create_study(storage, name, spec, direction, provenance)
+    check_same_spec(study, spec)
+    check_same_data(study, spec, provenance["data"])
+    _logger.info("continuing study %r", name)
+    if StudyRecord.from_attributes(study.user_attrs).spec != spec.resolved():
+        study.set_user_attr("spec", spec.resolved())  # everything but the budget was just found equal
+    return study
+
+
+def _create_study(
+    storage: BaseStorage,
+    name: str,
+    spec: StudySpec,
+    direction: Literal["maximize", "minimize"],
+    provenance: dict[str, Any],
+) -> Study:
+    """Create a study with its provenance, or complete one whose creation was interrupted."""
+    import optuna
+
     _logger.info("creating study %r", name)
-    study = study or optuna.create_study(study_name=name, storage=storage, direction=direction)
+    study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+    check_same_spec(study, spec)
+    check_same_data(study, spec, provenance["data"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.objective])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from hpo.store.attributes import to_attributes
+from hpo.study.overrides import public_overrides
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class StudyRecord:
             accelerations=stored.get("speed"),
             device=stored.get("device"),
             spec_hash=stored.get("spec_hash"),
-            overrides=stored.get("overrides") or (),
+            # Version 0.1.0 stored a storage URL with its password if the key was written with blanks or quotes.
+            overrides=public_overrides(stored.get("overrides") or []),
             git=stored.get("git"),
             versions=stored.get("versions") or {},
             seed=stored.get("seed"),

@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hpo.paths import expand_path
+
 LOCAL_FILES = "local files"
 _DATA_KEYS = ("data.source", "data.train", "data.validation", "data.test")
 # How files are read; the rows that come of it are compared by their fingerprint.
@@ -46,7 +48,7 @@ def build_identity(resolved: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for key in _DATA_KEYS:
         if _is_local(identity[key], folder, is_file=key != "data.source" and not has_source):
             identity[key] = LOCAL_FILES
-    checkpoint = folder / Path(identity[_CHECKPOINT_KEY]).expanduser()
+    checkpoint = folder / expand_path(identity[_CHECKPOINT_KEY])
     if checkpoint.is_dir():
         identity[_CHECKPOINT_KEY] = f"{checkpoint.resolve().name} [{fingerprint_checkpoint(checkpoint)}]"
     return identity
@@ -92,7 +94,7 @@ def _is_local(value: Any, folder: Path, is_file: bool = False) -> bool:
         return True
     if not isinstance(value, str) or value.startswith("builtin:"):
         return False
-    return is_file or _looks_local(value) or (folder / Path(value).expanduser()).exists()
+    return is_file or _looks_local(value) or (folder / expand_path(value)).exists()
 
 
 def _looks_local(value: str) -> bool:

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hpo.errors import SpecError, quote_value
+from hpo.paths import expand_path
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 from hpo.study.identity import build_identity
-from hpo.study.overrides import apply_override, is_space_content
+from hpo.study.overrides import Override, public_overrides
 from hpo.study.search_space import SearchSpace
 from hpo.study.toml_reader import read_toml, spec_error
 
@@ -48,13 +49,13 @@ def _parse_component(value: Any) -> Any:
 
 
 def _parse_seconds(value: Any) -> Any:
-    """Return `"90s"`, `"30m"`, `"2h"` or `"1d"` in seconds; anything else is left to pydantic."""
+    """Return `"90s"`, `"30m"`, `"2h"`, `"1d"` or `"90"` in seconds; anything else is left to pydantic."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
     if not match:
         raise ValueError('must be a number of seconds, or text such as "90s", "30m", "2h", "1d"')
-    return float(match[1]) * _UNITS[match[2]]
+    return float(match[1]) * _UNITS[match[2] or "s"]
 
 
 Component = Annotated[NamedComponent, BeforeValidator(_parse_component)]
@@ -224,7 +225,9 @@ class StudySpec(StrictModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the study in the store, and of its output folder"
     )
     objective: str = Field("accuracy", description="Metric to optimize")
-    storage: str | None = Field(None, description="Optuna storage URL; by default store.db in the study file's folder")
+    storage: str | None = Field(
+        None, repr=False, description="Optuna storage URL; by default store.db in the study file's folder"
+    )
     data: DataSpec
     model: ModelSpec
     space: SearchSpace
@@ -237,7 +240,7 @@ class StudySpec(StrictModel):
     final: FinalSpec = FinalSpec()
     report: ReportSpec = ReportSpec()
     file: Path = Field(exclude=True, description="The study file")
-    overrides: tuple[str, ...] = Field((), exclude=True)
+    overrides: tuple[str, ...] = Field((), exclude=True, repr=False, description="Written by `Override`")
 
     @property
     def speed(self) -> Any:
@@ -267,7 +270,7 @@ class StudySpec(StrictModel):
     @property
     def public_overrides(self) -> list[str]:
         """All overrides but the storage URL, which may hold a password."""
-        return [override for override in self.overrides if not override.startswith("storage=")]
+        return public_overrides(self.overrides)
 
     def command(self, verb: str, *arguments: str) -> str:
         """Return the command for this study, quoted for a shell, with all overrides but those of the budget."""
@@ -297,19 +300,20 @@ def load_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
 
     Raises SpecError if there is no such file, or if it is not TOML or holds an unknown key or an invalid value.
     """
-    path = Path(file)
+    path = expand_path(file)
     raw = read_toml(path)
+    parsed = [Override.parse(text) for text in overrides]
     # Overrides of the space's content are applied last, on top of the space file, which an override may replace.
-    for override in sorted(overrides, key=is_space_content):
-        if is_space_content(override):
+    for override in sorted(parsed, key=lambda override: override.changes_space):
+        if override.changes_space:
             _read_space_file(raw, path)
-        apply_override(raw, override, path)
+        override.apply(raw, path)
     _read_space_file(raw, path)
     for name in ("file", "overrides"):  # fields of StudySpec that are no keys of the file
         if name in raw:
             raise SpecError(path, name, "is unknown")
     try:
-        return StudySpec.model_validate({**raw, "file": path, "overrides": overrides})
+        return StudySpec.model_validate({**raw, "file": path, "overrides": tuple(map(str, parsed))})
     except ValidationError as error:
         raise spec_error(path, error, StudySpec) from None
 
@@ -327,7 +331,7 @@ def _read_space_file(raw: dict[str, Any], path: Path) -> None:
         raise SpecError(
             path, "space.parameters", f"is {quote_value(inline['parameters'])}; must be a table per parameter"
         )
-    file = path.parent / name
+    file = path.parent / expand_path(name)
     content = read_toml(file)
     try:
         SearchSpace.model_validate(content)

@@ -41,6 +41,8 @@ def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> Sp
     if first["type"] == "missing":
         return SpecError(file, key, "is missing")
     message = first["msg"].removeprefix("Value error, ")
+    if path[:1] == ["storage"]:
+        return SpecError(file, key, "must be text, a storage URL")  # its value may hold a password
     got = first["input"]
     if isinstance(got, dict | BaseModel) and first["type"] == "value_error":
         return SpecError(file, key, message)

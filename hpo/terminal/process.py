@@ -6,14 +6,15 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from hpo.errors import mask_passwords
-from hpo.study.overrides import format_override
+from hpo.errors import HpoError
+from hpo.study.overrides import format_override, mask_override
+from hpo.study.storage_url import HIDDEN, StorageUrl
 
 if TYPE_CHECKING:
     from hpo.terminal.progress import LiveLine
@@ -32,23 +33,40 @@ def interruptible(display: _Display, kept: str = "all finished work is saved") -
             yield display
         except KeyboardInterrupt:
             display.stop()
-            command = mask_passwords(shlex.join(["hpo", *_continue_arguments(sys.argv[1:])]))
+            command = shlex.join(["hpo", *_continue_arguments(sys.argv[1:])])
             typer.echo(f"interrupted; {kept}. Continue with: {command}", err=True)
             raise typer.Exit(130) from None
 
 
 def _continue_arguments(arguments: list[str]) -> list[str]:
-    """Return the arguments that continue a command: `--force-new NAME` would refuse the study that it has started."""
-    kept: list[str] = []
+    """Return the arguments that continue a command, for people: without passwords.
+
+    `--force-new NAME` would refuse the study that it has started.
+    """
+    continued: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
-        name = None
-        if argument == "--force-new":
-            name = next(remaining, None)
-        elif argument.startswith("--force-new="):
-            name = argument.removeprefix("--force-new=")
-        kept += [argument] if name is None else ["--set", format_override("name", name)]
-    return kept
+        option, equals, value = argument.partition("=")
+        if option not in _REWRITTEN_OPTIONS:
+            continued.append(argument)
+            continue
+        continued += _REWRITTEN_OPTIONS[option](value if equals else next(remaining, ""))
+    return continued
+
+
+def _hide_password(mask: Callable[[str], str], text: str) -> str:
+    """Return the text of an option with its password hidden; a text that cannot be read is hidden completely."""
+    try:
+        return mask(text)
+    except HpoError:
+        return HIDDEN
+
+
+_REWRITTEN_OPTIONS: dict[str, Callable[[str], tuple[str, str]]] = {
+    "--force-new": lambda name: ("--set", format_override("name", name)),
+    "--set": lambda override: ("--set", _hide_password(mask_override, override)),
+    "--storage": lambda url: ("--storage", _hide_password(lambda text: StorageUrl.parse(text).text, url)),
+}
 
 
 @contextmanager

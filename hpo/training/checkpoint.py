@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.data.collator import read_token_types
 from hpo.data.splits import TextData
 from hpo.errors import HpoError, ModelError, unknown_name
+from hpo.paths import expand_path
 from hpo.study.spec import ModelSpec, StudySpec
 from hpo.training.arguments import select_model_fields
 from hpo.training.head_labels import list_labels, list_pairs, match_labels, read_head_labels
@@ -210,7 +211,7 @@ def load_checkpoint(spec: StudySpec, data: TextData) -> Checkpoint:
     Raises ModelError (not found, no tokenizer, texts too long) and SpecError (a `model.` field or value).
     """
     name = spec.model.checkpoint
-    path = spec.file.parent / Path(name).expanduser()
+    path = spec.file.parent / expand_path(name)
     if name.startswith((".", "/", "~")) and not path.is_dir():
         raise ModelError(f"model.checkpoint: no folder {path}")
     if name.startswith("builtin:") and name != "builtin:tiny":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from hpo.errors import suggest_name
+from hpo.paths import expand_path
 from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_state import INTERRUPTED, OUT_OF_TIME, PRUNED
 from hpo.study.spec import StudySpec
@@ -60,7 +61,7 @@ class TensorBoard:
         from transformers.integrations import TensorBoardCallback
 
         chosen = os.environ.get("TENSORBOARD_LOGGING_DIR")
-        folder = Path(chosen).expanduser() / run.spec.name if chosen else run.spec.folder / "runs"
+        folder = expand_path(chosen) / run.spec.name if chosen else run.spec.folder / "runs"
         _remove_earlier_events(folder / run.name, run)
         self.writer = cast(Any, SummaryWriter(str(folder / run.name)))
         self.callback = TensorBoardCallback(self.writer)
@@ -108,7 +109,7 @@ class WeightsAndBiases:
             project=os.environ.get("WANDB_PROJECT", run.spec.name),
             group=run.spec.name,
             name=run.name,
-            dir=os.environ.get("WANDB_DIR", str(run.spec.folder)),
+            dir=str(expand_path(os.environ.get("WANDB_DIR", run.spec.folder))),
             config=run.sampled,
             reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off"),

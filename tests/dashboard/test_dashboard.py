@@ -38,25 +38,31 @@ from hpo.dashboard.notes import UNFINISHED, trial_note
 from hpo.dashboard.publisher import STATE_ATTRIBUTE, DashboardPublisher
 from hpo.dashboard.snapshot import copy_store, served_artifact_folder
 from hpo.errors import StoreError, StudyError
-from hpo.store import storage
+from hpo.store import database, storage
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
-from tests.store.test_storage import postgresql  # noqa: F401
 from tests.support.browser import browser, console_errors, wait_for  # noqa: F401
 from tests.support.evaluated_study import evaluate_once, study_file  # noqa: F401
+from tests.support.postgresql import postgresql  # noqa: F401
 
 HPO = [sys.executable, "-m", "hpo"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def run_dashboard(folder: Path, *arguments: str, stop: bool = True) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def run_dashboard(
+    folder: Path, *arguments: str, stop: bool = True, preexec_fn: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address that `hpo dashboard` prints, and its process; with `stop` it is ended as by Ctrl-C."""
-    accept_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # shells let background jobs ignore it
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells let background jobs ignore Ctrl-C
+        preexec_fn()
+
     command = [*HPO, "dashboard", *arguments, "--no-browser"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=accept_ctrl_c) as run:
+    with subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=prepare) as run:
         try:
             assert run.stdout
             line = run.stdout.readline()
@@ -386,7 +392,7 @@ def test_new_trials_get_notes_and_a_locked_store_is_tried_again(
     study_file: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.05)
     running = make_publisher(study_file)
     running.refresh()
     other = optuna.load_study(study_name="small", storage=storage.default_storage_url(study_file.parent))

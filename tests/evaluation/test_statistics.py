@@ -101,7 +101,7 @@ def test_a_new_metric_is_resampled_without_a_fast_scorer(monkeypatch: pytest.Mon
 # ---- one difference
 
 
-def noisy(observed: Sequence[float], noise: np.ndarray) -> ResampledScores:
+def noisy(observed: Sequence[float] | np.ndarray, noise: np.ndarray) -> ResampledScores:
     """Return scores whose resamples are the observed ones plus noise (draws, R)."""
     return ResampledScores(np.array(observed), np.array(observed) + noise)
 

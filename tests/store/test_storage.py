@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +13,8 @@ import pytest
 import sqlalchemy
 
 from hpo.errors import StoreError, StudyError
+from hpo.store.sqlite_access import LOCK_TIMEOUT
 from hpo.store.storage import (
-    LOCK_TIMEOUT,
     find_stored_study,
     open_storage,
     open_study,
@@ -26,6 +22,7 @@ from hpo.store.storage import (
     storage_url,
 )
 from hpo.study.spec import load_study
+from tests.support.postgresql import postgresql  # noqa: F401
 
 DATA = {"fingerprint": "abc", "rows": {"train": 1}, "labels": ["no", "yes"]}
 
@@ -112,7 +109,6 @@ def test_a_relative_url_starts_at_the_file_or_at_the_current_folder(
     in_file = small.with_name("other.toml")
     in_file.write_text(f'storage = "sqlite:///other.db"\n{small.read_text()}')
     assert storage_url(load_study(in_file)) == f"sqlite:///{folder}/other.db"
-    assert storage_url(load_study(small), "sqlite:///mine.db") == "sqlite:///mine.db"
     shell = tmp_path / "shell"
     shell.mkdir()
     monkeypatch.chdir(shell)
@@ -134,34 +130,7 @@ def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     writer.close()
 
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server, started for this test, on a socket in a temporary folder."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
-        Path(path).resolve().parent for path in [shutil.which("postgres")] if path
-    ]
-    if not folders:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    # Not in pytest's temporary folder, which only the current user may enter.
-    bin_, home = folders[-1], Path(tempfile.mkdtemp(prefix="hpo-pg-"))
-    data, owner = home / "data", []
-    if Path("/proc/self").owner() == "root":  # the server refuses to run as root
-        shutil.chown(home, "postgres")
-        owner = ["runuser", "-u", "postgres", "--"]
-    port = "54329"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
-    subprocess.run([*owner, str(bin_ / "initdb"), "-D", str(data), "-U", "me", "-A", "trust"], **quiet)  # type: ignore[call-overload]
-    options = f"-k {home} -p {port} -c listen_addresses= -c fsync=off"
-    control = [*owner, str(bin_ / "pg_ctl"), "-D", str(data), "-l", str(home / "log"), "-w"]
-    subprocess.run([*control, "-o", options, "start"], **quiet)  # type: ignore[call-overload]
-    try:
-        yield f"postgresql://me@/postgres?host={home}&port={port}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
-        shutil.rmtree(home)
-
-
-def test_search_on_postgresql(postgresql: str, small: Path) -> None:
+def test_search_on_postgresql(postgresql: str, small: Path) -> None:  # noqa: F811
     from hpo.search.engines import run_search
     from hpo.search.search_listener import SearchListener
 

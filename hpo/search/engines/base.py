@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import optuna
@@ -34,8 +34,8 @@ class WorkerRequest:
     """What a worker in another process needs to join a search; all of it fits into JSON."""
 
     file: str
-    overrides: list[str]
-    storage: str
+    overrides: list[str] = field(repr=False)  # these two may hold a password
+    storage: str = field(repr=False)
     parent: int | None  # process id on the worker's host, if the worker should stop once this process has ended
 
 
@@ -46,7 +46,7 @@ class SearchRun:
     context: RunContext
     storage: BaseStorage
     study: optuna.Study
-    url: str
+    url: str = field(repr=False)  # may hold a password
     listener: SearchListener
     sampler: BaseSampler | None = None  # objects passed from Python, only to the engine that runs in this process
     pruner: BasePruner | None = None

@@ -1,0 +1,139 @@
+"""Open a database as an Optuna storage such that many processes can use it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import warnings
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo.errors import StoreError
+from hpo.store.creation_lock import creation_lock
+from hpo.store.sqlite_access import LOCK_TIMEOUT, has_table, locate_readable
+from hpo.study.storage_url import StorageUrl
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage, RDBStorage
+
+HEARTBEAT_INTERVAL = 10  # seconds
+GRACE_PERIOD = 60  # seconds without a heartbeat after which a trial is stale
+_READ_ONLY_STATES = {"25006", "42501"}  # PostgreSQL: read-only transaction, insufficient privilege
+_LAST_TABLE = "alembic_version"  # of those that Optuna creates
+_logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def _translated_errors(url: StorageUrl) -> Iterator[None]:
+    """Raise errors of drivers and databases as StoreError, without the password."""
+    import sqlalchemy.exc
+    from optuna.exceptions import OptunaError
+
+    try:
+        yield
+    except ImportError as error:
+        raise StoreError(f"storage {url}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
+    except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError, OSError) as error:
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise StoreError(f"storage {url} cannot be opened: {lines[0] if lines else type(error).__name__}") from None
+
+
+def database_has_table(url: StorageUrl, table: str) -> bool:
+    """Whether a database has such a table. Opening it as a storage would create Optuna's. Raises StoreError."""
+    import sqlalchemy
+
+    if url.file:
+        return has_table(url.file, table)
+    with _translated_errors(url):
+        engine = sqlalchemy.create_engine(url.connection)
+        try:
+            return sqlalchemy.inspect(engine).has_table(table)
+        finally:
+            engine.dispose()
+
+
+def open_database(url: StorageUrl) -> BaseStorage:
+    """Open a database for reading and writing, and create Optuna's tables if it does not have them. Raises StoreError.
+
+    SQLite gets a write-ahead log and a long busy timeout, and every database gets heartbeats, by which the trials of
+    dead workers are recognized.
+    """
+    with _translated_errors(url):
+        if database_has_table(url, _LAST_TABLE):
+            return _connect(url)
+        with creation_lock(url):
+            return _connect(url)
+
+
+def _connect(url: StorageUrl) -> BaseStorage:
+    import sqlalchemy.event
+
+    is_sqlite = url.file is not None
+    options: dict[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT}} if is_sqlite else {"pool_pre_ping": True}
+    storage = _create_storage(url.connection, options)
+    if is_sqlite:
+        sqlalchemy.event.listen(storage.engine, "connect", _use_wal)
+        storage.engine.dispose()  # connections that created the tables were opened before the listener was added
+    return storage
+
+
+def is_read_only_error(error: BaseException | None) -> bool:
+    """Whether writing failed because the database, or this user's right to it, is for reading only."""
+    while error is not None:
+        original = getattr(error, "orig", None)
+        if isinstance(original, sqlite3.OperationalError) and original.sqlite_errorname.startswith("SQLITE_READONLY"):
+            return True
+        if getattr(original, "sqlstate", None) in _READ_ONLY_STATES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def open_for_reading(file: Path) -> BaseStorage:
+    """Open an SQLite store that cannot be written. Raises StoreError."""
+    from sqlalchemy import URL
+
+    with _translated_errors(StorageUrl.of_file(file)):
+        database = locate_readable(file)
+        _logger.info("opening %s for reading, because it cannot be written", file)
+        url = URL.create("sqlite", database=database.file.as_uri(), query={**database.options, "uri": "true"})
+        storage = _create_storage(url.render_as_string(), {}, skip_table_creation=True)
+        weakref.finalize(storage, database.remove_copy)
+        return storage
+
+
+def _create_storage(connection: str, engine_options: dict[str, Any], **options: Any) -> RDBStorage:
+    import optuna
+    import sqlalchemy.exc
+
+    from hpo.store.bulk_storage import BulkStorage
+
+    class Storage(BulkStorage):
+        """BulkStorage whose heartbeats survive a database that is busy for a while."""
+
+        def record_heartbeat(self, trial_id: int) -> None:
+            # An exception would end Optuna's heartbeat thread, and the trial would be failed as stale while it runs.
+            # A single missed heartbeat does no harm.
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError):
+                super().record_heartbeat(trial_id)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return Storage(
+            connection,
+            engine_kwargs=engine_options,
+            heartbeat_interval=HEARTBEAT_INTERVAL,
+            grace_period=GRACE_PERIOD,
+            **options,
+        )
+
+
+def _use_wal(connection: Any, _record: Any) -> None:
+    """Let readers and one writer work at once, and wait for a lock instead of failing."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
