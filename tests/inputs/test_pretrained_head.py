@@ -20,7 +20,6 @@ from hpo.study.spec import load_study
 from hpo.training.checkpoint import save_model
 from hpo.training.trainer import RungTrainer
 
-
 STUDY = """\
 name = "small"
 data = {{ train = ["train.csv"], validation = ["validation.csv"] }}
