@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from hpo.data.collator import read_token_types
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 # Models whose positions are counted from the index of the padding token onward.
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "longformer"}
+
+
+_ADAPTER = (
+    "is an adapter, not a whole model; merge it into its base model "
+    "(PeftModel.merge_and_unload), save that with its tokenizer, and give that folder"
+)
 
 
 class Checkpoint:
@@ -133,8 +140,12 @@ class Checkpoint:
 
         options = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
         options = {name: value for name, value in options.items() if value}
+        if (Path(self._source) / "adapter_config.json").is_file():
+            raise ModelError(f"model.checkpoint {spec.checkpoint}: {_ADAPTER}")
         try:
             config = AutoConfig.from_pretrained(self._source, **options)
+            if getattr(config, "quantization_config", None):
+                raise ModelError(f"model.checkpoint {spec.checkpoint}: its weights are quantized; give the original")
             tokenizer = AutoTokenizer.from_pretrained(self._source, **options)
             self._check_tokenizer(tokenizer, config, spec.max_length)
             head_labels = read_head_labels(config.id2label)
@@ -305,6 +316,13 @@ def _describe_load_error(checkpoint: str, error: Exception) -> str:
         reason = "no such checkpoint on the hub (or it is private: `hf auth login`)"
     elif "trust_remote_code" in text:
         reason = "it brings code of its own; model.trust_remote_code = true runs it, if you trust it"
+    elif "Weights only load failed" in text or isinstance(error, UnpicklingError):
+        reason = "its weights are a damaged pickle, or one that holds more than tensors, which is never run; "
+        reason += "save them as safetensors"
+    elif "does not appear to have a file named config.json" in text:
+        reason = f"has no config.json; if it {_ADAPTER}"
+    elif "no file named" in text or "does not appear to have a file named" in text:
+        reason = "has no weights that transformers can load (model.safetensors or pytorch_model.bin)"
     else:
         reason = f"{type(error).__name__}: {text[:200]}"
     return f"model.checkpoint {checkpoint}: {reason}"

@@ -82,7 +82,7 @@ def _unique_pairs(labels: list[int], rows: list[int], is_pair: Callable[[int, in
     return {label: row for label, row in pairs if ends[0].count(label) == ends[1].count(row) == 1}
 
 
-def _words(name: str) -> list[str]:
+def _split_words(name: str) -> list[str]:
     """Return the words of a name in lower case, without the prefix that transformers gives numbered labels."""
     words = re.split(r"[\s_-]+", name.strip().casefold())
     return words[1:] if words[0] == "label" and len(words) > 1 else words
@@ -93,14 +93,14 @@ def _are_equal(one: str, other: str) -> bool:
 
 
 def _are_equal_but_for_case(one: str, other: str) -> bool:
-    return _words(one) == _words(other)
+    return _split_words(one) == _split_words(other)
 
 
 def _shares_first_words(one: str, other: str) -> bool:
-    shorter, longer = sorted((_words(one), _words(other)), key=len)
+    shorter, longer = sorted((_split_words(one), _split_words(other)), key=len)
     return longer[: len(shorter)] == shorter
 
 
 def _shares_start(one: str, other: str) -> bool:
-    shorter, longer = sorted((" ".join(_words(one)), " ".join(_words(other))), key=len)
+    shorter, longer = sorted((" ".join(_split_words(one)), " ".join(_split_words(other))), key=len)
     return shorter != "" and longer.startswith(shorter)

@@ -15,6 +15,7 @@ from hpo.data.builtin_corpus import generate_reviews
 from hpo.training.tiny_model import build_tiny_model
 
 MAX_LENGTH = 32
+WEIGHT_SCALE = 4.0
 # Template of a text and its special tokens; a number is the token type where it is not 0.
 BERT_TEXT, EOS_TEXT, PLAIN_TEXT = "[CLS] $A [SEP]", "$A [SEP]", "$A"
 FUNNEL_TEXT, XLNET_TEXT = "[CLS]:2 $A [SEP]", "$A [SEP] [CLS]:2"
@@ -31,6 +32,7 @@ class Architecture:
         padding_side: The side on which its tokenizer pads.
         is_fast: Whether `make test` has it; the whole table is for `make test-long`.
         save_options: Options of save_pretrained: how the weights are stored.
+        is_pickled: Whether the weights are only in a pytorch_model.bin, as in old folders on the hub.
     """
 
     config: Mapping[str, Any]
@@ -39,6 +41,7 @@ class Architecture:
     padding_side: str = "right"
     is_fast: bool = False
     save_options: Mapping[str, Any] = field(default_factory=dict)
+    is_pickled: bool = False
 
 
 ENCODER: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -96,6 +99,7 @@ ARCHITECTURES = {
     "xmod": Architecture({**OFFSET, "languages": ["en_XX"], "default_language": "en_XX"}),
     "funnel": Architecture(FUNNEL, FUNNEL_TEXT),
     "byt5": Architecture({**T5, "model_type": "t5", "feed_forward_proj": "gated-gelu"}, EOS_TEXT),
+    "bert pickled": Architecture({**ENCODER, "model_type": "bert"}, is_pickled=True),
     "bert in shards": Architecture({**ENCODER, "model_type": "bert"}, save_options={"max_shard_size": "20KB"}),
 }
 
@@ -124,9 +128,19 @@ def build_config(name: str) -> Any:
 
 
 def save_checkpoint(name: str, folder: Path) -> Path:
-    """Save a checkpoint of an architecture without a head, as it comes from pretraining, and return the folder."""
+    """Save a checkpoint of an architecture without a head, as it comes from pretraining, and return the folder.
+
+    Its weights are larger than those of a new model, so that every token matters to the output.
+    """
     architecture = ARCHITECTURES[name]
     torch.manual_seed(0)
-    AutoModel.from_config(build_config(name)).save_pretrained(folder, **architecture.save_options)
+    model = AutoModel.from_config(build_config(name))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(WEIGHT_SCALE if parameter.dim() > 1 else 1.0)
+    model.save_pretrained(folder, **architecture.save_options)
+    if architecture.is_pickled:
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
     build_tokenizer(architecture).save_pretrained(folder)
     return folder
