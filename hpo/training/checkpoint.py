@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.data.splits import TextData
-from hpo.errors import HpoError, ModelError, unknown_name
+from hpo.errors import HpoError, ModelError
 from hpo.study.spec import ModelSpec, StudySpec
 from hpo.training.arguments import select_model_fields
+from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.head_labels import are_numbered, list_labels, match_labels
 from hpo.training.library_internals import initialize_module, remove_accelerate_wrappers
 from hpo.training.model_fields import (
@@ -71,6 +72,17 @@ class Checkpoint:
             self._resident, self._changes = self._build(changes), changes
         self._reset(self._resident)
         return self._resident
+
+    def release(self) -> None:
+        """Free what the resident model holds besides its weights, and its memory of an accelerator."""
+        import torch
+
+        if self._resident is not None:
+            remove_accelerate_wrappers(self._resident)
+            self._resident.zero_grad(set_to_none=True)
+            self._resident.to("cpu")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def field_effect(self, field: str, value: Any) -> FieldEffect:
         """Return what a config field changes in the model. `value` is one that it can take."""
@@ -195,6 +207,8 @@ class Checkpoint:
             tokenizer.pad_token = tokenizer.eos_token
             config.pad_token_id = tokenizer.pad_token_id
         positions = getattr(config, "max_position_embeddings", None) or max_length
+        if positions < 0:  # XLNet's way to say that there is no limit
+            positions = max_length
         if config.model_type in _OFFSET_POSITIONS:
             positions -= config.pad_token_id + 1
         longest = min(positions, tokenizer.model_max_length)
@@ -207,13 +221,7 @@ def load_checkpoint(spec: StudySpec, data: TextData) -> Checkpoint:
 
     Raises ModelError (not found, no tokenizer, texts too long) and SpecError (a `model.` field or value).
     """
-    name = spec.model.checkpoint
-    path = spec.file.parent / Path(name).expanduser()
-    if name.startswith((".", "/", "~")) and not path.is_dir():
-        raise ModelError(f"model.checkpoint: no folder {path}")
-    if name.startswith("builtin:") and name != "builtin:tiny":
-        raise ModelError(f"model.checkpoint {name} {unknown_name(name, ['builtin:tiny'])}")
-    checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
+    checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, find_checkpoint_folder(spec))
     for field, value in select_model_fields(spec.fixed).items():
         _check_field(spec, checkpoint, f"training.{MODEL_PREFIX}{field}", field, [value])
     for field, axis in select_model_fields(spec.space.parameters).items():
