@@ -35,6 +35,7 @@ from hpo.training.trainer import RungTrainer
 
 SCHEDULE_STEPS = 1000  # of the learning rate's schedule, of which only the first step is made
 MIN_LENGTH = 8  # of texts that are tried after a failure; the least model.max_length
+LENGTHS_BEYOND = 16  # lengths above a limit, all of which must fail
 
 _logger = logging.getLogger(__name__)
 _passed: dict[tuple[str, str], list[str]] = {}  # (study hash, data fingerprint) -> notices, of this process
@@ -258,7 +259,9 @@ def find_length_limit(model: Any, tokens: np.ndarray) -> int | None:
     while fails - works > 1:
         middle = (works + fails) // 2
         works, fails = (middle, fails) if is_read(middle) else (works, middle)
-    return works
+    # A model that takes only multiples of some length has no such limit.
+    is_limit = not any(map(is_read, range(works + 1, min(works + LENGTHS_BEYOND, len(tokens)))))
+    return works if is_limit else None
 
 
 @contextmanager
