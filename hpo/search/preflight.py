@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.data.readers import READERS
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import StudyError, unknown_value
 from hpo.search.batch_check import check_batches
@@ -91,7 +93,7 @@ def check_components(spec: StudySpec, sampler: BaseSampler | None = None, pruner
 def _is_on_hub(spec: StudySpec) -> bool:
     """Whether the data are to be loaded from the hub: the source is no built-in corpus, file or folder."""
     source = spec.data.source
-    if source is None or source.startswith(("builtin:", ".", "/", "~")):
+    if source is None or source.startswith(("builtin:", ".", "/", "~")) or Path(source).suffix in READERS:
         return False
     return not (spec.file.parent / source).exists()
 

@@ -268,7 +268,9 @@ def find_length_limit(model: Any, tokens: np.ndarray) -> int | None:
 def _kept_random_state() -> Iterator[None]:
     """Restore the states of all random generators that a run seeds."""
     python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    # Without a list, the states of all GPUs of the machine would be read, which takes memory on each of them.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
         yield
     random.setstate(python)
     np.random.set_state(arrays)
