@@ -26,6 +26,7 @@ from hpo.data.token_cache import TokenizedSplit, tokenize_split
 from hpo.errors import HpoError, ModelError
 from hpo.store.provenance import describe_device
 from hpo.store.trial_state import DIVERGED, INFEASIBLE
+from hpo.training.acceleration import frozen_gc
 from hpo.training.arguments import select_model_fields
 from hpo.training.checkpoint import first_line
 from hpo.training.context import RunContext
@@ -50,14 +51,16 @@ def run_smoke_test(context: RunContext, data: TextData) -> list[str]:
     key = context.spec.hash(), data.fingerprint
     if key not in _passed:
         tokens = tokenize_splits(context, data)
-        values = _choose_values(context)
+        rows = SampleRows(select_rows(list(tokens.values())))
+        values = _choose_values(context, len(rows))
         # With the values in the study file too, the model is built once and not again for the trainer's first run.
-        spec = context.spec.model_copy(update={"training": {**context.spec.training, **values}})
-        with _kept_random_state():
+        fixed = {name: value for name, value in context.spec.training.items() if name != "num_train_epochs"}
+        spec = context.spec.model_copy(update={"training": {**fixed, **values}})
+        with frozen_gc(), _kept_random_state():
             try:
                 model = context.checkpoint.fresh(select_model_fields(spec.fixed))
                 notices = check_vocabulary(context, model, data, tokens)
-                _make_step(replace(context, spec=spec), values, SampleRows(select_rows(list(tokens.values()))))
+                _make_step(replace(context, spec=spec), values, rows)
             finally:
                 context.checkpoint.release()
         _passed[key] = notices
@@ -171,10 +174,12 @@ class _StepMade(Exception):
     """The training step is made; nothing after it is needed."""
 
 
-def _choose_values(context: RunContext) -> dict[str, Any]:
-    """Return the study's accelerations and a middle value of each axis, but for the length of training."""
+def _choose_values(context: RunContext, rows: int) -> dict[str, Any]:
+    """Return the study's accelerations and a middle value of each axis, with so many rows in a batch."""
     axes = context.spec.space.parameters
-    return {**context.accelerations, **{name: axes[name].middle for name in axes if name != "num_train_epochs"}}
+    middle = {name: axes[name].middle for name in axes if name != "num_train_epochs"}
+    step = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 1, "max_steps": SCHEDULE_STEPS}
+    return {**context.accelerations, **middle, **step}
 
 
 def _make_step(context: RunContext, values: Mapping[str, Any], rows: SampleRows) -> None:
@@ -219,9 +224,8 @@ def _train_one_step(context: RunContext, values: Mapping[str, Any]) -> None:
         raise _StepMade
 
     trainer.on_progress = end
-    batch = {"per_device_train_batch_size": len(context.train), "gradient_accumulation_steps": 1}
     with suppress(_StepMade):
-        trainer.run({**values, **batch, "max_steps": SCHEDULE_STEPS}, seed=0)
+        trainer.run(values, seed=0)
 
 
 def _describe_end(context: RunContext, reason: str, longest: int) -> str | None:

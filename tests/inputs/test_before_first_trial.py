@@ -320,15 +320,20 @@ def load_small(small: Path, *overrides: str) -> tuple[Any, TextData]:
     return load_context(spec, data, lambda text: None)[0], data
 
 
+def random_states() -> list[Any]:
+    arrays: Any = np.random.get_state()
+    return [random.getstate(), arrays[1].tolist(), torch.get_rng_state().tolist()]
+
+
 def test_the_smoke_test_leaves_random_state_model_and_folder_alone(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smoke_test, "_passed", {})
     context, data = load_small(small)
     before_files = sorted(small.parent.rglob("*"))
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    states = random_states()
     assert run_smoke_test(context, data) == []
-    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    assert random_states() == states
     assert sorted(small.parent.rglob("*")) == before_files
     model = context.checkpoint._resident
     assert model is not None and all(parameter.grad is None for parameter in model.parameters())
@@ -352,7 +357,12 @@ def test_the_smoke_test_is_made_once_per_process_and_not_in_workers(
     steps: list[str] = []
     train = smoke_test._train_one_step
     monkeypatch.setattr(smoke_test, "_passed", {})
-    monkeypatch.setattr(smoke_test, "_train_one_step", lambda *inputs: (steps.append("step"), train(*inputs)))
+
+    def count_step(*inputs: Any) -> None:
+        steps.append("step")
+        train(*inputs)
+
+    monkeypatch.setattr(smoke_test, "_train_one_step", count_step)
     spec = load_study(small, ("search.trials=1", "final.seeds=1"))
     open_search(spec, storage_url(spec), SearchListener(), is_worker=True)
     assert steps == []
