@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 
 from hpo.data.splits import TextData
 from hpo.data.token_cache import tokenize_split, truncation_notice
+from hpo.search.batch_check import batch_notice
 from hpo.search.budget import stop_message
 from hpo.search.preflight import CheckedStudy, load_study_data, preflight
 from hpo.search.samplers import count_left
@@ -93,7 +94,7 @@ def load_context(spec: StudySpec, data: TextData, notice: Callable[[str], None])
         notices.append("no test split, so `hpo compare` cannot run; set data.test to files, a fraction or a row count")
     if "multiclass" not in METRICS[spec.objective].tasks:
         notices.append(f"{spec.objective} treats {data.label_names[1]!r} as the positive class")
-    notices += [text for text in [truncation_notice(train, length)] if text]
+    notices += [text for text in (truncation_notice(train, length), batch_notice(spec, len(train))) if text]
     for text in notices:
         notice(text)
     accelerations = choose_accelerations(spec, checkpoint)

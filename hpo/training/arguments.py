@@ -60,11 +60,10 @@ RESERVED_FIELDS |= {
 ALIASES = {name: row.alias_of for name, row in SEARCHABLE.items() if row.alias_of}
 # Lower bounds of fields that can be fixed but not searched; the others are in SEARCHABLE.
 _FIXED_MINIMUM = {"per_device_eval_batch_size": 1}
-_FOLLOWS_METRIC = (
-    "follows a metric during training, so no trial could be repeated or compared at the same learning rate"
-)
 _UNSUPPORTED_SCHEDULES = dict.fromkeys(
-    ("reduce_lr_on_plateau", "greedy"), f"{_FOLLOWS_METRIC}; use linear, cosine or constant_with_warmup"
+    ("reduce_lr_on_plateau", "greedy"),
+    "follows a metric during training, so its learning rates are not known in advance; use linear, cosine or "
+    "constant_with_warmup",
 )
 # What the libraries say -> what to do in a study file, if their own advice is about another program or is refused here.
 _REFUSALS = {
@@ -94,9 +93,7 @@ def check_arguments(spec: StudySpec) -> None:
         problem = (
             unknown_name(name, names)
             if name not in names
-            else RESERVED_FIELDS.get(name)
-            or _value_problem(fields, name, value)
-            or _unsupported_problem(spec, name, value)
+            else RESERVED_FIELDS.get(name) or _value_problem(fields, name, value) or _schedule_problem(name, value)
         )
         if problem:
             raise spec.error(f"training.{name}", problem)
@@ -210,7 +207,7 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
     for value in axis.ends:
         if reason := _value_problem(fields, name, value):
             raise spec.error(key, f"holds {value!r}, which {reason}")
-        if reason := _unsupported_problem(spec, name, value):
+        if reason := _schedule_problem(name, value):
             raise spec.error(key, reason)
 
 
@@ -252,16 +249,11 @@ def _value_problem(fields: Mapping[str, Any], name: str, value: Any) -> str | No
     return None if fits else f"is {value!r}; must be {expected}"
 
 
-def _unsupported_problem(spec: StudySpec, name: str, value: Any) -> str | None:
-    """Return why a search, or this machine, cannot use a valid value of a field, or None if it can."""
-    import torch
-
-    if name == "lr_scheduler_type" and value in _UNSUPPORTED_SCHEDULES:
-        return f"is {value!r}, which {_UNSUPPORTED_SCHEDULES[value]}"
-    if name == "fp16" and value and (spec.fixed.get("use_cpu") or not torch.accelerator.is_available()):
-        # accelerate would train in float32 without an error.
-        return "is true, but a CPU does not train in fp16; use bf16, or leave it out"
-    return None
+def _schedule_problem(name: str, value: Any) -> str | None:
+    """Return why a schedule of the learning rate cannot be used in a search, or None if it can."""
+    if name != "lr_scheduler_type" or value not in _UNSUPPORTED_SCHEDULES:
+        return None
+    return f"is {value!r}, which {_UNSUPPORTED_SCHEDULES[value]}"
 
 
 def _classes_of(annotation: Any) -> set[type]:
