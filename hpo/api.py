@@ -93,11 +93,13 @@ class Study:
             return estimate_search(self.spec, self.url, progress)
 
     @contextmanager
-    def open_final_runs(self, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:
+    def open_final_runs(
+        self, listener: RunListener, searched: bool = False, uses_checkpoint: bool = True
+    ) -> Iterator[FinalRuns]:
         """Open the final runs of the study for writing; see `hpo.evaluation.final_runs.open_final_runs`."""
         from hpo.evaluation.final_runs import open_final_runs
 
-        with open_final_runs(self.spec, self.url, listener, searched) as final:
+        with open_final_runs(self.spec, self.url, listener, searched, uses_checkpoint) as final:
             yield final
 
     def retrain(self, seed: int | None = None, *, listener: RunListener | None = None) -> RetrainResult:
@@ -132,12 +134,15 @@ class Study:
 
     def baselines(self, *names: str, listener: RunListener | None = None) -> dict[str, list[RunRecord]]:
         """Run the study's baselines, or those named, unless they are stored, and return baseline -> runs."""
-        from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines
+        from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines, uses_checkpoint
         from hpo.store.run_record import RunRecord
 
         wanted = list(names) or baseline_names(self.spec)
         check_baselines(self.spec, wanted)
-        with _choose_listener(listener, RunProgress) as progress, self.open_final_runs(progress) as final:
+        with (
+            _choose_listener(listener, RunProgress) as progress,
+            self.open_final_runs(progress, uses_checkpoint=uses_checkpoint(wanted)) as final,
+        ):
             runs = run_baselines(final, wanted)
         return {name: [RunRecord.from_trial(run) for run in of_name] for name, of_name in runs.items()}
 

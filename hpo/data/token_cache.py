@@ -46,6 +46,11 @@ class TokenizedSplit:
         """The number of tokens of each text after truncation, with special tokens: int64, shape (texts,)."""
         return np.diff(self._offsets)
 
+    def find_largest_token(self) -> tuple[int, int]:
+        """Return the index of the first text that has the largest token id, and that id."""
+        position = int(self._ids.argmax())
+        return int(np.searchsorted(self._offsets, position, side="right")) - 1, int(self._ids[position])
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -163,6 +163,11 @@ def check_baselines(spec: StudySpec, names: Sequence[str]) -> None:
         find_baseline(name).plan_runs(name, spec, {})  # the search comes first, so any winner's values will do
 
 
+def uses_checkpoint(names: Sequence[str]) -> bool:
+    """Return whether one of these baselines may use the study's checkpoint: all but the built-in text baselines."""
+    return any(find_baseline(name).fit is not fit_text_baseline for name in names)
+
+
 def run_baselines(final: FinalRuns, names: Sequence[str]) -> dict[str, list[FrozenTrial]]:
     """Run baselines and return their runs in the order of their seeds; stored runs are not repeated.
 

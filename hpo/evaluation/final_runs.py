@@ -27,6 +27,7 @@ from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.search.preflight import preflight
+from hpo.search.setup import check_training, load_context
 from hpo.search.signals import StopSignal
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
@@ -93,6 +94,7 @@ class FinalRuns:
     study: optuna.Study  # the companion
     artifacts: FileSystemArtifactStore
     listener: RunListener
+    tested: Checkpoint | None = None  # the study's checkpoint, if the smoke test has loaded it
     stop: StopSignal = field(default_factory=StopSignal)
 
     def __post_init__(self) -> None:
@@ -126,7 +128,7 @@ class FinalRuns:
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The study's checkpoint."""
-        return load_checkpoint(self.spec, self.data)
+        return self.tested or load_checkpoint(self.spec, self.data)
 
     def choose_accelerations(self) -> dict[str, Any]:
         """Return the accelerations of the search, or choose them and store the choice if there is no search.
@@ -243,13 +245,21 @@ class FinalRuns:
 
 
 @contextmanager
-def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: bool = False) -> Iterator[FinalRuns]:
+def open_final_runs(
+    spec: StudySpec, url: str, listener: RunListener, searched: bool = False, uses_checkpoint: bool = True
+) -> Iterator[FinalRuns]:
     """Open the final runs of a study for one process at a time; create its companion study if it is new.
 
-    With `searched`, the study's search must have begun. Raises HpoError for wrong input, before the store is written.
+    With `searched`, the study's search must have begun. Unless `uses_checkpoint` is false, the checkpoint is loaded and
+    gets a smoke test. Raises HpoError for wrong input, before the store is written.
     """
     check_store_writable(url)
     checked = preflight(spec, url, needs_search=searched)
+    checkpoint = None
+    if uses_checkpoint:
+        context, _ = load_context(spec, checked.data, lambda text: None)
+        checkpoint = context.checkpoint
+        check_training(context, checked)
     if not checked.study:  # otherwise the search has shown them
         for text in checked.data.notices:
             listener.notice(text)
@@ -270,7 +280,8 @@ def open_final_runs(spec: StudySpec, url: str, listener: RunListener, searched: 
             ) from None
         sweep_leftovers(spec.folder)
         stack.enter_context(frozen_gc())
-        yield FinalRuns(spec, checked.data, storage, study, open_artifact_store(url, spec), listener)
+        artifacts = open_artifact_store(url, spec)
+        yield FinalRuns(spec, checked.data, storage, study, artifacts, listener, checkpoint)
 
 
 def predict_splits(

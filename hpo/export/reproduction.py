@@ -19,12 +19,12 @@ from hpo.evaluation.run_listener import RunListener
 from hpo.export.agreement import Reproduction, judge_reproduction
 from hpo.export.bundle import Bundle, read_bundle, row_digests
 from hpo.search.preflight import preflight
+from hpo.search.setup import check_training, load_context
 from hpo.store.provenance import describe_device, installed_versions
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import companion_name, default_storage_url, find_study, open_storage, store_exists
 from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec, load_study
-from hpo.training.checkpoint import load_checkpoint
 
 STUDY_FILE = "study.toml"
 SYSTEM = "reproduction"  # name of the runs in the store
@@ -170,9 +170,12 @@ def _check_inputs(bundle: Bundle, spec: StudySpec, url: str) -> None:
             )
         return
     try:
-        data = preflight(spec, url).data
+        checked = preflight(spec, url)
     except DataError as error:
         raise DataError(f"{error}; name the data with --set data.source=PATH (or data.train, data.test)") from None
+    except ModelError as error:
+        raise _checkpoint_error(error) from None
+    data = checked.data
     if data.fingerprint != bundle.data.fingerprint:
         raise DataError(
             f"the data differ from those of the bundle: {describe_data_difference(bundle, data)} "
@@ -180,9 +183,14 @@ def _check_inputs(bundle: Bundle, spec: StudySpec, url: str) -> None:
             "restore the original data, or name them with --set data.source=PATH"
         )
     try:
-        load_checkpoint(spec, data)
+        context, _ = load_context(spec, data, lambda text: None)
     except ModelError as error:
-        raise ModelError(f"{error}; name the local checkpoint with --set model.checkpoint=PATH") from None
+        raise _checkpoint_error(error) from None
+    check_training(context, checked)
+
+
+def _checkpoint_error(error: ModelError) -> ModelError:
+    return ModelError(f"{error}; name the local checkpoint with --set model.checkpoint=PATH")
 
 
 def _report_differences(bundle: Bundle, spec: StudySpec, listener: RunListener) -> None:

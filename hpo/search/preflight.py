@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.data.notices import describe_rare_class
+from hpo.data.readers import READERS
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import StudyError, unknown_value
 from hpo.ownership import check_folder
+from hpo.search.batch_check import check_batches
 from hpo.store.storage import check_same_data, check_same_spec, find_stored_study, no_search_error
 from hpo.study.spec import StudySpec
 from hpo.training.arguments import check_arguments
+from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.metrics import METRICS, unsuitable_reason
 
 if TYPE_CHECKING:
@@ -39,18 +43,23 @@ def preflight(
 ) -> CheckedStudy:
     """Check the study file, compare it with the stored study, load the data and compare them too.
 
-    Cheap checks come first, and nothing is written. Raises SpecError, StoreError, StudyError and DataError; with
-    `needs_search`, StudyError if the search has not begun.
+    Cheap checks come first, and nothing is written. Raises SpecError, StoreError, StudyError, ModelError and DataError;
+    with `needs_search`, StudyError if the search has not begun.
     """
-    check_spec(spec, sampler, pruner)
+    check_components(spec, sampler, pruner)
+    find_checkpoint_folder(spec)
     study = find_stored_study(spec, url)
     if needs_search and study is None:
         raise no_search_error(spec)
     if study:
         check_same_spec(study, spec)  # before the data are loaded, which may take minutes
-    data = load_study_data(spec)
+    # Importing torch takes longer than reading files, but a download may take minutes.
+    data = None if _is_on_hub(spec) else load_study_data(spec)
+    check_arguments(spec)
+    data = data or load_study_data(spec)
     if study:
         check_same_data(study, spec, data.about())
+    check_batches(spec, len(data.train))
     return CheckedStudy(spec, data, study)
 
 
@@ -59,6 +68,12 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
 
     Raise StudyError if the folder of the best weights holds something that hpo has not written.
     """
+    check_components(spec, sampler, pruner)
+    check_arguments(spec)
+
+
+def check_components(spec: StudySpec, sampler: BaseSampler | None = None, pruner: BasePruner | None = None) -> None:
+    """Raise SpecError for a sampler, pruner, objective or name that cannot be used. Does not import torch."""
     import optuna
 
     from hpo.search.pruners import build_pruner
@@ -76,10 +91,17 @@ def check_spec(spec: StudySpec, sampler: BaseSampler | None = None, pruner: Base
         raise option_error(spec, "search.sampler", error) from None
     if spec.objective not in METRICS:
         raise spec.error("objective", unknown_value(spec.objective, METRICS, limit=len(METRICS)))
-    check_arguments(spec)
     if spec.folder.exists() and not spec.folder.is_dir():
         raise spec.error("name", f"is {spec.name!r}, but {spec.folder} is a file; choose another name")
     check_folder(spec.best_folder)
+
+
+def _is_on_hub(spec: StudySpec) -> bool:
+    """Whether the data are to be loaded from the hub: the source is no built-in corpus, file or folder."""
+    source = spec.data.source
+    if source is None or source.startswith(("builtin:", ".", "/", "~")) or Path(source).suffix in READERS:
+        return False
+    return not (spec.file.parent / source).exists()
 
 
 def load_study_data(spec: StudySpec) -> TextData:

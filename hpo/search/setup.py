@@ -14,7 +14,10 @@ from optuna.storages import BaseStorage
 from hpo.data.splits import TextData
 from hpo.data.token_cache import tokenize_split, truncation_notice
 from hpo.errors import quote_value
-from hpo.search.preflight import load_study_data, preflight
+from hpo.search.batch_check import batch_notice
+from hpo.search.budget import stop_message
+from hpo.search.preflight import CheckedStudy, load_study_data, preflight
+from hpo.search.samplers import count_left
 from hpo.search.search_listener import SearchListener
 from hpo.store.optuna_internals import storage_of
 from hpo.store.provenance import collect_provenance
@@ -33,14 +36,19 @@ def open_search(
     listener: SearchListener,
     sampler: BaseSampler | None = None,
     pruner: BasePruner | None = None,
+    is_worker: bool = False,
 ) -> tuple[RunContext, BaseStorage, optuna.Study]:
     """Check and load everything, then open the study in the store, or create it.
 
-    Nothing is written before every input has been checked.
+    Nothing is written before every input has been checked. For `is_worker` another process has made the smoke test.
     """
     check_store_writable(url)
     checked = preflight(spec, url, sampler, pruner)
     context, notices = load_context(spec, checked.data, listener.notice)
+    if not is_worker and _has_trials_left(checked):
+        for text in check_training(context, checked):
+            listener.notice(text)
+            notices.append(text)
     storage = storage_of(checked.study) if checked.study else open_storage(url)
     about_data = {**checked.data.about(), "notices": notices}
     provenance = collect_provenance(spec, about_data) | study_attributes(accelerations=dict(context.accelerations))
@@ -49,6 +57,23 @@ def open_search(
     context = replace(context, accelerations=StudyRecord.from_attributes(study.user_attrs).accelerations or {})
     announce_accelerations(spec, context.accelerations, study, listener.notice)
     return context, storage_of(study), study
+
+
+def check_training(context: RunContext, checked: CheckedStudy) -> list[str]:
+    """Make the smoke test with the accelerations of the stored study, if there is one; return notices."""
+    from hpo.search.smoke_test import run_smoke_test  # which imports torch
+
+    if checked.study:
+        stored = StudyRecord.from_attributes(checked.study.user_attrs).accelerations
+        context = replace(context, accelerations=stored or {})
+    return run_smoke_test(context, checked.data)
+
+
+def _has_trials_left(checked: CheckedStudy) -> bool:
+    if checked.study is None:
+        return True
+    trials = checked.study.get_trials(deepcopy=False)
+    return stop_message(checked.study.user_attrs) is None and count_left(checked.spec, trials) > 0
 
 
 def prepare_context(spec: StudySpec, listener: SearchListener) -> tuple[RunContext, dict[str, Any]]:
@@ -66,16 +91,12 @@ def load_context(spec: StudySpec, data: TextData, notice: Callable[[str], None])
     checkpoint = load_checkpoint(spec, data)
     length = spec.model.max_length
     train, validation = (tokenize_split(split, checkpoint.tokenizer, length) for split in (data.train, data.validation))
-    batch = spec.space.parameters.get("per_device_train_batch_size")
-    if batch and max(batch.ends) > len(train):
-        key = "space.parameters.per_device_train_batch_size"
-        raise spec.error(key, f"goes up to {max(batch.ends)}, but there are {len(train)} train rows; lower it")
     notices = [*data.notices, *checkpoint.notices]
     if data.test is None:
         notices.append("no test split, so `hpo compare` cannot run; set data.test to files, a fraction or a row count")
     if "multiclass" not in METRICS[spec.objective].tasks:
         notices.append(f"{spec.objective} treats {quote_value(data.label_names[1])} as the positive class")
-    notices += [text for text in [truncation_notice(train, length)] if text]
+    notices += [text for text in (truncation_notice(train, length), batch_notice(spec, len(train))) if text]
     for text in notices:
         notice(text)
     accelerations = choose_accelerations(spec, checkpoint)

@@ -216,7 +216,7 @@ def main(request: Mapping[str, Any]) -> None:
     stop = StopSignal(parent=request["parent"])
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
-        context, storage, study = open_search(spec, request["storage"], SearchListener())
+        context, storage, study = open_search(spec, request["storage"], SearchListener(), is_worker=True)
         Worker(context, storage, study, SearchListener(), Budget.of(spec.search, study), stop).run()
     except KeyboardInterrupt:
         sys.exit(130)

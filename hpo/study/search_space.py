@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
@@ -72,6 +73,15 @@ class Parameter(BaseModel):
     def ends(self) -> list[Any]:
         """Both bounds of the range, or all choices."""
         return self.choices if self.choices is not None else [self.low, self.high]
+
+    @property
+    def middle(self) -> Any:
+        """The middle of the range on its own scale; of choices, the one in the middle of the list."""
+        if self.choices is not None:
+            return self.choices[len(self.choices) // 2]
+        low, high = self.ends
+        middle = math.sqrt(low * high) if self.log else (low + high) / 2
+        return round(middle) if self.is_integer else middle
 
     def suggest(self, trial: Trial, name: str) -> Any:
         """Sample a trial's value of this parameter."""

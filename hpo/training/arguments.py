@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -37,6 +38,10 @@ RESERVED_FIELDS |= dict.fromkeys(
 RESERVED_FIELDS |= dict.fromkeys(
     ("fsdp", "deepspeed", "parallelism_config"), "is not supported: a trial runs on one device"
 )
+RESERVED_FIELDS |= dict.fromkeys(  # the last two switch compilation on as well
+    ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
+    "is not supported yet: each trial would compile the model again",
+)
 RESERVED_FIELDS |= {
     "output_dir": "is set by the search: a study writes into its own folder",
     "auto_find_batch_size": "is not needed: a trial that runs out of memory restarts with a smaller device batch",
@@ -46,7 +51,8 @@ RESERVED_FIELDS |= {
     "label_names": "is set by the search",
     "prediction_loss_only": "is set by the search: without predictions there is no score",
     "batch_eval_metrics": "is set by the search: metrics are computed over all rows",
-    "torch_compile": "is not supported yet: each trial would compile the model again",
+    "eval_do_concat_batches": "is set by the search: metrics are computed over all rows",
+    "include_for_metrics": "is set by the search: metrics get logits and labels",
     "disable_tqdm": "is set by the search: it shows its own progress",
     "run_name": "is set by the search: each trial is a run with its own name",
 }
@@ -54,7 +60,17 @@ RESERVED_FIELDS |= {
 ALIASES = {name: row.alias_of for name, row in SEARCHABLE.items() if row.alias_of}
 # Lower bounds of fields that can be fixed but not searched; the others are in SEARCHABLE.
 _FIXED_MINIMUM = {"per_device_eval_batch_size": 1}
-_NOT_IN_ADVANCE = {"reduce_lr_on_plateau": "depends on a metric, so its learning rates are not known in advance"}
+_UNSUPPORTED_SCHEDULES = dict.fromkeys(
+    ("reduce_lr_on_plateau", "greedy"),
+    "follows a metric during training, so its learning rates are not known in advance; use linear, cosine or "
+    "constant_with_warmup",
+)
+# What the libraries say -> what to do in a study file, if their own advice is about another program or is refused here.
+_REFUSALS = {
+    "support bf16": "bf16 is not supported by this GPU; leave it out, or set training.use_cpu = true",
+    "At most one of fp16 and bf16": "fp16 and bf16 cannot both be true; leave one out",
+    "dataloader_prefetch_factor": "dataloader_prefetch_factor needs training.dataloader_num_workers of 1 or more",
+}
 _SCHEDULES_WITHOUT_OPTIONS = ("constant", "constant_with_warmup")  # get_scheduler ignores lr_scheduler_kwargs
 MIN_EVAL_BATCH = 64
 # Evaluation keeps no gradients, so larger batches fit; with fewer tokens in a batch a GPU waits for Python.
@@ -77,7 +93,7 @@ def check_arguments(spec: StudySpec) -> None:
         problem = (
             unknown_name(name, names)
             if name not in names
-            else RESERVED_FIELDS.get(name) or _value_problem(fields, name, value)
+            else RESERVED_FIELDS.get(name) or _value_problem(fields, name, value) or _schedule_problem(name, value)
         )
         if problem:
             raise spec.error(f"training.{name}", problem)
@@ -191,8 +207,10 @@ def _check_axis(spec: StudySpec, fields: Mapping[str, Any], name: str, axis: Par
         if name == "lr_scheduler_kwargs" and schedule in schedules:
             raise spec.error(key, f"has no effect with lr_scheduler_type {schedule}, which has no options")
     for value in axis.ends:
-        if reason := _value_problem(fields, name, value) or _NOT_IN_ADVANCE.get(str(value)):
+        if reason := _value_problem(fields, name, value):
             raise spec.error(key, f"holds {value!r}, which {reason}")
+        if reason := _schedule_problem(name, value):
+            raise spec.error(key, reason)
 
 
 def _check_precision(spec: StudySpec) -> None:
@@ -254,6 +272,13 @@ def _value_problem(fields: Mapping[str, Any], name: str, value: Any) -> str | No
     return None if fits else f"is {value!r}; must be {expected}"
 
 
+def _schedule_problem(name: str, value: Any) -> str | None:
+    """Return why a schedule of the learning rate cannot be used in a search, or None if it can."""
+    if name != "lr_scheduler_type" or value not in _UNSUPPORTED_SCHEDULES:
+        return None
+    return f"is {value!r}, which {_UNSUPPORTED_SCHEDULES[value]}"
+
+
 def _classes_of(annotation: Any) -> set[type]:
     """Return the classes in an annotation: `float | None` -> {float, NoneType}."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -276,7 +301,7 @@ def _try_arguments(spec: StudySpec) -> None:
             if "model" not in args.optim and "galore" not in args.optim and "apollo" not in args.optim:
                 Trainer.get_optimizer_cls_and_kwargs(args)  # the others need a model to be built
         except (ValueError, TypeError, ImportError, NotImplementedError) as error:
-            raise spec.error(key, f"is refused by the library: {str(error).splitlines()[0]}") from None
+            raise spec.error(key, f"is refused by the library: {_describe_refusal(error)}") from None
 
     axes = spec.space.parameters
     defaults: dict[str, Any] = {}
@@ -293,3 +318,12 @@ def _try_arguments(spec: StudySpec) -> None:
     for name in (name for name in axes if name not in defaults):
         for value in axes[name].ends:
             attempt(f"space.parameters.{name}", {**defaults, name: value})
+
+
+def _describe_refusal(error: Exception) -> str:
+    """Return what a library refuses, with names as in a study file instead of command-line options."""
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    for phrase, message in _REFUSALS.items():
+        if phrase in text:
+            return message
+    return re.sub(r"--(\w+)", r"training.\1", text)

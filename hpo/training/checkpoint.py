@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.data.collator import read_token_types
 from hpo.data.splits import TextData
-from hpo.errors import HpoError, ModelError, unknown_name
-from hpo.paths import expand_path
+from hpo.errors import HpoError, ModelError
 from hpo.study.spec import ModelSpec, StudySpec
 from hpo.training.arguments import select_model_fields
+from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.head_labels import list_labels, list_pairs, match_labels, read_head_labels
 from hpo.training.library_internals import draw_missing_weights, remove_accelerate_wrappers
 from hpo.training.model_fields import (
@@ -82,6 +82,17 @@ class Checkpoint:
             self._resident, self._changes = self._build(changes), changes
         self._reset(self._resident)
         return self._resident
+
+    def release(self) -> None:
+        """Free what the resident model holds besides its weights, and its memory of an accelerator."""
+        import torch
+
+        if self._resident is not None:
+            remove_accelerate_wrappers(self._resident)
+            self._resident.zero_grad(set_to_none=True)
+            self._resident.to("cpu")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def field_effect(self, field: str, value: Any) -> FieldEffect:
         """Return what a config field changes in the model. `value` is one that it can take."""
@@ -221,16 +232,10 @@ def load_checkpoint(spec: StudySpec, data: TextData) -> Checkpoint:
 
     Raises ModelError (not found, no tokenizer, texts too long) and SpecError (a `model.` field or value).
     """
-    name = spec.model.checkpoint
-    path = spec.file.parent / expand_path(name)
-    if name.startswith((".", "/", "~")) and not path.is_dir():
-        raise ModelError(f"model.checkpoint: no folder {path}")
-    if name.startswith("builtin:") and name != "builtin:tiny":
-        raise ModelError(f"model.checkpoint {name} {unknown_name(name, ['builtin:tiny'])}")
-    checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, path if path.is_dir() else None)
+    checkpoint = Checkpoint(spec.model, data.train.texts, data.label_names, find_checkpoint_folder(spec))
     for key in ("gradient_checkpointing", "activation_checkpointing"):  # transformers has renamed the first
         if spec.fixed.get(key) and not checkpoint.fresh().supports_gradient_checkpointing:
-            raise spec.error(f"training.{key}", f"is not supported by {name}; remove it")
+            raise spec.error(f"training.{key}", f"is not supported by {checkpoint.name}; remove it")
     for field, value in select_model_fields(spec.fixed).items():
         key = f"training.{MODEL_PREFIX}{field}"
         _check_field(spec, checkpoint, key, field, [value])

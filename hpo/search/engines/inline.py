@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hpo.search.budget import Budget
 from hpo.search.engines.base import SearchRun
-from hpo.search.worker import Worker
 
 
 def run_inline(search: SearchRun) -> None:
     """Run the only worker here."""
+    from hpo.search.worker import Worker  # imports torch, which wrong input should not have to wait for
+
     budget = Budget.of(search.spec.search, search.study)
     Worker(
         search.context,

@@ -19,7 +19,7 @@ from hpo.search.estimate.timing import StepTiming, select_texts, time_steps
 from hpo.search.preflight import preflight
 from hpo.search.samplers import count_left
 from hpo.search.search_listener import SearchListener
-from hpo.search.setup import load_context
+from hpo.search.setup import check_training, load_context
 from hpo.store.provenance import describe_device
 from hpo.store.study_record import StudyRecord
 from hpo.study.search_space import Parameter
@@ -74,6 +74,8 @@ def estimate_search(spec: StudySpec, url: str, listener: SearchListener) -> Esti
     began = time.monotonic()
     checked = preflight(spec, url)
     context, _ = load_context(spec, checked.data, listener.notice)
+    for text in check_training(context, checked):
+        listener.notice(text)
     loading = time.monotonic() - began
     trials, attributes = [], {}
     if checked.study:
@@ -181,17 +183,11 @@ class _Costs:
 
 
 def _middle(name: str, axis: Parameter) -> Any:
-    """Return the middle of an axis on its own scale; of choices, the one in the middle of the list.
+    """Return the middle of an axis.
 
     Of epochs the mean under uniform draws, which need not be whole: the duration of a trial is proportional to it.
     """
-    if name == "num_train_epochs":
-        return _mean(axis)
-    if axis.choices is not None:
-        return axis.choices[len(axis.choices) // 2]
-    low, high = axis.ends
-    middle = math.sqrt(low * high) if axis.log else (low + high) / 2
-    return round(middle) if axis.is_integer else middle
+    return _mean(axis) if name == "num_train_epochs" else axis.middle
 
 
 def _mean(axis: Parameter) -> float:

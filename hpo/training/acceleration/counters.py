@@ -32,8 +32,13 @@ class DeviceCounters:
         if step % self.read_every and not is_rung:
             return
         self.loss = float(loss)
+        self.check_finite(
+            f"at step {step}" if self.read_every == 1 else f"within {self.read_every} steps before step {step}"
+        )
+
+    def check_finite(self, when: str) -> None:
+        """Raise TrialEnded if a loss so far was not finite."""
         if not math.isfinite(float(self._loss_sum)):
-            when = f"at step {step}" if self.read_every == 1 else f"within {self.read_every} steps before step {step}"
             raise TrialEnded(f"{DIVERGED}: the loss is not finite {when}")
 
     def read_counts(self) -> tuple[int, int]:
