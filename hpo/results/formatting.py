@@ -125,11 +125,20 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
         for name in comparison.missing
     ]
     remarks += [f"baseline {name}: every run failed: {reason}" for name, reason in comparison.failed.items()]
-    remarks += [f"{system.system}: {system.description}" for system in comparison.systems if system.description]
+    remarks += describe_systems({system.system: system.description for system in comparison.systems})
     uses = comparison.test_uses
     remarks.append(f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC")
     remarks += [f"study {study} also used the test split {count} times" for study, count in uses.elsewhere.items()]
     return remarks
+
+
+def describe_systems(descriptions: Mapping[str, str | None]) -> list[str]:
+    """Return `pretrained: a linear probe`, one line per description; systems with the same one share its line."""
+    names: dict[str, list[str]] = {}
+    for name, description in descriptions.items():
+        if description:
+            names.setdefault(description, []).append(name)
+    return [f"{', '.join(systems)}: {description}" for description, systems in names.items()]
 
 
 def format_outcomes(counts: Mapping[str, int]) -> str:

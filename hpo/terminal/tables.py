@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from hpo.results.formatting import (
+    describe_systems,
     format_cost,
     format_duration,
     format_outcomes,
@@ -131,8 +132,11 @@ def print_baselines(spec: StudySpec, baselines: Mapping[str, Sequence[RunRecord]
     for name, runs in baselines.items():
         if reasons := [run.reason or run.outcome for run in runs if not run.is_complete]:
             print_line(f"{name}: {len(reasons)} of {len(runs)} runs failed: {reasons[0]}")
-        if description := next((run.description for run in runs if run.description), None):
-            print_line(f"{name}: {description}")
+    descriptions = {
+        name: next((run.description for run in runs if run.description), None) for name, runs in baselines.items()
+    }
+    for line in describe_systems(descriptions):
+        print_line(line)
 
 
 def describe_trial(row: TrialRow) -> str:
