@@ -15,6 +15,7 @@ from tests.support import synthetic
 HPO = Path(__file__).resolve().parents[1] / "hpo"
 PACKAGES = (  # each imports only those before it
     "errors",
+    "escaping",
     "atomic",
     "plugins",
     "study",

@@ -8,6 +8,7 @@ from typing import Any
 import pandas
 
 from hpo.data.splits import Split, TextData
+from hpo.escaping import escape_controls
 from hpo.evaluation.comparison import Comparison
 from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.report.blocks import Block, Excerpt, Paragraph, Section, Table, figure_blocks
@@ -105,7 +106,7 @@ def _confident_errors(data: TextData, split: Split, predictions: pandas.DataFram
     sentence = f"The deployed model misclassifies {len(wrong):,} of {len(predictions):,} test texts."
     blocks: list[Block] = [Paragraph(f"{sentence} The most confident errors:" if len(wrong) else sentence)]
     for index, row in _iterate_rows(wrong.head(MAX_EXCERPTS)):
-        predicted, label = data.label_names[int(row["predicted"])], data.label_names[int(row["label"])]
+        predicted, label = (escape_controls(data.label_names[int(row[name])]) for name in ("predicted", "label"))
         heading = f"predicted {predicted} with confidence {row['confidence']:.3f}; labelled {label}"
         blocks.append(Excerpt(heading, split.texts[index]))
     return blocks
@@ -119,7 +120,7 @@ def _disagreements(
     rows = _sort_by_confidence(right[differs.to_numpy()])
     blocks: list[Block] = [Paragraph(f"{heading}: {len(rows):,} texts" + (", for example:" if len(rows) else "."))]
     for index, row in _iterate_rows(rows.head(MAX_EXCERPTS // 2)):
-        label = data.label_names[int(row["label"])]
+        label = escape_controls(data.label_names[int(row["label"])])
         blocks.append(Excerpt(f"labelled {label}, confidence {row['confidence']:.3f}", split.texts[index]))
     return blocks
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import typer
 
-from hpo.data.line_input import LinePipe, read_lines
-from hpo.data.readers import READERS, read_texts
+from hpo.data.line_input import LinePipe, read_each_line, read_lines
+from hpo.data.readers import READERS, read_each_text, read_texts
 from hpo.data.text_validation import check_text
 from hpo.errors import DataError
 from hpo.training.model_folder import read_model_info
@@ -20,14 +20,22 @@ from hpo.training.model_folder import read_model_info
 class PredictionInput(NamedTuple):
     """The texts to predict, and whether the next one can be read without waiting."""
 
-    texts: Iterable[str]
+    texts: Iterable[str | DataError]
     is_ready: Callable[[], bool] = lambda: True
 
 
-def choose_input(folder: Path, text: str | None, file: Path | None, column: str | None) -> PredictionInput:
-    """Return the texts to predict with the model of a folder. Raises DataError for options that do not fit together."""
+def choose_input(
+    folder: Path, text: str | None, file: Path | None, column: str | None, skip_bad: bool = False
+) -> PredictionInput:
+    """Return the texts to predict with the model of a folder.
+
+    With `skip_bad`, a text that cannot be classified is replaced by its DataError. Otherwise it is raised. Options that
+    do not fit together raise a DataError too.
+    """
     if text is not None and file is not None:
         raise DataError("TEXT and --file are both given; leave one out")
+    if text is not None and skip_bad:
+        raise DataError("--skip-bad is for several texts, of --file or standard input, but TEXT is one; leave it out")
     if column is not None and file is None:
         raise DataError("--text names a column of --file, which is not given")
     if text is not None and Path(text).suffix.lower() in READERS and os.path.isfile(text):
@@ -36,10 +44,12 @@ def choose_input(folder: Path, text: str | None, file: Path | None, column: str 
     if text is not None:
         return PredictionInput([check_text(text, "TEXT")])
     if file is not None:
-        return PredictionInput(read_texts(file, column, info.text))
+        read_file = read_each_text if skip_bad else read_texts
+        return PredictionInput(read_file(file, column, info.text))
     pipe = LinePipe(sys.stdin.fileno())
+    read = read_each_line if skip_bad else read_lines
     if not sys.stdin.isatty():
-        return PredictionInput(read_lines(pipe, "standard input"), pipe.is_ready)
+        return PredictionInput(read(pipe, "standard input"), pipe.is_ready)
     typer.echo("reading texts from the terminal, one per line; Ctrl-D ends the input", err=True)
     # A person who presses Enter twice should not end the program with the error for an empty text.
-    return PredictionInput(read_lines((line for line in pipe if line.strip()), "standard input"), pipe.is_ready)
+    return PredictionInput(read((line for line in pipe if line.strip()), "standard input"), pipe.is_ready)

@@ -14,6 +14,7 @@ from hpo.results.formatting import (
     format_outcomes,
     format_throughput,
     format_values,
+    join_labels,
     metric_heading,
 )
 from hpo.results.study_status import StudyRow, StudyStatus, TrialColumn, TrialRow, study_status, trial_columns
@@ -161,7 +162,7 @@ def _print_summary(status: StudyStatus) -> None:
         rows = ", ".join(f"{count:,} {split}" for split, count in status.data["rows"].items())
         labels = status.data["labels"]
         more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
-        print_line(f"data: {rows}; labels {', '.join(labels[:MAX_LABELS])}{more}")
+        print_line(f"data: {rows}; labels {join_labels(labels[:MAX_LABELS])}{more}")
         print_line(f"device: {status.device}")
     if best := status.best:
         print_line(f"best: #{best.trial}, {status.objective} {best.value:.4f} ({status.direction})")
