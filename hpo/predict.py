@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hpo.data.readers import READERS
 from hpo.data.text_validation import check_text
 from hpo.errors import DataError, HpoError, ModelError, SpecError
 from hpo.study.spec import load_study
-from hpo.training.model_folder import INFO_FILE, ModelInfo, read_model_folder
+from hpo.training.model_folder import INFO_FILE, REMEDY, ModelInfo, read_model_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -141,10 +142,7 @@ class Predictor:
         rows = [{"input_ids": ids} for ids in tokens]
         probabilities = predict_probabilities(self._model, self._tokenizer, rows, report)
         if not np.isfinite(probabilities).all():
-            raise ModelError(
-                "the predicted probabilities are not finite: the model's weights are damaged; "
-                "run hpo retrain STUDY to write it again"
-            )
+            raise ModelError(f"the predicted probabilities are not finite: the model's weights are damaged; {REMEDY}")
         return [self._build_prediction(row) for row in probabilities.tolist()]
 
     def _build_prediction(self, probabilities: list[float]) -> Prediction:
@@ -163,11 +161,11 @@ def load_predictor(path: str | PathLike[str], trust_remote_code: bool = False) -
     model, tokenizer, info = read_model_folder(folder, trust_remote_code or is_trusted)
     # Without tokenizer files, transformers 5 silently returns a tokenizer with special tokens only.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{folder}: contains no tokenizer; run hpo retrain STUDY to write it again")
+        raise ModelError(f"{folder}: contains no tokenizer; {REMEDY}")
     if model.config.num_labels != len(info.labels):
         raise ModelError(
             f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the weights have {model.config.num_labels}; "
-            "run hpo retrain STUDY to write it again"
+            f"{REMEDY}"
         )
     try:
         return Predictor(model, tokenizer, info)
@@ -189,7 +187,7 @@ def locate_model(path: str | PathLike[str], overrides: Sequence[str] = ()) -> tu
     if path.suffix.lower() in READERS:
         raise ModelError(
             f"{path}: is neither a study file nor a model folder; to predict its texts, run "
-            f"hpo predict STUDY --file {path.name}"
+            f"hpo predict STUDY --file {shlex.quote(str(path))}"
         )
     if not path.exists() and path.suffix != ".toml":
         raise ModelError(f"{path}: no such study file or model folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,7 +40,7 @@ def choose_input(
     if column is not None and file is None:
         raise DataError("--text names a column of --file, which is not given")
     if text is not None and Path(text).suffix.lower() in READERS and os.path.isfile(text):
-        raise DataError(f"TEXT is the name of a file; to read its texts, use --file {text}")
+        raise DataError(f"TEXT is the name of a file; to read its texts, use --file {shlex.quote(text)}")
     info = read_model_info(folder)
     if text is not None:
         return PredictionInput([check_text(text, "TEXT")])

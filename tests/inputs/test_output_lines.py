@@ -179,6 +179,17 @@ def test_names_of_classes_stay_on_one_line_in_sentences_and_pictures(capsys: pyt
     assert capsys.readouterr().err == "note: class needs\\nwork is rare\n"
 
 
+def test_advice_names_the_file_as_a_shell_reads_it(
+    model_folder: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my data").mkdir()
+    write_csv(tmp_path / "my data", "film")
+    monkeypatch.chdir(tmp_path)
+    for arguments in ((model_folder, "my data/texts.csv"), ("my data/texts.csv", "film")):
+        code, _, error = shell("predict", *arguments)
+        assert code == 2 and error.endswith("--file 'my data/texts.csv'")
+
+
 # --- texts without an answer ------------------------------------------------------------------------------------------
 
 
