@@ -134,14 +134,21 @@ class Study:
 
     def baselines(self, *names: str, listener: RunListener | None = None) -> dict[str, list[RunRecord]]:
         """Run the study's baselines, or those named, unless they are stored, and return baseline -> runs."""
-        from hpo.evaluation.baselines import baseline_names, check_baselines, run_baselines, uses_checkpoint
+        from hpo.evaluation.baselines import (
+            baseline_names,
+            check_baselines,
+            find_baseline,
+            run_baselines,
+            uses_checkpoint,
+        )
         from hpo.store.run_record import RunRecord
 
         wanted = list(names) or baseline_names(self.spec)
         check_baselines(self.spec, wanted)
+        searched = any(find_baseline(name).needs_search for name in wanted)
         with (
             _choose_listener(listener, RunProgress) as progress,
-            self.open_final_runs(progress, uses_checkpoint=uses_checkpoint(wanted)) as final,
+            self.open_final_runs(progress, searched, uses_checkpoint(wanted)) as final,
         ):
             runs = run_baselines(final, wanted)
         return {name: [RunRecord.from_trial(run) for run in of_name] for name, of_name in runs.items()}

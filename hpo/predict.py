@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.data.cleaning import build_cleaner
 from hpo.data.readers import READERS
@@ -16,7 +17,7 @@ from hpo.errors import DataError, HpoError, ModelError, SpecError, quote_value
 from hpo.paths import expand_path
 from hpo.study.overrides import mask_override
 from hpo.study.spec import load_study
-from hpo.training.model_folder import INFO_FILE, ModelInfo, read_model_folder
+from hpo.training.model_folder import INFO_FILE, REMEDY, ModelInfo, read_model_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +26,7 @@ MAX_CHUNK = 1024  # texts; large, because texts of similar length within a chunk
 WAIT_SECONDS = 1.0  # an incomplete chunk waits no longer than this for more texts: a person may be typing them
 MAX_PAUSE = 10.0  # seconds between the predictions of two chunks; if it takes longer, chunks become smaller
 
+_Item = TypeVar("_Item")
 PredictProgress = Callable[[int], None]  # called with the number of texts predicted so far; may raise to stop
 
 
@@ -55,11 +57,12 @@ class Predictor:
         Raises DataError for a text that is null, not a string, or empty, before or after cleaning; TypeError for a
         string instead of a list.
         """
-        return list(self._predict_chunks(iterate_chunks(self._clean_texts(_refuse_string(texts)), MAX_CHUNK), None))
+        cleaned = _raise_errors(self._clean_texts(_refuse_string(texts)))
+        return list(_raise_errors(self._predict_chunks(iterate_chunks(cleaned, MAX_CHUNK), None)))
 
     def stream(
         self,
-        texts: Iterable[str],
+        texts: Iterable[str | DataError],
         on_progress: PredictProgress | None = None,
         is_ready: Callable[[], bool] = lambda: True,
     ) -> Iterator[Prediction]:
@@ -68,40 +71,80 @@ class Predictor:
         The first prediction does not wait for a second text; later, at most MAX_CHUNK texts are read ahead. If
         `is_ready` returns False, the next text is not available yet, and all texts read so far are predicted first.
         The predictions of all texts before an unusable one are yielded before its DataError is raised.
+        So is a DataError among the texts.
         """
-        chunks = iterate_chunks(self._clean_texts(_refuse_string(texts)), 1, is_ready)
-        return self._predict_chunks(chunks, on_progress)
+        cleaned = _raise_errors(self._clean_texts(_refuse_string(texts)))
+        return _raise_errors(self._predict_chunks(iterate_chunks(cleaned, 1, is_ready), on_progress))
 
-    def _clean_texts(self, texts: Iterable[str]) -> Iterator[str]:
+    def stream_each(
+        self,
+        texts: Iterable[str | DataError],
+        on_progress: PredictProgress | None = None,
+        is_ready: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Prediction | DataError]:
+        """Yield as `stream` does, but in the place of a text that cannot be classified yield its DataError.
+
+        The texts may contain such a DataError already, for a text that could not be read.
+        """
+        cleaned = self._clean_texts(_refuse_string(texts))
+        return self._predict_chunks(iterate_chunks(cleaned, 1, is_ready), on_progress)
+
+    def _clean_texts(self, texts: Iterable[str | DataError]) -> Iterator[str | DataError]:
         steps = ", ".join(map(str, self.info.clean))
         for number, text in enumerate(texts, start=1):
             where = f"text {number}"
-            yield check_text(self._clean(check_text(text, where)), where, f" after cleaning ({steps})")
+            try:
+                cleaned = text
+                if not isinstance(text, DataError):
+                    cleaned = check_text(self._clean(check_text(text, where)), where, f" after cleaning ({steps})")
+            except DataError as error:
+                cleaned = error
+            yield cleaned
 
-    def _predict_chunks(self, chunks: Iterable[list[str]], on_progress: PredictProgress | None) -> Iterator[Prediction]:
+    def _predict_chunks(
+        self, chunks: Iterable[Sequence[str | DataError]], on_progress: PredictProgress | None
+    ) -> Iterator[Prediction | DataError]:
         done = 0
         for chunk in chunks:
             yield from self._predict_chunk(chunk, done, on_progress)
             done += len(chunk)
 
-    def _predict_chunk(self, texts: list[str], done: int, on_progress: PredictProgress | None) -> list[Prediction]:
+    def _predict_chunk(
+        self, chunk: Sequence[str | DataError], done: int, on_progress: PredictProgress | None
+    ) -> list[Prediction | DataError]:
+        """Return what is yielded for a chunk, of which `done` texts came before."""
+        tokens = self._tokenize(chunk, done)
+        report = (lambda done_in_chunk, _: on_progress(done + done_in_chunk)) if on_progress else None
+        predictions = iter(self._predict_tokens([ids for ids in tokens if not isinstance(ids, DataError)], report))
+        return [ids if isinstance(ids, DataError) else next(predictions) for ids in tokens]
+
+    def _tokenize(self, chunk: Sequence[str | DataError], done: int) -> list[list[int] | DataError]:
+        """Return the token ids of each text, or a DataError if it has none or is one."""
+        texts = [text for text in chunk if not isinstance(text, DataError)]
+        if not texts:
+            return [text for text in chunk if isinstance(text, DataError)]
+        ids_only = {"return_attention_mask": False, "return_token_type_ids": False}
+        encoded = self._tokenizer(texts, truncation=True, max_length=self.info.max_length, **ids_only)
+        ids_of_texts = iter(encoded["input_ids"])
+        tokens: list[list[int] | DataError] = []
+        for number, text in enumerate(chunk, start=done + 1):
+            ids = text if isinstance(text, DataError) else next(ids_of_texts)
+            tokens.append(ids or DataError(f"text {number} has no tokens: {quote_value(text)}; remove it"))
+        return tokens
+
+    def _predict_tokens(
+        self, tokens: Sequence[list[int]], report: Callable[[int, int], None] | None
+    ) -> list[Prediction]:
         import numpy as np
 
         from hpo.training.inference import predict_probabilities
 
-        ids_only = {"return_attention_mask": False, "return_token_type_ids": False}
-        ids = self._tokenizer(texts, truncation=True, max_length=self.info.max_length, **ids_only)["input_ids"]
-        if [] in ids:
-            index = ids.index([])
-            raise DataError(f"text {done + index + 1} has no tokens: {quote_value(texts[index])}; remove it")
-        report = (lambda done_in_chunk, _: on_progress(done + done_in_chunk)) if on_progress else None
-        rows = [{"input_ids": tokens} for tokens in ids]
+        if not tokens:
+            return []
+        rows = [{"input_ids": ids} for ids in tokens]
         probabilities = predict_probabilities(self._model, self._tokenizer, rows, report)
         if not np.isfinite(probabilities).all():
-            raise ModelError(
-                "the predicted probabilities are not finite: the model's weights are damaged; "
-                "run hpo retrain STUDY to write it again"
-            )
+            raise ModelError(f"the predicted probabilities are not finite: the model's weights are damaged; {REMEDY}")
         return [self._build_prediction(row) for row in probabilities.tolist()]
 
     def _build_prediction(self, probabilities: list[float]) -> Prediction:
@@ -120,11 +163,11 @@ def load_predictor(path: str | PathLike[str], trust_remote_code: bool = False) -
     model, tokenizer, info = read_model_folder(folder, trust_remote_code or is_trusted)
     # Without tokenizer files, transformers 5 silently returns a tokenizer with special tokens only.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{folder}: contains no tokenizer; run hpo retrain STUDY to write it again")
+        raise ModelError(f"{folder}: contains no tokenizer; {REMEDY}")
     if model.config.num_labels != len(info.labels):
         raise ModelError(
             f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the weights have {model.config.num_labels}; "
-            "run hpo retrain STUDY to write it again"
+            f"{REMEDY}"
         )
     try:
         return Predictor(model, tokenizer, info)
@@ -148,7 +191,7 @@ def locate_model(path: str | PathLike[str], overrides: Sequence[str] = ()) -> tu
     if path.suffix.lower() in READERS:
         raise ModelError(
             f"{path}: is neither a study file nor a model folder; to predict its texts, run "
-            f"hpo predict STUDY --file {path.name}"
+            f"hpo predict STUDY --file {shlex.quote(str(path))}"
         )
     if not path.exists() and path.suffix != ".toml":
         raise ModelError(f"{path}: no such study file or model folder")
@@ -172,20 +215,30 @@ def _refuse_other_folders(folder: Path) -> None:
         raise ModelError(f"{folder}: is not a model folder; did you mean {folder / 'model'}?")
 
 
-def _refuse_string(texts: Iterable[str]) -> Iterable[str]:
+def _raise_errors(items: Iterable[_Item | DataError]) -> Iterator[_Item]:
+    """Yield the items up to the first DataError, and raise it."""
+    for item in items:
+        if isinstance(item, DataError):
+            raise item
+        yield item
+
+
+def _refuse_string(texts: Iterable[_Item]) -> Iterable[_Item]:
     # A string is an iterable of strings too: without this check, each of its characters would be predicted.
     if isinstance(texts, str | bytes):
         raise TypeError("texts is a single string; expected several: put it in a list, [text]")
     return texts
 
 
-def iterate_chunks(texts: Iterator[str], size: int, is_ready: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
+def iterate_chunks(
+    texts: Iterator[_Item], size: int, is_ready: Callable[[], bool] = lambda: True
+) -> Iterator[list[_Item]]:
     """Yield texts in chunks of `size`, which doubles up to MAX_CHUNK, or halves if predictions take too long.
 
     A chunk is yielded early if the next text is not ready or does not arrive in time, and before an HpoError that
     reading a text raises.
     """
-    chunk: list[str] = []
+    chunk: list[_Item] = []
     deadline = time.monotonic() + WAIT_SECONDS
     try:
         for text in texts:

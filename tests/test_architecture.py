@@ -16,6 +16,7 @@ HPO = Path(__file__).resolve().parents[1] / "hpo"
 PACKAGES = (  # each imports only those before it
     "errors",
     "paths",
+    "escaping",
     "atomic",
     "ownership",
     "plugins",

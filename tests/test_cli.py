@@ -144,7 +144,10 @@ def test_run_compares_four_classes_of_a_csv_with_a_loss_as_objective(tmp_path: P
         (["show", "small.toml"], "no store at"),
         (["retrain", "small.toml"], "no study 'small' in the store"),
         (["baseline", "small.toml", "nbsvm"], "baseline 'nbsvm' is unknown; did you mean nb-svm?"),
-        (["baseline", "small.toml", "recipe"], "the search space names no known_good start"),
+        (
+            ["baseline", "small.toml", "recipe"],
+            "baseline recipe needs a known_good start, of which the search space has none",
+        ),
         (["compare", "small.toml"], "no store at"),
         (["report", "small.toml"], "no store at"),
         (["export", "small.toml"], "no store at"),

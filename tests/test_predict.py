@@ -227,16 +227,19 @@ def change_info(folder: Path, **changes: Any) -> None:
         (lambda folder: (folder / "recipe.json").write_text("{"), "recipe.json: "),
         (
             lambda folder: change_info(folder, labels=["bad", "good"]),
-            "recipe.json names 2 labels, but the weights have 3; run hpo retrain STUDY to write it again",
+            "recipe.json names 2 labels, but the weights have 3; delete the folder, and hpo retrain STUDY",
         ),
         (lambda folder: change_info(folder, clean=["stripp"]), "recipe.json: clean: stripp is unknown"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no file named model.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"half"), "header too small"),
         (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{"), "run hpo retrain STUDY to write it again"),
+        (
+            lambda folder: (folder / "tokenizer.json").write_text("{"),
+            "delete the folder, and hpo retrain STUDY writes it again",
+        ),
         (
             lambda folder: [file.unlink() for file in folder.glob("tokenizer*")],
-            "contains no tokenizer; run hpo retrain STUDY to write it again",
+            "contains no tokenizer; delete the folder, and hpo retrain STUDY writes it again",
         ),
         (
             lambda folder: change_weights(folder, lambda weights: weights["classifier.bias"].fill_(math.nan)),
@@ -259,7 +262,7 @@ def test_damaged_model_folder_is_an_error(
     [
         ("none", [], "none: no such study file or model folder"),
         ("none.toml", [], "none.toml: no such file; `hpo init DIR` writes a starter study"),
-        ("texts.csv", [], "to predict its texts, run hpo predict STUDY --file texts.csv"),
+        ("texts.csv", [], "to predict its texts, run hpo predict STUDY --file {}texts.csv"),
         (
             "small.toml",
             ["name=other"],

@@ -22,6 +22,8 @@ from hpo.cli import (
     show,
 )
 from hpo.errors import HpoError, TrainingError
+from hpo.escaping import escape_controls
+from hpo.terminal.output_encoding import escape_unencodable_output
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,8 +60,9 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def main() -> None:
     """Run the command line. An HpoError is printed as one line; the exit code is 2, or 1 for a TrainingError."""
+    escape_unencodable_output()
     try:
         app(standalone_mode=True)
     except HpoError as error:
-        typer.echo(f"hpo: {error}", err=True)
+        typer.echo(f"hpo: {escape_controls(str(error))}", err=True)
         raise SystemExit(1 if isinstance(error, TrainingError) else 2) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -45,6 +44,10 @@ def predict(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per text, with all probabilities.")
     ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Print an empty answer for texts that cannot be classified, and continue."),
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Predict the label of texts with the model that hpo retrain saved.
@@ -57,16 +60,18 @@ def predict(
 
         options = parse_read_options(separator, quoting, encoding, header=not no_header)
         folder, trusted = locate_model(model, tuple(set_ or []))
-        texts, is_ready = choose_input(folder, text, file, column, options)
+        texts, is_ready = choose_input(folder, text, file, column, options, skip_bad)
         configure_output(verbose)
+        from hpo.terminal.prediction_output import PredictionPrinter
         from hpo.terminal.progress import PredictionProgress
 
-        separator = "\t" if text is None else "  "
+        printer = PredictionPrinter(as_json, "\t" if text is None else "  ")
         with PredictionProgress(is_single=text is not None) as progress:
-            for prediction in load_predictor(folder, trusted).stream(texts, progress.update, is_ready):
-                row = {"label": prediction.label, "probability": prediction.probability}
-                line = f"{prediction.label}{separator}{prediction.probability:.3f}"
-                typer.echo(json.dumps({**row, "probabilities": prediction.probabilities}) if as_json else line)
+            predictor = load_predictor(folder, trusted)
+            stream = predictor.stream_each if skip_bad else predictor.stream
+            for answer in stream(texts, progress.update, is_ready):
+                printer.print_answer(answer)
+        printer.print_count()
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
+from hpo.escaping import escape_controls
+
 MAX_CLASSES = 20  # more do not fit a readable picture
 CELL, LEFT, TOP, MIN_WIDTH = 72, 130, 104, 380  # pixels; MIN_WIDTH is what the title needs
 
@@ -24,7 +26,7 @@ def draw_confusion_svg(counts: Sequence[Sequence[int]], labels: Sequence[str], t
         _draw_text(LEFT + size * CELL / 2, 62, "predicted", "#555555"),
         _draw_text(LEFT - 12, TOP - 14, "true label", "#555555", "end"),
     ]
-    for row, label in enumerate(labels):
+    for row, label in enumerate(map(escape_controls, labels)):
         row_total, y = sum(counts[row]) or 1, TOP + row * CELL
         parts.append(_draw_text(LEFT - 12, y + CELL / 2 + 5, label, anchor="end"))
         parts.append(_draw_text(LEFT + (row + 0.5) * CELL, TOP - 14, label, max_length=9))

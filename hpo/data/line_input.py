@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from select import select
 
-from hpo.data.readers import check_stream
-from hpo.data.text_encoding import decode_lines
+from hpo.data.readers import check_each, check_stream
+from hpo.errors import DataError
 
 BLOCK_BYTES = 2**16  # the capacity of a pipe on Linux
 POLL_SECONDS = 0.05  # long enough for a program that writes without pause to have written its next line
@@ -44,4 +44,18 @@ class LinePipe:
 
 def read_lines(lines: Iterable[bytes], where: str) -> Iterator[str]:
     """Yield the texts of a LinePipe as they arrive. Raises DataError with the line's number for an unusable text."""
-    return check_stream(decode_lines(lines), where, "line")
+    return check_stream(_decode_each(lines, where), where, "line")
+
+
+def read_each_line(lines: Iterable[bytes], where: str) -> Iterator[str | DataError]:
+    """Yield the texts of a LinePipe as they arrive, with a DataError in the place of an unusable one."""
+    return check_each(_decode_each(lines, where), where, "line")
+
+
+def _decode_each(lines: Iterable[bytes], where: str) -> Iterator[str | DataError]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            advice = "convert it, for example with iconv -f cp1252 -t utf-8"
+            yield DataError(f"{where}: line {number} is not UTF-8; {advice}")

@@ -89,6 +89,24 @@ def read_texts(
     Only .json files are read into memory. Everything that is wrong up to the first text raises DataError at once: a
     missing file or column, an unknown suffix, a file that cannot be read, an empty text, no text at all.
     """
+    rows, where, unit = _open_texts(file, column, default_column, options)
+    texts = check_stream(rows, where, unit)
+    return chain([next(texts)], texts)
+
+
+def read_each_text(
+    file: Path, column: str | None, default_column: str, options: ReadOptions | None = None
+) -> Iterator[str | DataError]:
+    """Stream the texts of a file as `read_texts` does, with a DataError in the place of one that is unusable."""
+    rows, where, unit = _open_texts(file, column, default_column, options)
+    texts = check_each(rows, where, unit)
+    return chain([next(texts)], texts)
+
+
+def _open_texts(
+    file: Path, column: str | None, default_column: str, options: ReadOptions | None
+) -> tuple[Iterator[object], str, str]:
+    """Return the unchecked texts of a file, its name, and what messages call a row."""
     if not file.exists():
         raise DataError(f"{file}: no such file (--file)")
     if file.is_dir():
@@ -98,16 +116,33 @@ def read_texts(
         raise DataError(f"{file}: a {file.suffix} file has one text per line and no columns; leave out --text {column}")
     options = options or ReadOptions(are_arguments=True)
     columns = Columns(default_column if column is None else column, text_option="--text", options=options)
-    texts = check_stream((text for (text,) in file_format.read_rows(file, columns)), str(file), file_format.row_unit)
-    return chain([next(texts)], texts)
+    return (text for (text,) in file_format.read_rows(file, columns)), str(file), file_format.row_unit
 
 
 def check_stream(texts: Iterable[object], where: str, unit: str) -> Iterator[str]:
     """Yield each text if it can be classified. Raises DataError with the number of the first one that cannot."""
+    for text in check_each(texts, where, unit):
+        if isinstance(text, DataError):
+            raise text
+        yield text
+
+
+def check_each(texts: Iterable[object], where: str, unit: str) -> Iterator[str | DataError]:
+    """Yield each text if it can be classified, and the DataError with its number in the place of one that cannot.
+
+    A DataError among the texts, of one that could not be read, is yielded as it is.
+    """
     number = 0
     with reading_errors(where):
         for number, text in enumerate(texts, start=1):
-            yield check_text(text, f"{where}: {unit} {number}")
+            if isinstance(text, DataError):
+                yield text
+                continue
+            try:
+                checked: str | DataError = check_text(text, f"{where}: {unit} {number}")
+            except DataError as error:
+                checked = error
+            yield checked
     if not number:
         raise DataError(f"{where}: no texts; expected at least one")
 

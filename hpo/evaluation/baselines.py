@@ -79,7 +79,8 @@ class Baseline:
     def _choose_values(self, name: str, spec: StudySpec, winner: Values | None) -> Values:
         if self.needs_starting_point:
             if not spec.space.known_good:
-                raise spec.error("final.baselines", f"has {name}, but the search space names no known_good start")
+                problem = f"baseline {name} needs a known_good start, of which the search space has none"
+                raise spec.error("", f"{problem}; add a table [[space.known_good]], or leave {name} out")
             return spec.space.known_good[0].values  # what it leaves out stays at [training] or the library's default
         if winner is None:
             raise StudyError(

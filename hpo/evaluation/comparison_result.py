@@ -49,7 +49,7 @@ class SystemResult(FrozenRecord):
     """The winner or a baseline: its runs, scores and cost."""
 
     system: str = Field(description='"winner", or the name of a baseline')
-    description: str | None = Field(description="What a pretrained baseline turned out to be, if it is one")
+    description: str | None = Field(description="What a baseline turned out to be, if its name does not tell")
     values: dict[str, Any] = Field(description="Hyperparameters, for fine-tuned systems")
     runs: list[int] = Field(description="Numbers of its complete runs in the companion study")
     seeds: list[int]

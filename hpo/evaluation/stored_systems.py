@@ -51,7 +51,8 @@ def find_studies(spec: StudySpec, storage: BaseStorage) -> tuple[optuna.Study, o
     if data is None or "test" not in data.rows:
         raise StudyError(
             f"{spec.file}: a comparison needs a test split, because the winner was chosen on validation; "
-            "set data.test (files, a share, a number of rows), and start another study with --force-new NAME"
+            "set data.test (files, a share, a number of rows), and start another study with "
+            f"`{spec.command('search', '--force-new', 'NAME')}`"
         )
     return search, companion
 

@@ -24,6 +24,7 @@ from hpo.results.formatting import (
     format_values,
     gains_table,
     generalization_sentences,
+    join_labels,
     scores_table,
 )
 from hpo.results.study_results import StudyResults
@@ -105,7 +106,7 @@ def _metadata(spec: StudySpec, run: RunRecord) -> ModelCardData:
 
 def _description(best: BestConfig, run: RunRecord) -> Section:
     results, spec = best.results, best.results.spec
-    labels = ", ".join(stored_data(results).labels)
+    labels = join_labels(stored_data(results).labels)
     score = _score_on(run, "test", spec.objective) or _score_on(run, "validation", spec.objective)
     lines = [
         f"A text classifier: {checkpoint_name(spec)} fine-tuned on {source_name(spec)}. Labels: {labels}.",

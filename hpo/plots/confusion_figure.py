@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from hpo.escaping import escape_controls
 from hpo.plots.drawing import Drawing
 from hpo.plots.style import MAX_HEIGHT, Array, apply_style, color_bar, wrap_label
 from hpo.results.study_results import StudyResults
@@ -85,5 +86,6 @@ def _describe_confusion(counts: Array, shares: Array, labels: list[str]) -> str:
     mistakes = shares.copy()
     np.fill_diagonal(mistakes, -1)
     true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
-    worst = f"{labels[true]} predicted as {labels[predicted]} ({mistakes[true, predicted]:.1%} of its texts)"
+    mistake = f"{escape_controls(labels[true])} predicted as {escape_controls(labels[predicted])}"
+    worst = f"{mistake} ({mistakes[true, predicted]:.1%} of its texts)"
     return f"{correct:.1%} of the test texts are classified correctly; the most frequent mistake is {worst}."

@@ -9,6 +9,7 @@ import pandas
 import plotly.graph_objects as go
 from sklearn.metrics import auc, roc_curve
 
+from hpo.escaping import escape_controls
 from hpo.plots.drawing import Drawing, join_words
 from hpo.plots.gain_figures import rank_rivals
 from hpo.plots.style import (
@@ -63,7 +64,7 @@ def draw_roc_curves(results: StudyResults) -> Drawing | None:
         )
     figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01], zeroline=False)
     figure.update_yaxes(title_text="True positive rate", range=[-0.01, 1.01], zeroline=False)
-    areas = [f"{curve.area:.3f} for {curve.name}" for curve in curves]
+    areas = [f"{curve.area:.3f} for {escape_controls(curve.name)}" for curve in curves]
     return Drawing(apply_style(figure, MAX_HEIGHT), f"The area under the ROC curve is {join_words(areas)}.")
 
 

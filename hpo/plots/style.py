@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from hpo.escaping import escape_controls
 from hpo.store.trial_state import (
     DIVERGED,
     ERROR,
@@ -130,7 +131,7 @@ def wrap_label(text: Any, width: int = LABEL_WIDTH, lines: int = LABEL_LINES) ->
     Names may come from anybody's data, and plotly renders HTML. A long name loses its middle, because names of one
     family differ at their ends.
     """
-    plain = " ".join(str(text).split())
+    plain = " ".join(escape_controls(str(text).strip()).split())
     label = _break_lines(plain, width)
     size = min(len(plain), width * lines)
     while len(label) > lines:

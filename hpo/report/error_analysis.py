@@ -8,6 +8,7 @@ from typing import Any
 import pandas
 
 from hpo.data.splits import Split, TextData
+from hpo.escaping import escape_controls
 from hpo.evaluation.comparison import Comparison
 from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.report.blocks import Block, BulletList, Excerpt, Paragraph, Section, Table, figure_blocks
@@ -106,7 +107,7 @@ def _confident_errors(data: TextData, split: Split, predictions: pandas.DataFram
     blocks: list[Block] = [Paragraph(f"{sentence} The most confident errors:" if len(wrong) else sentence)]
     examples = []
     for index, row in _iterate_rows(wrong.head(MAX_EXCERPTS)):
-        predicted, label = data.label_names[int(row["predicted"])], data.label_names[int(row["label"])]
+        predicted, label = (escape_controls(data.label_names[int(row[name])]) for name in ("predicted", "label"))
         examples.append((f"predicted {predicted} with confidence {row['confidence']:.3f}; labelled {label}", index))
     return blocks + _show_examples(examples, split, quotes_texts)
 
@@ -120,7 +121,7 @@ def _disagreements(
     blocks: list[Block] = [Paragraph(f"{heading}: {len(rows):,} texts" + (", for example:" if len(rows) else "."))]
     examples = []
     for index, row in _iterate_rows(rows.head(MAX_EXCERPTS // 2)):
-        label = data.label_names[int(row["label"])]
+        label = escape_controls(data.label_names[int(row["label"])])
         examples.append((f"labelled {label}, confidence {row['confidence']:.3f}", index))
     return blocks + _show_examples(examples, split, quotes_texts)
 

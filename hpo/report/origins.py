@@ -8,7 +8,7 @@ import numpy as np
 
 from hpo.data.splits import Split, TextData
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
-from hpo.results.formatting import TextTable, format_value, format_values
+from hpo.results.formatting import TextTable, format_value, format_values, join_labels
 from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
 from hpo.store.run_record import RunRecord
@@ -27,7 +27,8 @@ def data_section(results: StudyResults) -> Section:
         return Section(anchor, title, [Paragraph(f"The data are unknown: {results.data_missing_reason}.")])
     spec = results.spec
     source = spec.data.source or ", ".join(spec.data.train_names)
-    blocks: list[Block] = [Paragraph(f"{source}; fingerprint {stored.fingerprint}; labels {', '.join(stored.labels)}.")]
+    labels = join_labels(stored.labels)
+    blocks: list[Block] = [Paragraph(f"{source}; fingerprint {stored.fingerprint}; labels {labels}.")]
     if results.data is None:
         rows = [[split, f"{count:,}"] for split, count in stored.rows.items()]
         blocks.append(Table("Rows", TextTable(["split", "rows"], rows)))

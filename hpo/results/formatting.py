@@ -5,10 +5,11 @@ The shell, the report, the dashboard and the model card all use these, so their 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpo.escaping import escape_controls
 from hpo.evaluation.verdict import difference_unit, format_amount, format_difference
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ MAX_THROUGHPUT = 1_000_000  # texts per second; a faster model differs by noise 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text: column headings, rows, and how many columns from the left hold words instead of numbers."""
+    """A table of text: column headings, rows, and how many columns from the left hold words instead of numbers.
+
+    Control characters are escaped: a line break in the name of a class would tear the table in the shell and in
+    Markdown.
+    """
 
     heads: list[str]
     rows: list[list[str]]
     words: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heads", list(map(escape_controls, self.heads)))
+        object.__setattr__(self, "rows", [list(map(escape_controls, row)) for row in self.rows])
 
 
 def gains_table(comparison: ComparisonResult) -> TextTable:
@@ -125,13 +134,27 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
         for name in comparison.missing
     ]
     remarks += [f"baseline {name}: every run failed: {reason}" for name, reason in comparison.failed.items()]
-    remarks += [f"{system.system}: {system.description}" for system in comparison.systems if system.description]
+    remarks += describe_systems({system.system: system.description for system in comparison.systems})
     uses = comparison.test_uses
     remarks.append(f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC")
     if not uses.recorded:
         remarks.append("this use of the test split could not be recorded, because the store cannot be written")
     remarks += [f"study {study} also used the test split {count} times" for study, count in uses.elsewhere.items()]
     return remarks
+
+
+def join_labels(labels: Sequence[str]) -> str:
+    """Return names of classes for a sentence: `bad, good`."""
+    return ", ".join(map(escape_controls, labels))
+
+
+def describe_systems(descriptions: Mapping[str, str | None]) -> list[str]:
+    """Return `pretrained: a linear probe`, one line per description; systems with the same one share its line."""
+    names: dict[str, list[str]] = {}
+    for name, description in descriptions.items():
+        if description:
+            names.setdefault(description, []).append(name)
+    return [f"{', '.join(systems)}: {description}" for description, systems in names.items()]
 
 
 def format_outcomes(counts: Mapping[str, int]) -> str:

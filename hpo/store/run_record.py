@@ -84,7 +84,7 @@ class RunRecord:
 
     @property
     def description(self) -> str | None:
-        """What a `pretrained` baseline used: the checkpoint's own head, or a linear probe."""
+        """What a baseline's name does not tell: `pretrained` used a linear probe, `nb-svm` character n-grams."""
         return self.effective.get("as")
 
     @property

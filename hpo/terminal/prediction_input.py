@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import NamedTuple, cast, get_args
 import typer
 
 from hpo.data.columns import ReadOptions
-from hpo.data.line_input import LinePipe, read_lines
-from hpo.data.readers import READERS, read_texts
+from hpo.data.line_input import LinePipe, read_each_line, read_lines
+from hpo.data.readers import READERS, read_each_text, read_texts
 from hpo.data.text_validation import check_text
 from hpo.errors import DataError, quote_value, unknown_value
 from hpo.study.file_options import Quoting, check_encoding, check_separator
@@ -22,7 +23,7 @@ from hpo.training.model_folder import read_model_info
 class PredictionInput(NamedTuple):
     """The texts to predict, and whether the next one can be read without waiting."""
 
-    texts: Iterable[str]
+    texts: Iterable[str | DataError]
     is_ready: Callable[[], bool] = lambda: True
 
 
@@ -41,26 +42,39 @@ def parse_read_options(separator: str | None, quoting: str | None, encoding: str
 
 
 def choose_input(
-    folder: Path, text: str | None, file: Path | None, column: str | None, options: ReadOptions | None = None
+    folder: Path,
+    text: str | None,
+    file: Path | None,
+    column: str | None,
+    options: ReadOptions | None = None,
+    skip_bad: bool = False,
 ) -> PredictionInput:
-    """Return the texts to predict with the model of a folder. Raises DataError for options that do not fit together."""
+    """Return the texts to predict with the model of a folder.
+
+    With `skip_bad`, a text that cannot be classified is replaced by its DataError. Otherwise it is raised. Options that
+    do not fit together raise a DataError too.
+    """
     if text is not None and file is not None:
         raise DataError("TEXT and --file are both given; leave one out")
+    if text is not None and skip_bad:
+        raise DataError("--skip-bad is for several texts, of --file or standard input, but TEXT is one; leave it out")
     if column is not None and file is None:
         raise DataError("--text names a column of --file, which is not given")
     options = options or ReadOptions(are_arguments=True)
     if file is None and options != ReadOptions(are_arguments=True):
         raise DataError("--separator, --quoting, --encoding and --no-header describe --file, which is not given")
     if text is not None and Path(text).suffix.lower() in READERS and os.path.isfile(text):
-        raise DataError(f"TEXT is the name of a file; to read its texts, use --file {text}")
+        raise DataError(f"TEXT is the name of a file; to read its texts, use --file {shlex.quote(text)}")
     info = read_model_info(folder)
     if text is not None:
         return PredictionInput([check_text(text, "TEXT")])
     if file is not None:
-        return PredictionInput(read_texts(file, column, info.text, options))
+        read_file = read_each_text if skip_bad else read_texts
+        return PredictionInput(read_file(file, column, info.text, options))
     pipe = LinePipe(sys.stdin.fileno())
+    read = read_each_line if skip_bad else read_lines
     if not sys.stdin.isatty():
-        return PredictionInput(read_lines(pipe, "standard input"), pipe.is_ready)
+        return PredictionInput(read(pipe, "standard input"), pipe.is_ready)
     typer.echo("reading texts from the terminal, one per line; Ctrl-D ends the input", err=True)
     # A person who presses Enter twice should not end the program with the error for an empty text.
-    return PredictionInput(read_lines((line for line in pipe if line.strip()), "standard input"), pipe.is_ready)
+    return PredictionInput(read((line for line in pipe if line.strip()), "standard input"), pipe.is_ready)

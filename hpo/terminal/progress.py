@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from hpo.escaping import escape_controls
 from hpo.evaluation.run_listener import RunListener
 from hpo.results.formatting import format_duration, format_values
 from hpo.search.budget import Budget, count_finished
@@ -56,7 +57,8 @@ class LiveLine:
 
     def notice(self, text: str) -> None:
         """Print a message for the user, which stays."""
-        err.print(escape(text if text.startswith("continuing") else f"note: {text}"), soft_wrap=True)
+        line = escape_controls(text)
+        err.print(escape(line if line.startswith("continuing") else f"note: {line}"), soft_wrap=True)
 
     def set_heading(self, text: str) -> None:
         """Show what starts now; in a pipe, print it."""

@@ -16,6 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from hpo.escaping import escape_controls
 from hpo.terminal.console import out, print_line
 
 DEFAULT_WIDTH = 80  # if a table is wider, its headings are stacked even if the line may be longer
@@ -32,9 +33,14 @@ class Column:
     is_required: bool = False  # never left out, and its cells never cut
     styles: Sequence[str] = ()
 
+    @property
+    def lines(self) -> list[str]:
+        """The cells on one line each: a line break in one would tear the table."""
+        return [escape_controls(cell) for cell in self.cells]
+
     def is_cut(self) -> bool:
         """Whether a cell is longer than MAX_CELL and may be cut."""
-        return not self.is_required and any(cell_len(cell) > MAX_CELL for cell in self.cells)
+        return not self.is_required and any(cell_len(cell) > MAX_CELL for cell in self.lines)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ def _build_table(columns: Sequence[Column], layout: _Layout) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, layout.gap, 0, 0))
     for column in columns:
         # "%" belongs to the word before it: "95 % interval" has two lines.
-        heading = re.sub("[_ ](?!%)", "\n", column.heading) if layout.is_stacked else column.heading
+        heading = escape_controls(column.heading)
+        heading = re.sub("[_ ](?!%)", "\n", heading) if layout.is_stacked else heading
         table.add_column(
             Text(heading),
             justify="left" if column.is_text else "right",
@@ -103,4 +110,4 @@ def _build_table(columns: Sequence[Column], layout: _Layout) -> Table:
 
 def _styled_cells(column: Column) -> list[Text]:
     styles = column.styles or [""] * len(column.cells)
-    return [Text(cell, style=style) for cell, style in zip(column.cells, styles, strict=True)]
+    return [Text(cell, style=style) for cell, style in zip(column.lines, styles, strict=True)]

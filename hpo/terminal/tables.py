@@ -8,11 +8,13 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from hpo.results.formatting import (
+    describe_systems,
     format_cost,
     format_duration,
     format_outcomes,
     format_throughput,
     format_values,
+    join_labels,
     metric_heading,
 )
 from hpo.results.study_status import StudyRow, StudyStatus, TrialColumn, TrialRow, study_status, trial_columns
@@ -131,8 +133,11 @@ def print_baselines(spec: StudySpec, baselines: Mapping[str, Sequence[RunRecord]
     for name, runs in baselines.items():
         if reasons := [run.reason or run.outcome for run in runs if not run.is_complete]:
             print_line(f"{name}: {len(reasons)} of {len(runs)} runs failed: {reasons[0]}")
-        if description := next((run.description for run in runs if run.description), None):
-            print_line(f"{name}: {description}")
+    descriptions = {
+        name: next((run.description for run in runs if run.description), None) for name, runs in baselines.items()
+    }
+    for line in describe_systems(descriptions):
+        print_line(line)
 
 
 def describe_trial(row: TrialRow) -> str:
@@ -157,7 +162,7 @@ def _print_summary(status: StudyStatus) -> None:
         rows = ", ".join(f"{count:,} {split}" for split, count in status.data["rows"].items())
         labels = status.data["labels"]
         more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
-        print_line(f"data: {rows}; labels {', '.join(labels[:MAX_LABELS])}{more}")
+        print_line(f"data: {rows}; labels {join_labels(labels[:MAX_LABELS])}{more}")
         print_line(f"device: {status.device}")
     if best := status.best:
         print_line(f"best: #{best.trial}, {status.objective} {best.value:.4f} ({status.direction})")

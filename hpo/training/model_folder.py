@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 INFO_FILE = "recipe.json"
-REMEDY = "run hpo retrain STUDY to write it again"
+REMEDY = "delete the folder, and hpo retrain STUDY writes it again"
 
 
 class ModelInfo(BaseModel):

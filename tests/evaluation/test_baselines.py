@@ -134,7 +134,7 @@ def test_names_are_checked_before_anything_runs(searched: Path) -> None:
         check_baselines(spec, ["nbsvm"])
     without_start = load_study(searched, ("space.known_good=[]",))
     assert "recipe" not in baseline_names(without_start)
-    with pytest.raises(HpoError, match="has recipe, but the search space names no known_good start"):
+    with pytest.raises(HpoError, match="baseline recipe needs a known_good start, of which the search space has none"):
         check_baselines(without_start, ["recipe"])
 
 

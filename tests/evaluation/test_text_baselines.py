@@ -100,12 +100,12 @@ def test_class_of_one_row_fixes_c_and_leaves_two_classes_uncalibrated() -> None:
 
 
 @pytest.mark.parametrize("name", TEXT_BASELINES)
-@pytest.mark.parametrize("text", ["", " \n", "?! ..."])
-def test_texts_without_words_are_an_error(name: str, text: str) -> None:
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_blank_texts_are_an_error(name: str, text: str) -> None:
     if name == "majority":
         assert fit(name, ([text] * 4, [0, 1, 1, 1]))[0].predict([text]).tolist() == [[0.25, 0.75]]
     else:
-        with pytest.raises(DataError, match="the 4 training texts hold no words to count"):
+        with pytest.raises(DataError, match="the 4 training texts are blank"):
             fit(name, ([text] * 4, [0, 1, 1, 1]))
 
 

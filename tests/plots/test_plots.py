@@ -383,4 +383,4 @@ def test_wrap_label_escapes_and_shortens_names() -> None:
     assert wrap_label("<script>alert(1)</script>", 60) == "&lt;script&gt;alert(1)&lt;/script&gt;"
     assert wrap_label("per_device_train_batch_size") == "per_device_train_<br>batch_size"
     assert wrap_label("first " + "x" * 99 + " last", 10, 2) == "first<br>xx…xx last"
-    assert wrap_label("line\nbreak") == "line break" and wrap_label("") == "" and wrap_label(0.05) == "0.05"
+    assert wrap_label("line\nbreak") == r"line\nbreak" and wrap_label("") == "" and wrap_label(0.05) == "0.05"
