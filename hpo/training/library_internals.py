@@ -59,7 +59,7 @@ def draw_missing_weights(model: Any, loaded: Collection[str]) -> None:
     """Draw all weights but the loaded ones, as `from_pretrained` draws what a checkpoint lacks.
 
     The same walk over the modules with the same flags: a model's class may set the weights of a module while it visits
-    that module's parent (T5, ModernBERT), or those of the model as a whole (XLNet). All are drawn on the CPU, so that a
+    that module's parent (T5, ModernBERT). All are drawn on the CPU, so that a
     seed stands for the same weights on every device; the tensors keep their addresses, which CUDA graphs have recorded.
     """
     import torch
