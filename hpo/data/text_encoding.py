@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpo.data.columns import ReadOptions
@@ -82,18 +82,6 @@ def read_text(file: Path, options: ReadOptions) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise _undecodable(file, encoding, options, f"line {line}") from None
-
-
-def decode_lines(lines: Iterable[bytes]) -> Iterator[str]:
-    """Yield lines of UTF-8 as text, without their ends. Raises ValueError with the number of a line that is not UTF-8.
-
-    The lines of a file opened as text would not do: an error there has the position in a block, but no line number.
-    """
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"line {number} is not UTF-8") from None
 
 
 def suggest_encoding(file: Path) -> str | None:

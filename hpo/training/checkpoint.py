@@ -151,8 +151,6 @@ class Checkpoint:
 
         options = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
         options = {name: value for name, value in options.items() if value}
-        if (Path(self._source) / "adapter_config.json").is_file():
-            raise ModelError(f"model.checkpoint {spec.checkpoint}: {_ADAPTER}")
         try:
             config = AutoConfig.from_pretrained(self._source, **options)
             if getattr(config, "quantization_config", None):

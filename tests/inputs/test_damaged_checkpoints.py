@@ -51,7 +51,6 @@ def truncate_weights(folder: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "adapter": (store_adapter, "is an adapter, not a whole model; merge it into its base model"),
-    "adapter beside a model": (lambda f: (f / "adapter_config.json").write_text("{}"), "is an adapter, not a whole"),
     "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
     "config is no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json"),
     "unknown model type": (lambda f: change_config(f, model_type="nonesuch"), "nonesuch"),
