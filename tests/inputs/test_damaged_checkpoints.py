@@ -37,20 +37,12 @@ def change_config(folder: Path, **fields: object) -> None:
     (folder / "config.json").write_text(json.dumps(config | fields))
 
 
-def store_adapter(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "base", "peft_type": "LORA"}')
-    (folder / "adapter_model.safetensors").write_bytes(b"")
-
-
 def truncate_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "adapter": (store_adapter, "is an adapter, not a whole model; merge it into its base model"),
     "no config": (lambda f: (f / "config.json").unlink(), "config.json"),
     "config is no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json"),
     "unknown model type": (lambda f: change_config(f, model_type="nonesuch"), "nonesuch"),
