@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
-import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -77,7 +77,7 @@ def test_search_settings_are_complete(results: StudyResults) -> None:
     assert facts["learning_rate"] in {"1e-05 to 0.01, log", "0.001"} and facts["seeds of the retrained runs"] == "0, 1"
     assert facts["fingerprint of the data"] == stored_data(results).fingerprint
     assert facts["rows"] == "96 train, 32 validation, 400 test"
-    assert f"torch={torch.__version__}" in facts["versions"] and facts["device"] == results.study.device
+    assert f"torch={version('torch')}" in facts["versions"] and facts["device"] == results.study.device
 
 
 def test_code_in_the_card_runs(

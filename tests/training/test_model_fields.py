@@ -65,6 +65,8 @@ def save_architecture(folder: Path, name: str) -> Path:
     """Save a tiny model of an architecture, with the tokenizer of builtin:tiny, as a checkpoint."""
     texts = ["a good film", "a bad film", "not good at all"] * 4
     tokenizer = Checkpoint(ModelSpec(checkpoint="builtin:tiny", max_length=32), texts, ("a", "b")).tokenizer
+    # transformers 5.17 replaces the end token of the model's config by the tokenizer's, and BART looks for it.
+    tokenizer.bos_token, tokenizer.eos_token = tokenizer.cls_token, tokenizer.sep_token
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(CONFIGS[name](len(tokenizer))).save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / name)
