@@ -267,14 +267,14 @@ def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         hpo.Study(spec.file).report(tmp_path / "taken")
 
 
-def test_read_only_store_gives_a_report_without_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_that_is_locked_gives_a_report_without_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = synthetic.make(tmp_path, 10)
 
-    def fail(*_: Any) -> None:  # as on a file system that is mounted read-only
-        raise StorageInternalError("attempt to write a readonly database")
+    def fail(*_: Any) -> None:  # for a store that cannot be written at all, see tests/inputs/test_read_only_store.py
+        raise StorageInternalError("database is locked")
 
     monkeypatch.setattr("hpo.evaluation.comparison.record_use", fail)
     page = hpo.Study(spec.file).report()
-    assert "the store is read-only" in Page(page.read_text(encoding="utf8")).text
-    with pytest.raises(StoreError, match="each use of the test split must be recorded in it"):
+    assert "cannot be recorded in the store: database is locked" in Page(page.read_text(encoding="utf8")).text
+    with pytest.raises(StoreError, match="this use of the test split cannot be recorded"):
         hpo.Study(spec.file).compare()

@@ -25,7 +25,7 @@ from hpo.search.budget import spent_seconds
 from hpo.search.engines import run_search
 from hpo.search.engines.base import SearchRun, WorkerRequest
 from hpo.search.search_listener import SearchListener
-from hpo.store import storage, trial_state
+from hpo.store import database, storage, trial_state
 from hpo.store.optuna_internals import storage_of, trial_id
 from hpo.study.spec import load_study
 from hpo.training.trainer import RungTrainer
@@ -313,8 +313,8 @@ def test_a_grid_survives_an_interruption_and_known_good_starts(small: Path) -> N
 def test_a_trial_lost_on_another_host_is_failed_after_its_heartbeats_stop(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "GRACE_PERIOD", 2)
-    monkeypatch.setattr(storage, "HEARTBEAT_INTERVAL", 1)
+    monkeypatch.setattr(database, "GRACE_PERIOD", 2)
+    monkeypatch.setattr(database, "HEARTBEAT_INTERVAL", 1)
     run(small, "lost.db", "search.trials=1")
     opened = storage.open_storage(f"sqlite:///{small.parent}/lost.db")
     study = optuna.load_study(study_name="small", storage=opened)
