@@ -55,6 +55,7 @@ from hpo.training.context import RunContext
 from hpo.training.measurements import RunMeasurements
 from hpo.training.metrics import METRICS, evaluate_module, score_logits
 from hpo.training.trainer import RungTrainer
+from tests.conftest import SMALL
 from tests.support import plain_search
 
 pytestmark = [
@@ -63,29 +64,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning"),
 ]
 
-STUDY = """
-name = "small"
-
-[data]
-source = "builtin:reviews"
-rows = { train = 96, validation = 32, test = 32 }
-validation = 32
-
-[model]
-checkpoint = "builtin:tiny"
-max_length = 32
-
-[space]
-parameters.learning_rate = { low = 1e-5, high = 1e-2, log = true }
-
-[search]
-trials = 1
-pruner = "none"
-
-[training]
-per_device_train_batch_size = 16
-num_train_epochs = 1
-"""
 STEPS = 6  # optimizer steps of a run: 96 rows in batches of 16
 NO_DROPOUT = {"model.hidden_dropout_prob": 0.0, "model.attention_probs_dropout_prob": 0.0}
 
@@ -103,7 +81,7 @@ def _frozen_gc() -> Iterator[None]:
 def study_file(tmp_path: Path) -> Path:
     """The small study, in its own folder."""
     file = tmp_path / "small.toml"
-    file.write_text(STUDY, encoding="utf8")
+    file.write_text(SMALL.replace("trials = 3", "trials = 1"), encoding="utf8")
     return file
 
 
@@ -134,7 +112,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
 
 def new_context(folder: Path, *overrides: str) -> RunContext:
     file = folder / "small.toml"
-    file.write_text(STUDY, encoding="utf8")
+    file.write_text(SMALL.replace("trials = 3", "trials = 1"), encoding="utf8")
     return prepare_context(load_study(file, overrides), SearchListener())[0]
 
 

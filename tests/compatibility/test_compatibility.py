@@ -94,14 +94,14 @@ def test_comparison_is_what_compare_printed(study: hpo.Study) -> None:
         assert (system["description"] or "").startswith(figures.pop("as") or "")
         assert_same_figures({key: system[key] for key in figures}, figures, system["system"])
     for difference, expected_difference in zip(actual["differences"], expected["differences"], strict=True):
-        # Since version 0.2.0 the interval counts the disagreement of runs on single rows once, and McNemar's test
-        # compares the deployed runs. So intervals are narrower and p-values smaller.
+        # Since version 0.2.0 the error counts the disagreement of runs on single rows once, intervals are corrected for
+        # the number of baselines, and McNemar's test compares the deployed runs.
         assert_same_figures(
             {key: difference[key] for key in KEPT_DIFFERENCE_KEYS},
             {key: expected_difference[key] for key in KEPT_DIFFERENCE_KEYS},
             difference["against"],
         )
-        assert difference["high"] - difference["low"] < expected_difference["high"] - expected_difference["low"]
+        assert difference["standard_error"] < expected_difference["standard_error"]
     gap = dict(expected["optimism"])
     assert_same_figures(actual["generalization"].pop("gap"), gap.pop("optimism"))
     assert_same_figures(actual["generalization"], gap)

@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -269,14 +268,19 @@ def test_input_error_is_one_line_and_writes_nothing(
 # Read-only copies
 
 
-def test_read_only_serves_a_copy_and_does_not_change_the_store(study_file: Path) -> None:  # noqa: F811
+def test_read_only_serves_a_copy_and_does_not_change_the_store(
+    study_file: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
     before = read_store(study_file.parent)
     content = (study_file.parent / "store.db").read_bytes()  # after read_store(), which checkpoints the write-ahead log
-    copies_before = set(Path(tempfile.gettempdir()).glob("hpo-dashboard-*"))
     with run_dashboard(study_file.parent, "small.toml", "--read-only", "--host", "0.0.0.0", "--port", "0") as (url, _):
         assert socket.gethostname() in url
         address = f"http://127.0.0.1:{url.split(':')[2].partition('/')[0]}"
-        (copy,) = set(Path(tempfile.gettempdir()).glob("hpo-dashboard-*")) - copies_before
+        (copy,) = temporary.glob(".hpo-*/new")
         wait_until(partial(has_verdict, copy / "store.db"))
         study = json.loads(request(f"{address}/api/studies/1")[1])
         assert "Did the search pay?" in study["note"]["body"]
@@ -288,7 +292,7 @@ def test_read_only_serves_a_copy_and_does_not_change_the_store(study_file: Path)
         assert request(f"{address}/api/studies/2", "DELETE", {})[0] == 403
         assert request(f"{address}/api/studies/1/note", "PUT", {"body": "mine", "version": 9})[0] == 403
         assert len(json.loads(request(f"{address}/api/studies")[1])["study_summaries"]) == 2
-    assert not copy.exists()
+    assert not any(temporary.iterdir())
     assert (study_file.parent / "store.db").read_bytes() == content
     assert before == read_store(study_file.parent)
 

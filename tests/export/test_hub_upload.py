@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.ownership import FILE_LIST
 from tests.support.evaluated_study import study_file
 from tests.support.hub_stand_in import TOKEN, Hub, serve_hub
 
@@ -80,7 +81,8 @@ def test_shell_exports_model_and_card_and_uploads_them(study_file: Path, hub: Hu
     assert process.stdout.splitlines() == [f"{hub.url}/me/small", "exported"]
     repository = hub.repositories["me/small"]
     assert repository["private"] is True and repository["request"]["type"] == "model"
-    assert repository["files"] == read_files(study_file.parent / "exported")
+    exported = read_files(study_file.parent / "exported")
+    assert exported.pop(FILE_LIST) and repository["files"] == exported
     assert {"README.md", "recipe.json", "model.safetensors", "config.json"} <= repository["files"].keys()
     for name, content in read_files(study_file.parent).items():  # the store, the folder, the caches of huggingface_hub
         assert TOKEN.encode() not in content, name

@@ -151,7 +151,7 @@ def test_every_figure_is_on_the_page(finished: tuple[Path, str, str]) -> None:
         ({"trials": 12, "foreign": True}, ["2 objectives", "Pareto front", "not created by hpo"], ["plot-roc"]),
         (
             {"trials": 12, "objective": "log_loss"},
-            ["log_loss", "gain: of the winner over this system; p"],
+            ["log_loss", "gain: of the winner over this system; interval and p"],
             [" points ["],
         ),
         ({"trials": 12, "classes": 3, "seeds": 1}, ["too few seeds", "against the rest"], ["no verdict yet"]),

@@ -193,7 +193,8 @@ def test_snippet_ends_with_the_weights_of_the_search(
     text = RICH.replace("choices = [0.25]", "choices = [0.0]").replace("train_batch_size = 16", "train_batch_size = 48")
     # SGD, because Adam hides a wrongly scaled gradient; no smoothing, whose loss plain transformers scales correctly.
     text = text.replace("low=0.1\nhigh=0.1", "low=0.0\nhigh=0.0")
-    text = text.replace("max_grad_norm = inf", 'optim = "sgd"\nmax_grad_norm = inf').replace("low = 1e-5", "low = 5e-3")
+    text = text.replace("max_grad_norm = inf\nadam_beta2 = 0.99", 'optim = "sgd"\nmax_grad_norm = inf')
+    text = text.replace("low = 1e-5", "low = 5e-3")
     rich = run_one_trial(tmp_path, text, saved_checkpoint)
     config, names = best_config_dict(rich), run_snippet(best_config_python(rich), tmp_path, monkeypatch)
     with open_final_runs(rich.spec, rich.url, RunListener(), searched=True) as final:

@@ -32,7 +32,13 @@ def test_80_columns_hold_all_tables(
             cells = [cell for cell in row if cell]
             assert any(all(cell in line for cell in cells) and len(line.rstrip()) <= 80 for line in lines), row
     assert not any(line.startswith("no room") for line in lines)
-    assert lines[-1] == f"verdict: {comparison.verdict}"
+    verdict = lines.index(f"verdict: {comparison.verdict}")
+    assert [line.partition("?")[0] for line in lines[verdict + 1 :]] == [
+        "Did the search pay",
+        "Did fine-tuning pay",
+        "What should I use",
+        "Can I trust the result",
+    ]
 
 
 def test_columns_left_out_of_narrow_tables_are_named(
