@@ -469,7 +469,7 @@ def test_pitfall_13_rungs_are_comparable_between_batch_sizes(
     assert [list(trial.intermediate_values) for trial in study.trials] == [[4, 8], [1, 2]]
     assert study.trials[1].state is TrialState.COMPLETE  # far below the median, but at steps that no other trial has
 
-    study_file.write_text(STUDY.replace("per_device_train_batch_size = 16\n", ""), encoding="utf8")
+    study_file.write_text(SMALL.replace("per_device_train_batch_size = 16\n", ""), encoding="utf8")
     study = searched(
         "search.trials=2",
         "objective=log_loss",
