@@ -222,7 +222,7 @@ def test_cost_section_adds_up_all_trials_and_runs(tmp_path: Path) -> None:
     results = open_results(synthetic.make(tmp_path, 30).file)
     *rows, total = [block for block in cost_section(results).blocks if isinstance(block, Table)][0].content.rows
     counts = {name: int(count) for name, count, *_ in rows}
-    assert counts["retraining"] == 5 and counts["baselines"] == len(results.runs) - 5
+    assert counts["retraining"] == 3 and counts["baselines"] == len(results.runs) - 3
     assert counts["complete trials"] == len(results.complete)
     assert sum(counts.values()) == len(results.trials) + len(results.runs) == int(total[1])
     seconds = sum(trial.seconds.wall for trial in results.trials) + sum(run.seconds.wall for run in results.runs)

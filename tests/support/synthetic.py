@@ -8,9 +8,13 @@ Everything but scores and times is written by the real code: the study by `open_
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -100,7 +104,7 @@ class Options:
     parameters: int = 5  # the first of PARAMETERS
     workers: int = 3
     seed: int = 0
-    seeds: int = 5  # retraining runs of the winner
+    seeds: int = 3  # retraining runs of the winner
     final: bool = True  # with the winner's runs and all baselines
     pruned: bool = False  # all trials are pruned
     unfinished: bool = False  # two trials are running, one is waiting, and the budget is not spent
@@ -111,16 +115,31 @@ class Options:
 
 
 def make(folder: Path, trials: int, **options: Any) -> StudySpec:
-    """Write `<name>.toml` and its store to a folder; `options` are the fields of Options."""
+    """Write `<name>.toml` and its store to a folder; `options` are the fields of Options.
+
+    A study with final runs takes seconds, so it is built once per process and copied.
+    """
     chosen = Options(**options)
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_build_once(trials, chosen), folder, dirs_exist_ok=True)
+    return load_study(folder / f"{chosen.name}.toml")
+
+
+@cache
+def _build_once(trials: int, chosen: Options) -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _build(folder, trials, chosen)
+    return folder
+
+
+def _build(folder: Path, trials: int, chosen: Options) -> None:
     file = folder / f"{chosen.name}.toml"
     _write_study(file, chosen, trials)
     spec = load_study(file)
     storage = open_storage(default_storage_url(folder))
     if chosen.foreign:
         _add_foreign(storage, spec, trials)
-        return spec
+        return
     data = load_study_data(spec)
     provenance = collect_provenance(spec, {**data.about(), "notices": list(data.notices)})
     simulation = Simulation(spec, provenance, pruned=chosen.pruned, unfinished=chosen.unfinished)
@@ -133,7 +152,6 @@ def make(folder: Path, trials: int, **options: Any) -> StudySpec:
     insert_trials(storage, study, simulated)
     if chosen.final and not chosen.pruned:
         _add_runs(spec, data, simulation)
-    return load_study(file)
 
 
 def insert_trials(storage: Any, study: optuna.Study, trials: Iterable[FrozenTrial]) -> None:
