@@ -27,7 +27,7 @@ def build_66m_context(folder: Path) -> Any:
     import torch
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-    from hpo.study.spec import ModelSpec
+    from hpo.study.spec_tables import ModelSpec
     from hpo.training.acceleration import choose_accelerations
     from hpo.training.checkpoint import Checkpoint, save_model
 

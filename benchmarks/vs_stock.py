@@ -58,7 +58,7 @@ TEST = 2000  # test rows that winners are scored on, at most
 def load_rows(setting: Setting, folder: Path) -> TextData:
     """Load the rows of a setting; the searches do not get its test split."""
     from hpo.data.splits import load_splits
-    from hpo.study.spec import DataSpec
+    from hpo.study.spec_tables import DataSpec
 
     train, validation = setting.rows
     limits: dict[Any, int] = {"train": train, "validation": validation, "test": TEST}
@@ -82,7 +82,7 @@ def _write_case(setting: Setting, seed: int, folder: Path) -> None:
     import pandas
     import torch
 
-    from hpo.study.spec import ModelSpec
+    from hpo.study.spec_tables import ModelSpec
     from hpo.training.checkpoint import Checkpoint, save_model
 
     data = load_rows(setting, folder)

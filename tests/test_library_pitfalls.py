@@ -48,7 +48,8 @@ from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search, prepare_context
 from hpo.search.worker import Worker
 from hpo.store import database, storage, trial_queue, trial_state
-from hpo.study.spec import ModelSpec, load_study
+from hpo.study.spec import load_study
+from hpo.study.spec_tables import ModelSpec
 from hpo.training import rung_callback
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.context import RunContext

@@ -11,7 +11,7 @@ import pytest
 from hpo.data.cleaning import build_cleaner
 from hpo.errors import HpoError
 from hpo.plugins import load_entry_points
-from hpo.study.spec import NamedComponent
+from hpo.study.spec_tables import NamedComponent
 
 MODULE = """
 def shout(text, marks=1):

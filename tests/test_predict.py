@@ -31,7 +31,7 @@ from hpo.cli import main
 from hpo.data.builtin_corpus import generate_reviews
 from hpo.errors import DataError, ModelError, SpecError
 from hpo.predict import Predictor, locate_model
-from hpo.study.spec import ModelSpec
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.model_folder import ModelInfo, write_model_folder
 

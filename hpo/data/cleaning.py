@@ -16,7 +16,7 @@ from unicodedata import category
 
 from hpo.errors import HpoError, unknown_name
 from hpo.plugins import describe_package, load_entry_points
-from hpo.study.spec import NamedComponent
+from hpo.study.spec_tables import NamedComponent
 
 _MARKUP = re.compile(
     r"""<(?: !--.*?-->                                  # a comment

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpo.errors import DataError, shorten, suggest_name
 from hpo.study.file_options import Quoting
-from hpo.study.spec import DataSpec
+from hpo.study.spec_tables import DataSpec
 
 Row = Sequence[Any]  # the values of Columns.names; None for null
 

@@ -21,7 +21,7 @@ from hpo.data.dataset_tables import (
 from hpo.data.readers import READERS, RawTable, read_files, table_suffixes
 from hpo.errors import DataError, unknown_name
 from hpo.paths import expand_path
-from hpo.study.spec import DataSpec
+from hpo.study.spec_tables import DataSpec
 
 SPLIT_NAMES = ("train", "validation", "test")
 DEFAULT_BUILTIN_ROWS = 4000  # train and validation together

@@ -19,7 +19,7 @@ from hpo.data.readers import RawTable
 from hpo.data.sources import RawSplits, load_source
 from hpo.data.text_validation import check_text_column
 from hpo.errors import DataError, quote_value
-from hpo.study.spec import DataSpec
+from hpo.study.spec_tables import DataSpec
 
 
 @dataclass(frozen=True)

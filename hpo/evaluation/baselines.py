@@ -17,11 +17,13 @@ from optuna.trial import FrozenTrial
 from hpo.errors import StudyError, TrainingError, suggest_name, unknown_name
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, predict_splits
 from hpo.evaluation.pretrained_baseline import fit_pretrained
-from hpo.evaluation.retraining import find_winner, select_candidates, train_and_predict
+from hpo.evaluation.retraining import train_and_predict
 from hpo.evaluation.text_baselines import TEXT_BASELINES
+from hpo.evaluation.winner import find_winner, select_candidates
 from hpo.plugins import load_entry_points
 from hpo.store.run_record import run_attributes
-from hpo.study.spec import RERUN, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import RERUN
 
 ENTRY_POINT_GROUP = "hpo.baselines"
 RERUN_SEED_OFFSET = 1_000_003  # added to the final seeds for runs that must share none of them with the winner

@@ -24,13 +24,13 @@ from hpo.evaluation.comparison_result import (
 )
 from hpo.evaluation.differences import compare_systems
 from hpo.evaluation.predictions import read_predictions
-from hpo.evaluation.retraining import Candidate, choose_deployed_run, find_winner, select_candidates, selection_runs
 from hpo.evaluation.scores import summarize_seeds
 from hpo.evaluation.sealed_split import count_uses_elsewhere, list_uses, record_use
 from hpo.evaluation.statistics import resample_scores
 from hpo.evaluation.stored_systems import find_studies, find_trials, read_systems
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.verdict import describe_comparison, describe_difference
+from hpo.evaluation.winner import Candidate, choose_deployed_run, find_winner, select_candidates, selection_runs
 from hpo.search.budget import count_finished
 from hpo.store.database import is_read_only_error
 from hpo.store.storage import open_artifact_store, open_storage

@@ -21,7 +21,7 @@ from hpo.evaluation.statistics import (
     sign_flip_p,
 )
 from hpo.evaluation.system_runs import SystemRuns
-from hpo.study.spec import RERUN
+from hpo.study.spec_tables import RERUN
 
 FEW_ROWS = 10  # with fewer rows on which two systems differ, the bootstrap's normal is no approximation
 NO_DIFFERENCE = Difference(difference=0.0, rows=0.0)

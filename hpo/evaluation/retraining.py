@@ -3,124 +3,34 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-import optuna
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from hpo.atomic import sweep_leftovers
 from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
-from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, find_run, predict_splits
+from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome, predict_splits
+from hpo.evaluation.winner import (
+    Candidate,
+    choose_candidate,
+    choose_deployed_run,
+    find_winner,
+    retraining_runs,
+    select_candidates,
+    selection_runs,
+)
 from hpo.ownership import FILE_LIST, check_folder, owned_folder, remove_owned_folder
 from hpo.store.attributes import RunProvenance, read_part
-from hpo.store.run_record import RunRecord, retrained_system, run_attributes
-from hpo.store.trial_order import best_first, sign
+from hpo.store.run_record import RunRecord, run_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.model_folder import ModelInfo, read_model_info, write_model_folder
-
-SELECTION_SEED_OFFSET = 2_000_003  # added to the final seeds for the runs that choose between candidates
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One of the best trials of a search."""
-
-    trial: int
-    values: Mapping[str, Any]
-    value: float  # the trial's objective
-
-    @property
-    def system(self) -> str:
-        """The name of its runs in the store."""
-        return retrained_system(self.trial)
-
-
-def select_candidates(search: optuna.Study, count: int) -> list[Candidate]:
-    """Return the best complete trials of a search with different values, the best first.
-
-    Raises:
-        StudyError: No trial is complete.
-    """
-    complete = search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        raise StudyError(f"study {search.study_name!r} has no complete trial to choose; continue it with hpo search")
-    candidates: list[Candidate] = []
-    for trial in best_first(complete, search.direction.name):
-        if len(candidates) == count:
-            break
-        if all(trial.params != candidate.values for candidate in candidates):
-            candidates.append(Candidate(trial.number, trial.params, float(trial.value or 0.0)))
-    return candidates
-
-
-def retraining_runs(spec: StudySpec, values: Mapping[str, Any]) -> list[RunKey]:
-    """Return the runs that retrain these values, one per final seed of the study."""
-    return [RunKey(FINE_TUNE, seed, spec.final.train_on, values) for seed in spec.final.seed_list]
-
-
-def selection_runs(spec: StudySpec, values: Mapping[str, Any]) -> list[RunKey]:
-    """Return the runs by which one of several candidates is chosen; none if there is a single candidate.
-
-    They have other seeds than the runs that are compared with the baselines: the best of several means is too high.
-    """
-    if spec.final.top_k == 1:
-        return []
-    seeds = [(seed + SELECTION_SEED_OFFSET) % 2**32 for seed in spec.final.seed_list]
-    return [RunKey(FINE_TUNE, seed, spec.final.train_on, values) for seed in seeds]
-
-
-def choose_by_validation(validated: Mapping[int, Sequence[float]], direction: str) -> int:
-    """Return the key whose validation scores are best on average, the first of equals.
-
-    Every choice between systems and runs is made here, from validation scores only. Test scores are never an input.
-    """
-    return max(validated, key=lambda key: sign(direction) * mean(validated[key]))
-
-
-def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> tuple[Candidate, list[RunRecord]]:
-    """Return the winning candidate and its complete runs.
-
-    Raises:
-        StudyError: Runs of a candidate are missing.
-        TrainingError: No run of any candidate is complete.
-    """
-    winner = _choose_candidate(spec, search, companion)
-    runs = _complete_runs(spec, companion, winner, retraining_runs(spec, winner.values))
-    if not runs:
-        raise _unreliable_error([winner])
-    return winner, runs
-
-
-def _choose_candidate(spec: StudySpec, search: optuna.Study, companion: optuna.Study) -> Candidate:
-    """Return the best trial of the search, or the best of several by the mean score of their selection runs."""
-    candidates = select_candidates(search, spec.final.top_k)
-    if spec.final.top_k == 1:
-        return candidates[0]
-    runs = {
-        candidate.trial: _complete_runs(spec, companion, candidate, selection_runs(spec, candidate.values))
-        for candidate in candidates
-    }
-    # A candidate with failed seeds is left out: the mean over its surviving seeds would be too favorable.
-    most = max(map(len, runs.values()))
-    validated = {trial: _values(records) for trial, records in runs.items() if len(records) == most > 0}
-    if not validated:
-        raise _unreliable_error(candidates)
-    chosen = choose_by_validation(validated, companion.direction.name.lower())
-    return next(candidate for candidate in candidates if candidate.trial == chosen)
-
-
-def _unreliable_error(candidates: Sequence[Candidate]) -> TrainingError:
-    systems = ", ".join(candidate.system for candidate in candidates)
-    return TrainingError(f"{systems}: every final run failed, so these values do not train reliably")
 
 
 def check_model_folders(spec: StudySpec) -> None:
@@ -147,7 +57,7 @@ def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, Froze
     for candidate in select_candidates(final.search, final.spec.final.top_k):
         for run in selection_runs(final.spec, candidate.values):
             final.make(run, candidate.system, partial(train_and_predict, final, run, candidate.system, with_test=False))
-    winner = _choose_candidate(final.spec, final.search, final.study)
+    winner = choose_candidate(final.spec, final.search, final.study)
     trials: dict[int, FrozenTrial] = {}
     complete: list[RunRecord] = []
     for run in retraining_runs(final.spec, winner.values):
@@ -166,18 +76,6 @@ def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, Froze
         raise TrainingError(f"the run of seed {seed} failed; choose another --seed")
     _deploy_model(final, winner, deployed)
     return winner, trials[deployed.number]
-
-
-def choose_deployed_run(
-    spec: StudySpec, runs: Sequence[RunRecord], direction: str, seed: int | None
-) -> RunRecord | None:
-    """Return the complete run of a candidate whose model is saved, or None if `seed` is not among them."""
-    if seed is not None:
-        return next((run for run in runs if run.seed == seed), None)
-    if spec.final.train_on != "train":  # there is no validation score to choose by
-        return runs[0]
-    chosen = choose_by_validation({run.number: [run.value] for run in runs if run.value is not None}, direction)
-    return next(run for run in runs if run.number == chosen)
 
 
 def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurements:
@@ -218,22 +116,6 @@ def predict_split(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
         final.listener.step(done / count, f"predicting {done:,} of {count:,}")
 
     return predict_probabilities(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
-
-
-def _complete_runs(
-    spec: StudySpec, companion: optuna.Study, candidate: Candidate, wanted: Sequence[RunKey]
-) -> list[RunRecord]:
-    stored = [trial for trial in (find_run(companion, run) for run in wanted) if trial is not None]
-    if len(stored) < len(wanted):
-        raise StudyError(
-            f"{candidate.system}, one of the best trials, has {len(stored)} of {len(wanted)} final runs; "
-            f"`{spec.command('retrain')}` makes the others"
-        )
-    return [record for record in map(RunRecord.from_trial, stored) if record.is_complete]
-
-
-def _values(runs: Sequence[RunRecord]) -> list[float]:
-    return [run.value for run in runs if run.value is not None]
 
 
 def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> None:

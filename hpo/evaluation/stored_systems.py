@@ -14,8 +14,8 @@ from hpo.errors import StudyError
 from hpo.evaluation.baselines import BASELINES, ENTRY_POINT_GROUP, Values, baseline_names, find_baseline
 from hpo.evaluation.comparison_result import WINNER
 from hpo.evaluation.final_runs import RunKey, find_run
-from hpo.evaluation.retraining import Candidate, retraining_runs
 from hpo.evaluation.system_runs import SystemRuns
+from hpo.evaluation.winner import Candidate, retraining_runs
 from hpo.plugins import load_entry_points
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import check_same_spec, companion_name, find_study

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hpo.study.spec import RERUN
+from hpo.study.spec_tables import RERUN
 
 if TYPE_CHECKING:
     from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from hpo.data.readers import READERS
 from hpo.errors import ModelError, StudyError
-from hpo.evaluation.retraining import choose_deployed_run
+from hpo.evaluation.winner import choose_deployed_run
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
 from hpo.report.error_analysis import MAX_CLASSES, select_winner
 from hpo.results.best_config import BestConfig, find_best_config, stored_data
@@ -30,7 +30,8 @@ from hpo.results.formatting import (
 from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
 from hpo.store.run_record import RunRecord
-from hpo.study.spec import NamedComponent, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import NamedComponent
 from hpo.training.metrics import METRICS
 from hpo.training.model_folder import read_model_info
 

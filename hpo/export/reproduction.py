@@ -14,8 +14,9 @@ from hpo.atomic import atomic_file, sweep_leftovers
 from hpo.data.splits import TextData
 from hpo.errors import DataError, ModelError, SpecError, StudyError, quote_value
 from hpo.evaluation.final_runs import open_final_runs
-from hpo.evaluation.retraining import retraining_runs, train_and_predict
+from hpo.evaluation.retraining import train_and_predict
 from hpo.evaluation.run_listener import RunListener
+from hpo.evaluation.winner import retraining_runs
 from hpo.export.agreement import Reproduction, judge_reproduction
 from hpo.export.bundle import Bundle, read_bundle, row_digests
 from hpo.search.preflight import preflight

@@ -22,7 +22,7 @@ from hpo.plots.style import (
     wrap_label,
 )
 from hpo.results.study_results import StudyResults
-from hpo.study.spec import RERUN
+from hpo.study.spec_tables import RERUN
 
 # Outcome of a difference -> legend entry and mark.
 DIFFERENCE_MARKS = {

@@ -23,7 +23,7 @@ from hpo.plots.style import (
 from hpo.plots.trial_selection import group_by_outcome, sample_trials, select_with_rungs, value_format
 from hpo.results.study_results import StudyResults
 from hpo.store.trial_record import TrialRecord
-from hpo.study.spec import EveryExamples
+from hpo.study.spec_tables import EveryExamples
 
 MAX_CURVES = 300  # trials in the figure
 MAX_CURVE_POINTS = 40  # rungs of one trial

@@ -15,7 +15,7 @@ from hpo.report.blocks import Block, BulletList, Excerpt, Paragraph, Section, Ta
 from hpo.results.formatting import TextTable, classes_table, generalization_sentences
 from hpo.results.study_results import StudyResults
 from hpo.store.trial_order import sign
-from hpo.study.spec import RERUN
+from hpo.study.spec_tables import RERUN
 
 MAX_EXCERPTS = 6  # of the winner's errors; of each kind of disagreement half as many
 MAX_CLASSES = 12  # in the table of scores per class

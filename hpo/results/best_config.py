@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 
 from hpo.errors import HpoError, ModelError, StudyError
 from hpo.evaluation.comparison_result import SeedSummary
-from hpo.evaluation.retraining import choose_deployed_run, find_winner
 from hpo.evaluation.scores import summarize_seeds
+from hpo.evaluation.winner import choose_deployed_run, find_winner
 from hpo.results.formatting import format_mean_sd
 from hpo.results.study_results import StudyResults
 from hpo.results.template_environment import template_environment

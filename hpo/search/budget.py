@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_state import TrialView, is_finished, outcome, wall_seconds
-from hpo.study.spec import SearchSpec, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import SearchSpec
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -15,7 +15,7 @@ from hpo.ownership import check_folder
 from hpo.search.batch_check import check_batches
 from hpo.store.storage import check_same_data, check_same_spec, find_stored_study, no_search_error
 from hpo.study.spec import StudySpec
-from hpo.training.arguments import check_arguments
+from hpo.training.argument_checks import check_arguments
 from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.metrics import METRICS, unsuitable_reason
 

@@ -16,7 +16,8 @@ from hpo.search.samplers import option_error
 from hpo.store.optuna_internals import read_all_trials
 from hpo.store.trial_queue import replay_index
 from hpo.store.trial_state import is_superseded
-from hpo.study.spec import EveryExamples, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import EveryExamples
 
 PrunerOptions = Mapping[str, Any]
 FULL_SCHEDULE = 1000  # the last rung if rungs are shares of a schedule, counted in thousandths

@@ -28,7 +28,7 @@ from hpo.store.provenance import describe_device
 from hpo.store.trial_state import DIVERGED, INFEASIBLE
 from hpo.training.acceleration import frozen_gc
 from hpo.training.arguments import select_model_fields
-from hpo.training.checkpoint import first_line
+from hpo.training.checkpoint_errors import first_line
 from hpo.training.context import RunContext
 from hpo.training.measurements import TrialEnded
 from hpo.training.searchable import changes_forward_pass

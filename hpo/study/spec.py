@@ -4,218 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from hpo.errors import SpecError, quote_value
 from hpo.paths import expand_path
-from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 from hpo.study.identity import build_identity
 from hpo.study.overrides import Override, public_overrides
 from hpo.study.search_space import SearchSpace
+from hpo.study.spec_tables import DataSpec, FinalSpec, ModelSpec, ReportSpec, SearchSpec, StrictModel
 from hpo.study.toml_reader import read_toml, spec_error
 
 _BUDGET_OVERRIDES = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class StrictModel(BaseModel):
-    """A frozen table of the study file; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class NamedComponent(BaseModel):
-    """A registered component and its options: `"tpe"` or `{ name = "tpe", n_startup_trials = 5 }`."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All keys but the name."""
-        return dict(self.model_extra or {})
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def _parse_component(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _parse_seconds(value: Any) -> Any:
-    """Return `"90s"`, `"30m"`, `"2h"`, `"1d"` or `"90"` in seconds; anything else is left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
-    if not match:
-        raise ValueError('must be a number of seconds, or text such as "90s", "30m", "2h", "1d"')
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-Component = Annotated[NamedComponent, BeforeValidator(_parse_component)]
-Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Rows = Annotated[int, Field(ge=1)]
-Files = Annotated[list[str], Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class DataSpec(StrictModel):
-    """Where texts and labels come from, and how they are split into train, validation and test."""
-
-    source: str | None = Field(None, description='Hub id, local folder or file, or "builtin:reviews"')
-    config: str | None = Field(None, description="Configuration (subset) of a hub data set")
-    revision: str | None = Field(None, description="Revision of a hub data set: branch, tag or commit")
-    train: str | Files | None = Field(
-        None, description="Training files (glob patterns allowed), or the name of a split of the source"
-    )
-    test: Share | Rows | str | Files | None = Field(
-        None, description="Test files, the name of a split, or a share or number of rows to split off train"
-    )
-    validation: Share | Rows | str | Files = Field(
-        0.2, description="A share or number of rows to split off train, the name of a split, or files"
-    )
-    text: ColumnName = Field("text", description="Name of the text column")
-    label: ColumnName = Field("label", description="Name of the label column")
-    separator: Separator | None = Field(
-        None, description='Character between the fields of csv and tsv files; by default "," in csv and "\\t" in tsv'
-    )
-    quoting: Quoting | None = Field(
-        None,
-        description='"csv": quotation marks enclose fields, the default; "none": they are part of the text, '
-        "the default if tabs separate fields",
-    )
-    encoding: Encoding | None = Field(
-        None, description='Encoding of text files, such as "cp1252"; by default UTF-8, or what a byte order mark says'
-    )
-    header: bool = Field(
-        True,
-        description='Whether csv and tsv files start with column names; if not, text and label are positions, "1"',
-    )
-    rows: dict[Literal["train", "validation", "test"], Rows] = Field(
-        default_factory=dict,
-        description="Maximum number of rows per split; a larger split is sampled, stratified by label",
-    )
-    clean: list[Component] = Field(default_factory=list, description="Text cleaning steps, applied in this order")
-    drop_leaks: bool = Field(False, description="Drop training texts that occur in validation or test as well")
-    seed: int = Field(0, ge=0, description="Seed of splits, row limits and the built-in corpus")
-
-    @model_validator(mode="after")
-    def _has_source(self) -> DataSpec:
-        if self.source is None and self.train is None:
-            raise ValueError('needs source (hub id, folder, "builtin:reviews") or train (files)')
-        if self.text == self.label:
-            raise ValueError(f"has {quote_value(self.text)} for both text and label")
-        return self
-
-    @property
-    def train_names(self) -> list[str]:
-        """What `train` names, files or one split, as a list."""
-        return [self.train] if isinstance(self.train, str) else self.train or []
-
-
-class ModelSpec(StrictModel):
-    """The checkpoint that every trial fine-tunes."""
-
-    checkpoint: str = Field(description='Hub id, folder, or "builtin:tiny"')
-    revision: str | None = Field(None, description="Revision on the hub: branch, tag or commit")
-    max_length: int = Field(256, ge=8, description="Tokens per text; longer texts are truncated")
-    trust_remote_code: bool = Field(False, description="Run Python code from the checkpoint's repository")
-
-
-class EveryExamples(StrictModel):
-    """A rung every `every_examples` training examples."""
-
-    every_examples: int = Field(ge=1)
-
-
-class SearchSpec(StrictModel):
-    """Sampler, pruner and budget of the search."""
-
-    sampler: Component = Field(NamedComponent(name="tpe"), description="Sampler: a name, or a table with its options")
-    pruner: Component = Field(NamedComponent(name="asha"), description="Pruner: a name, or a table with its options")
-    trials: int = Field(20, ge=1, description="Number of finished trials, over all invocations")
-    timeout: Seconds | None = Field(None, description='Wall time, over all invocations: seconds, or text such as "2h"')
-    stop: Literal["none", "noise"] = Field(
-        "none", description='"noise": stop early if the expected gain of another trial is below the noise of a score'
-    )
-    seed: int = Field(0, ge=0, description="Seed of the sampler; each trial's own seed is derived from it")
-    workers: int = Field(1, ge=1, description="Number of trials to run in parallel")
-    engine: str | None = Field(
-        None,
-        description="Where workers run: inline, processes or ray; by default inline for one worker, else processes",
-    )
-    value: Literal["last", "best"] = Field(
-        "last", description="Value of a trial: its score at the last rung, or at its best rung"
-    )
-    rungs: Annotated[int, Field(ge=1, le=100)] | list[float] | EveryExamples = Field(
-        [0.25, 0.5, 1.0],
-        description="Points of a trial at which it is evaluated and may be pruned: shares of its schedule, a number of "
-        "equal shares, or { every_examples = N }",
-    )
-
-    @model_validator(mode="after")
-    def _rungs_rise(self) -> SearchSpec:
-        if isinstance(self.rungs, list) and (
-            self.rungs != sorted(set(self.rungs)) or not self.rungs or self.rungs[0] <= 0 or self.rungs[-1] != 1.0
-        ):
-            raise ValueError("rungs must be increasing shares above 0 that end with 1.0")
-        return self
-
-
-BASELINES = ("majority", "tfidf-logreg", "tfidf-logreg-tuned", "bow-forest", "nb-svm", "pretrained", "recipe")
-RERUN = "rerun"  # only on request: the winner's values with other seeds, which checks the comparison itself
-
-
-class FinalSpec(StrictModel):
-    """How the winner is retrained, and which baselines it is compared with."""
-
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Seed], Field(min_length=1)] = Field(
-        5, description="Retraining runs of the winner: their number, or a list of their seeds"
-    )
-    top_k: int = Field(
-        1,
-        ge=1,
-        description="Number of best trials to choose from: each is trained with as many other seeds, and the one with "
-        "the best mean validation score is retrained with `seeds`",
-    )
-    train_on: Literal["train", "train+validation"] = Field(
-        "train", description='Rows that final runs are trained on, or "train+validation"'
-    )
-    baselines: list[str] = Field(list(BASELINES), description="Baselines that the winner is compared with")
-    margin: float = Field(
-        0.005,
-        ge=0,
-        description="Largest loss in the objective that does not matter (0.005 is half a point of accuracy): the "
-        'winner is called "not worse" if it loses less',
-    )
-
-    @model_validator(mode="after")
-    def _can_choose(self) -> FinalSpec:
-        if self.top_k > 1 and self.train_on != "train":
-            raise ValueError('top_k above 1 selects by validation scores, so train_on must be "train"')
-        if len(set(self.seed_list)) < len(self.seed_list):
-            raise ValueError("seeds contains a seed twice")
-        return self
-
-    @property
-    def seed_list(self) -> list[int]:
-        """The seeds of the retraining runs: 0, 1, ... if only their number is given."""
-        return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
-
-
-class ReportSpec(StrictModel):
-    """What reports, model cards, bundles and the dashboard show."""
-
-    texts: bool = Field(
-        True, description="Quote texts of the data in reports and bundles; if false, nothing that hpo writes quotes one"
-    )
 
 
 class StudySpec(StrictModel):

@@ -19,7 +19,8 @@ from hpo.search.search_listener import SearchListener
 from hpo.store.run_record import RunRecord
 from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import outcome
-from hpo.study.spec import EveryExamples, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import EveryExamples
 from hpo.terminal.console import err, out, outcome_style
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from hpo.data.collator import read_token_types
 from hpo.data.splits import TextData
 from hpo.errors import HpoError, ModelError
-from hpo.study.spec import ModelSpec, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.arguments import select_model_fields
+from hpo.training.checkpoint_errors import describe_load_error, first_line
 from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.head_labels import list_labels, list_pairs, match_labels, read_head_labels
 from hpo.training.library_internals import draw_missing_weights, remove_accelerate_wrappers
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
 # Models whose positions are counted from the index of the padding token onward.
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "longformer"}
-
-
-_ADAPTER = (
-    "is an adapter, not a whole model; merge it into its base model "
-    "(PeftModel.merge_and_unload), save that with its tokenizer, and give that folder"
-)
 
 
 class Checkpoint:
@@ -170,7 +165,7 @@ class Checkpoint:
         except HpoError:
             raise
         except Exception as error:  # a damaged file raises whatever the library that reads it raises
-            raise ModelError(_describe_load_error(spec.checkpoint, error)) from None
+            raise ModelError(describe_load_error(spec.checkpoint, error)) from None
         _match_token_types(tokenizer, model)
         drawn = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
         body = f"{model.base_model_prefix}."
@@ -263,12 +258,6 @@ def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type if it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _match_token_types(tokenizer: Any, model: PreTrainedModel) -> None:
     """Keep the tokenizer from giving token types that training leaves out, if the model's output depends on them.
 
@@ -309,23 +298,3 @@ def _output_rows(model: PreTrainedModel) -> set[str]:
         with torch.random.fork_rng():
             other = type(model)(config).state_dict()
     return {name for name, tensor in model.state_dict().items() if tensor.shape != other[name].shape}
-
-
-def _describe_load_error(checkpoint: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "couldn't connect" in text or "offline" in text.lower():
-        reason = "the hub cannot be reached and nothing is cached; give a folder, or try again with a connection"
-    elif "not a local folder and is not a valid model identifier" in text or "404" in text:
-        reason = "no such checkpoint on the hub (or it is private: `hf auth login`)"
-    elif "trust_remote_code" in text:
-        reason = "it brings code of its own; model.trust_remote_code = true runs it, if you trust it"
-    elif "Weights only load failed" in text or isinstance(error, UnpicklingError):
-        reason = "its weights are a damaged pickle, or one that holds more than tensors, which is never run; "
-        reason += "save them as safetensors"
-    elif "does not appear to have a file named config.json" in text:
-        reason = f"has no config.json; if it {_ADAPTER}"
-    elif "no file named" in text or "does not appear to have a file named" in text:
-        reason = "has no weights that transformers can load (model.safetensors or pytorch_model.bin)"
-    else:
-        reason = f"{type(error).__name__}: {text[:200]}"
-    return f"model.checkpoint {checkpoint}: {reason}"

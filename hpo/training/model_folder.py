@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpo.errors import ModelError
-from hpo.study.spec import Component
-from hpo.training.checkpoint import first_line, save_model
+from hpo.study.spec_tables import Component
+from hpo.training.checkpoint import save_model
+from hpo.training.checkpoint_errors import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

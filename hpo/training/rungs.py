@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hpo.study.spec import EveryExamples
+from hpo.study.spec_tables import EveryExamples
 
 
 def rung_steps(rungs: int | list[float] | EveryExamples, examples: list[int]) -> dict[int, int]:

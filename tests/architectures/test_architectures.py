@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, pipeline, set_seed
 from hpo.predict import load_predictor
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import prepare_context
-from hpo.study.spec import ModelSpec, load_study
+from hpo.study.spec import load_study
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.inference import mean_embeddings
 from hpo.training.model_folder import ModelInfo, write_model_folder

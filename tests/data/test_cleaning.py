@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from hpo.data.cleaning import CLEANERS, build_cleaner
-from hpo.study.spec import NamedComponent
+from hpo.study.spec_tables import NamedComponent
 
 
 def clean(text: str, *steps: str | NamedComponent) -> str:

@@ -14,7 +14,7 @@ import pytest
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import DataError
 from hpo.store.study_record import DataSummary
-from hpo.study.spec import DataSpec
+from hpo.study.spec_tables import DataSpec
 
 Rows = list[tuple[Any, Any]]
 GOOD: Rows = [(f"text {row}", row % 2) for row in range(40)]

@@ -22,8 +22,8 @@ from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.text_baselines import TEXT_BASELINES
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import find_study, open_artifact_store, open_storage, storage_url
-from hpo.study.spec import BASELINES as DEFAULT_BASELINES
 from hpo.study.spec import load_study
+from hpo.study.spec_tables import BASELINES as DEFAULT_BASELINES
 from tests.evaluation.conftest import FINAL, RecordingListener
 
 CHARACTER_COUNTS = Baseline(baselines.fit_text_baseline)  # what the stand-in for an installed package provides

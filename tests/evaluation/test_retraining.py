@@ -23,15 +23,10 @@ from hpo.evaluation import scores, sealed_split
 from hpo.evaluation.comparison import compare_study
 from hpo.evaluation.final_runs import open_final_runs
 from hpo.evaluation.predictions import read_predictions
-from hpo.evaluation.retraining import (
-    SELECTION_SEED_OFFSET,
-    Candidate,
-    choose_by_validation,
-    retrain,
-    select_candidates,
-)
+from hpo.evaluation.retraining import retrain
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.sealed_split import SealedTestSplit
+from hpo.evaluation.winner import SELECTION_SEED_OFFSET, Candidate, choose_by_validation, select_candidates
 from hpo.store.storage import find_study, open_artifact_store, open_storage, storage_url
 from hpo.study.spec import StudySpec, load_study
 from hpo.training import checkpoint

@@ -27,7 +27,8 @@ from hpo.results.study_results import StudyResults
 from hpo.search.engines import run_search
 from hpo.search.search_listener import SearchListener
 from hpo.store.storage import storage_url
-from hpo.study.spec import ModelSpec, load_study
+from hpo.study.spec import load_study
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint, save_model
 from tests.support.evaluated_study import open_results, results, study_file
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hpo.errors import ModelError
-from hpo.study.spec import ModelSpec
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint
 from tests.architectures.architectures import save_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hpo.study.spec import ModelSpec
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint, save_model
 from hpo.training.head_labels import match_labels
 

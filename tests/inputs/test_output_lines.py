@@ -23,7 +23,7 @@ from hpo.plots.style import wrap_label
 from hpo.predict import Prediction, Predictor, load_predictor
 from hpo.report.blocks import Table
 from hpo.results.formatting import TextTable, join_labels
-from hpo.study.spec import ModelSpec
+from hpo.study.spec_tables import ModelSpec
 from hpo.terminal.output_encoding import escape_unencodable_output
 from hpo.terminal.prediction_output import PredictionPrinter
 from hpo.terminal.progress import LiveLine

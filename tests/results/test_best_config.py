@@ -18,8 +18,9 @@ import yaml
 from hpo.data.builtin_corpus import generate_reviews
 from hpo.errors import StudyError
 from hpo.evaluation.final_runs import FINE_TUNE, RunKey, open_final_runs
-from hpo.evaluation.retraining import retrain, retraining_runs, train_and_predict, train_run
+from hpo.evaluation.retraining import retrain, train_and_predict, train_run
 from hpo.evaluation.run_listener import RunListener
+from hpo.evaluation.winner import retraining_runs
 from hpo.results.best_config import (
     best_config_dict,
     best_config_json,
@@ -150,7 +151,7 @@ def run_one_trial(folder: Path, text: str, checkpoint: Path) -> StudyResults:
 @pytest.fixture
 def saved_checkpoint(tmp_path: Path) -> Path:
     """A checkpoint in the folder of the study file, in half precision like many on the hub."""
-    from hpo.study.spec import ModelSpec
+    from hpo.study.spec_tables import ModelSpec
     from hpo.training.checkpoint import Checkpoint, save_model
 
     checkpoint = Checkpoint(

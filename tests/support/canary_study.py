@@ -14,8 +14,8 @@ import pytest
 from hpo.errors import TrainingError
 from hpo.evaluation.baselines import BASELINES
 from hpo.evaluation.final_runs import open_final_runs
-from hpo.evaluation.retraining import find_winner
 from hpo.evaluation.run_listener import RunListener
+from hpo.evaluation.winner import find_winner
 from hpo.results.study_results import read_results
 from hpo.store.storage import storage_url
 from hpo.study.spec import StudySpec, load_study

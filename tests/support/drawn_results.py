@@ -15,10 +15,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.evaluation.comparison import Comparison, no_progress
-from hpo.evaluation.retraining import select_candidates
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import record_use
 from hpo.evaluation.system_runs import SystemRuns
+from hpo.evaluation.winner import select_candidates
 from hpo.results.study_results import LoadedComparison, StudyResults
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import companion_name

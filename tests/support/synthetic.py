@@ -33,8 +33,8 @@ from hpo.data.builtin_corpus import generate_reviews
 from hpo.data.splits import TextData
 from hpo.evaluation.baselines import BASELINES
 from hpo.evaluation.final_runs import FINE_TUNE, RunKey, RunOutcome, open_final_runs
-from hpo.evaluation.retraining import retraining_runs, select_candidates
 from hpo.evaluation.run_listener import RunListener
+from hpo.evaluation.winner import retraining_runs, select_candidates
 from hpo.search.preflight import load_study_data
 from hpo.store.provenance import collect_provenance
 from hpo.store.storage import default_storage_url, open_storage, open_study, storage_url

@@ -18,7 +18,7 @@ import pytest
 
 from hpo.evaluation.baselines import BASELINES
 from hpo.evaluation.final_runs import find_run
-from hpo.evaluation.retraining import select_candidates
+from hpo.evaluation.winner import select_candidates
 from hpo.results.study_status import list_rows, study_status
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import companion_name, find_study, list_studies, load_stored_study, open_storage, storage_url

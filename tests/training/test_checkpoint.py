@@ -10,7 +10,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, set_seed
 
 from hpo.errors import ModelError, SpecError
-from hpo.study.spec import ModelSpec, load_study
+from hpo.study.spec import load_study
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint, load_checkpoint, save_model
 from hpo.training.model_fields import field_problem
 

@@ -22,7 +22,8 @@ from hpo.errors import SpecError
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import prepare_context
 from hpo.store.trial_state import UNVERIFIED
-from hpo.study.spec import ModelSpec, load_study
+from hpo.study.spec import load_study
+from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint, load_checkpoint
 from hpo.training.measurements import TrialEnded
 from hpo.training.model_fields import FieldEffect

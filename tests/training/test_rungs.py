@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.study.spec import EveryExamples
+from hpo.study.spec_tables import EveryExamples
 from hpo.training.rungs import examples_after_steps, rung_steps
 
 

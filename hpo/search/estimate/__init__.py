@@ -23,7 +23,8 @@ from hpo.search.setup import check_training, load_context
 from hpo.store.provenance import describe_device
 from hpo.store.study_record import StudyRecord
 from hpo.study.search_space import Parameter
-from hpo.study.spec import EveryExamples, StudySpec
+from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import EveryExamples
 from hpo.training.acceleration import announce_accelerations
 from hpo.training.arguments import build_arguments
 from hpo.training.context import RunContext
