@@ -106,7 +106,7 @@ def test_run_compares_four_classes_of_a_csv_with_a_loss_as_objective(tmp_path: P
     assert result.stdout.endswith("report: four/report.html\n")
     assert {"report.html", "report.md", "best_config.toml"} <= {path.name for path in (tmp_path / "four").iterdir()}
     again = run_shell("run", "four.toml", folder=tmp_path)
-    assert again.stderr.count("(stored before)") == 5 and again.returncode == 0
+    assert again.stderr.count("(stored before)") == 6 and again.returncode == 0
     comparison = json.loads(run_shell("compare", "four.toml", "--json", folder=tmp_path).stdout)
     assert f"verdict: {comparison['verdict']}" in again.stdout.replace("\n", " ")
     printed = RunResult.model_validate_json(
