@@ -10,6 +10,8 @@ from hpo.data.readers import RawTable
 from hpo.data.text_validation import empty_rows_error, is_empty
 from hpo.errors import DataError, quote_value
 
+MAX_NAME = 1000  # characters of the name of a class
+
 
 @dataclass(frozen=True)
 class LabelColumn:
@@ -33,7 +35,8 @@ def name_labels(table: RawTable) -> LabelColumn:
     Integers are named by their digits, or by the table's own names of classes; booleans are named True and False, and
     decimal numbers, if all are whole, as integers: pandas writes integers so if a column once had gaps.
     """
-    labels, notices = _check_labels(table)
+    labels, label_notices = _check_labels(table)
+    notices = (*table.notices, *label_notices)
     order = tuple(name.strip() for name in table.class_names or ())
     if isinstance(labels[0], str):
         return LabelColumn(table.where, [label.strip() for label in labels], None, tuple(dict.fromkeys(order)), notices)
@@ -73,6 +76,18 @@ def refuse_joined_labels(where: str, names: Iterable[str]) -> None:
                 )
 
 
+def _find_unusable_name(labels: Sequence[Any]) -> str | None:
+    """Return what is wrong with the first label that cannot name a class, or None."""
+    for row, label in enumerate(labels, start=1):
+        if not isinstance(label, str):
+            continue
+        if len(label) > MAX_NAME:
+            return f"the label in row {row} has {len(label):,} characters, {quote_value(label)}; is it the text?"
+        if any("\ud800" <= character <= "\udfff" for character in label):
+            return f"label {quote_value(label)} in row {row} contains half a character; save or rename it in UTF-8"
+    return None
+
+
 def _check_labels(table: RawTable) -> tuple[list[Any], tuple[str, ...]]:
     """Return the labels, which must be all ints, all bools or all strings, with notices on how they were read."""
     labels, where = table.labels, table.where
@@ -91,6 +106,8 @@ def _check_labels(table: RawTable) -> tuple[list[Any], tuple[str, ...]]:
                 f"{where}: label {quote_value(labels[row])} in row {row + 1} is a {label_type.__name__}; several "
                 "labels per text are not supported yet: write one, a string or an integer"
             )
+        if label_type is str and (unusable := _find_unusable_name(labels)):
+            raise DataError(f"{where}: {unusable}")
         # Whole floats beside integers are mixed types: 3 and 3.0 are not the same word.
         is_mixed = label_type is float and len(first_rows) > 1 and labels[row].is_integer()
         if label_type not in (int, bool, str) and not is_mixed:

@@ -56,6 +56,9 @@ class Columns:
 
     def check_present(self, existing: Sequence[Any], where: object, cause: str = "") -> None:
         """Raise DataError if the text or label column does not exist; `cause` says why, if that is clear."""
+        for name in self.names:
+            if list(existing).count(name) > 1:
+                raise DataError(f"{where}: has {list(existing).count(name)} columns {name!r}; rename all but one")
         if missing := self.find_missing(existing):
             name, option = missing
             columns = [str(column) for column in existing]

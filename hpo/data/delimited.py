@@ -13,10 +13,9 @@ from pathlib import Path
 
 from hpo.data.columns import Columns, ReadOptions, Row
 from hpo.data.delimited_hints import explain_missing_column, suggest_separator_setting
-from hpo.data.text_encoding import UndecodableText, describe_settings, read_lines
+from hpo.data.text_encoding import UndecodableText, describe_settings, read_lines, split_lines
 from hpo.errors import DataError
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 # More digits than a label has, and fewer than Python refuses to convert. 007 and -0 are no whole numbers, but words.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
@@ -91,7 +90,7 @@ def parse_records(lines: Iterable[str], separator: str, is_quoted: bool, options
     """
     csv.field_size_limit(2**31 - 1)  # a text can have more than 128 KiB
     reader = csv.reader(
-        _split_lines(lines),
+        split_lines(lines),
         delimiter=separator,
         quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE,
         strict=True,
@@ -105,15 +104,6 @@ def parse_records(lines: Iterable[str], separator: str, is_quoted: bool, options
         except csv.Error as error:
             raise MalformedQuoting(_describe_malformed_quoting(error, line, reader.line_num, options)) from None
         yield line, fields
-
-
-def _split_lines(lines: Iterable[str]) -> Iterator[str]:
-    """Split lines at carriage returns too, with which old spreadsheets end a line."""
-    for line in lines:
-        if "\r" in line.removesuffix("\n").removesuffix("\r"):
-            yield from _LINE.findall(line)
-        else:
-            yield line
 
 
 def _name_columns(fields: list[str], options: ReadOptions) -> list[str]:

@@ -19,6 +19,8 @@ _WORDS_OF_TEXT = 4  # a name of a column is shorter
 def explain_missing_column(file: Path, columns: Columns, separator: str, header: list[str]) -> str:
     """Return what a user can set so that the columns exist, or an empty text if the file does not tell."""
     options = columns.options
+    if any(name.lower().startswith("sep=") for name in header):
+        return "line 1 is a note to Excel (sep=); remove that line"
     if not options.header:
         return f"without a header, columns are named by position: {list_columns(header)}"
     settings = suggest_separator_setting(file, columns, separator)

@@ -13,7 +13,7 @@ from typing import Any
 
 from hpo.data.columns import Columns, Row
 from hpo.data.json_layouts import parse_json, parse_json_lines
-from hpo.data.text_encoding import read_lines, read_text
+from hpo.data.text_encoding import read_lines, read_text, split_lines
 from hpo.errors import DataError
 
 CHUNK_ROWS = 1000  # rows of a streamed table in memory at a time
@@ -65,7 +65,7 @@ def read_json(file: Path, columns: Columns) -> Iterator[Row]:
 
 def read_json_lines(file: Path, columns: Columns) -> Iterator[Row]:
     """Read one object per line, line by line."""
-    yield from _read_objects(parse_json_lines(read_lines(file, columns.options)), file, columns)
+    yield from _read_objects(parse_json_lines(split_lines(read_lines(file, columns.options))), file, columns)
 
 
 def _read_objects(objects: Iterable[Any], file: Path, columns: Columns) -> Iterator[Row]:
@@ -87,5 +87,5 @@ def _read_objects(objects: Iterable[Any], file: Path, columns: Columns) -> Itera
 
 def read_text_lines(file: Path, columns: Columns) -> Iterator[Row]:
     """Read one text per line, line by line."""
-    for line in read_lines(file, columns.options):
+    for line in split_lines(read_lines(file, columns.options)):
         yield (line.rstrip("\r\n"),)

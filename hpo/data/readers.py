@@ -60,6 +60,7 @@ class RawTable:
     texts: list[Any] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
     class_names: tuple[str, ...] | None = None  # if the source itself names and orders the classes
+    notices: list[str] = field(default_factory=list)  # what the user should know of how it was read
 
 
 def read_files(files: Sequence[Path], columns: Columns) -> list[RawTable]:
@@ -166,6 +167,8 @@ def reading_errors(where: object) -> Iterator[None]:
     try:
         yield
     # pyarrow, json and the codecs derive their errors from ValueError, pyarrow some of them from NotImplementedError.
+    except RecursionError:
+        raise DataError(f"{where}: cannot be read: its values are nested too deeply") from None
     except (OSError, ValueError, NotImplementedError) as error:
         reason = shorten(" ".join(str(error).split()), REASON_CHARACTERS)
         raise DataError(f"{where}: cannot be read: {reason}") from None

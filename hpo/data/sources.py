@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from glob import escape, glob
+from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hpo.data.builtin_corpus import LABEL_NAMES, generate_reviews
-from hpo.data.class_folders import find_class_folders, is_leftover, read_class_folders
+from hpo.data.class_folders import find_class_folders, is_leftover, is_text_file, read_class_folders
 from hpo.data.columns import Columns, columns_of
 from hpo.data.dataset_tables import (
     describe_reason,
@@ -174,16 +174,23 @@ def _load_folder(spec: DataSpec, folder: Path) -> RawSplits | None:
             splits[split] = [read_class_folders(root, columns.options, excluded=other_splits)]
         elif is_required:
             raise DataError(f"{root}: no folder {name}/ and no {name}{', '.join(table_suffixes())} (data.{split})")
+    if "validation" not in requests and (unused := _find_split_files(root, "validation")):
+        splits["train"][0].notices.append(
+            f"{unused[0]} is not used, because data.validation splits rows off train; "
+            'set data.validation = "validation" to use it'
+        )
     return splits
 
 
 def _find_split_files(root: Path, name: str) -> list[Path]:
     """Return `train.csv`, or shards such as `train-00000-of-00002.parquet`, all of one format."""
-    files_by_suffix = {
-        suffix: sorted(root.glob(f"{escape(name)}{suffix}")) or sorted(root.glob(f"{escape(name)}-*{suffix}"))
-        for suffix in table_suffixes()
-    }
-    candidates = [files for files in files_by_suffix.values() if files]
+    files = sorted(file for file in root.iterdir() if is_text_file(file))
+    candidates = []
+    for suffix in table_suffixes():
+        matching = [file for file in files if file.suffix.lower() == suffix]
+        whole = [file for file in matching if file.stem == name]
+        shards = [file for file in matching if file.stem.startswith(f"{name}-")]
+        candidates += [group for group in (whole, shards) if group]
     if len(candidates) > 1:
         raise DataError(
             f"{root}: both {candidates[0][0].name} and {candidates[1][0].name}; name one as data.train, data.test"

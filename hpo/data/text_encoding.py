@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hpo.data.columns import ReadOptions
@@ -15,6 +16,11 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_OTHER_KINDS = {
+    b"PK\x03\x04": "a zip archive, perhaps an Excel workbook; save the table as CSV",
+    b"\x1f\x8b": "compressed with gzip; unpack it",
+}
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _WIDE_ENCODINGS = ("utf-16", "utf-32", "utf-7")  # in which the byte of a line feed can be part of another character
 _SAMPLE_BYTES = 2**20
 # Accented letters are few among the letters of a language in Latin script; of others most bytes are not ASCII.
@@ -37,16 +43,21 @@ def describe_settings(settings: list[str]) -> str:
 
 def find_encoding(file: Path, options: ReadOptions) -> str:
     """Return the encoding that the user has set, else that of the byte order mark, else UTF-8."""
-    if options.encoding is not None:
-        encoding = _normalize(options.encoding)
-        if _has_one_byte_per_character(encoding) and _is_unicode(file):
-            # Each letter with an accent would become two characters, without an error.
-            setting = options.format_setting("encoding", options.encoding)
-            raise ValueError(f"the file is UTF-8; leave out {setting}, or save the file in that encoding")
-        return encoding
     with file.open("rb") as handle:
         start = handle.read(4)
-    return next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), "utf-8")
+    if kind := next((kind for mark, kind in _OTHER_KINDS.items() if start.startswith(mark)), None):
+        raise ValueError(f"is {kind}")
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+    if options.encoding is None:
+        return marked or "utf-8"
+    encoding = _normalize(options.encoding)
+    actual = marked if marked and not encoding.startswith(marked) else None
+    if actual is None and not encoding.startswith("utf") and _is_unicode(file):
+        actual = "utf-8"  # each letter with an accent would become two characters, without an error
+    if actual:
+        setting = options.format_setting("encoding", options.encoding)
+        raise ValueError(f"the file is {actual.upper()}; leave out {setting}, or save the file in that encoding")
+    return encoding
 
 
 def read_lines(file: Path, options: ReadOptions) -> Iterator[str]:
@@ -73,12 +84,24 @@ def read_lines(file: Path, options: ReadOptions) -> Iterator[str]:
             yield text
 
 
+def split_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Split lines at carriage returns too, with which old programs end a line."""
+    for line in lines:
+        if "\r" in line.removesuffix("\n").removesuffix("\r"):
+            yield from _LINE.findall(line)
+        else:
+            yield line
+
+
 def read_text(file: Path, options: ReadOptions) -> str:
     """Return the content of a file. Raises UndecodableText with the number of the line."""
     encoding = find_encoding(file, options)
     content = file.read_bytes()
     try:
-        return content.decode(_skip_mark(encoding)).removeprefix("\ufeff")
+        text = content.decode(_skip_mark(encoding)).removeprefix("\ufeff")
+        if "\0" in text:  # as in read_lines
+            raise _undecodable(file, encoding, options, "the file")
+        return text
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise _undecodable(file, encoding, options, f"line {line}") from None
@@ -115,10 +138,6 @@ def _can_decode(content: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _has_one_byte_per_character(encoding: str) -> bool:
-    return encoding != "utf-8" and len(bytes(range(256)).decode(encoding, errors="replace")) == 256
 
 
 def _is_unicode(file: Path) -> bool:

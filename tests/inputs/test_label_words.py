@@ -27,7 +27,7 @@ def test_whole_numbers_are_ordered_by_size(tmp_path: Path) -> None:
     assert read_labels(tmp_path, ["10", "2", "0", "-1"]).label_names == ("-1", "0", "2", "10")
     assert read_labels(tmp_path, [10, 2, 0], "train.jsonl").label_names == ("0", "2", "10")
     assert read_labels(tmp_path, ["10", "2", "none"]).label_names == ("10", "2", "none")
-    assert read_labels(tmp_path, ["9" * 5000, "1"]).label_names == ("1", "9" * 5000)
+    assert read_labels(tmp_path, ["9" * 900, "1"]).label_names == ("1", "9" * 900)
 
 
 def test_fingerprint_of_integer_labels_is_that_of_earlier_versions(tmp_path: Path) -> None:
