@@ -33,6 +33,11 @@ def read(model: Path, file: Path, given: Given = NOTHING, column: str | None = N
     return list(choose_input(model, None, file, column, parse_read_options(*given)).texts)
 
 
+def read_each(file: Path, column: str | None = None) -> list[str | DataError]:
+    """What --skip-bad reads."""
+    return list(choose_input(MODEL, None, file, column, skip_bad=True).texts)
+
+
 @pytest.mark.parametrize(
     ("name", "kept", "lines", "encoding"),
     [
@@ -120,3 +125,60 @@ high = 1e-3
     assert ended.code == 0 and len(ended.output.splitlines()) == len(rows)
     texts = read(tmp_path / "kept" / "model", tmp_path / "train.csv")
     assert texts == [row.split(";")[0] for row in rows]
+
+
+# --- rows that cannot be read -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_line_that_is_not_utf8_is_one_empty_answer(name: str, bad: int, tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text}, ensure_ascii=False) if name == "a.jsonl" else text for text in TEXTS]
+    content = [line.encode() for line in lines]
+    content[bad - 1] = b"\xe9" + content[bad - 1]
+    content.append(content[bad - 1])
+    (tmp_path / name).write_bytes(b"\n".join(content))
+    answers = read_each(tmp_path / name)
+    errors = [str(answer) for answer in answers if isinstance(answer, DataError)]
+    assert [isinstance(answer, DataError) for answer in answers] == [number in (bad, 4) for number in (1, 2, 3, 4)]
+    assert [answer for answer in answers if isinstance(answer, str)] == [*TEXTS[: bad - 1], *TEXTS[bad:]]
+    assert [f"line {number} is not UTF-8; " in error for number, error in zip((bad, 4), errors, strict=True)] == [
+        True,
+        True,
+    ]
+    with pytest.raises(DataError, match=f"line {bad} is not UTF-8; the file seems to need --encoding"):
+        read(MODEL, tmp_path / name)
+
+
+def test_wide_encoding_that_is_broken_stays_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("one\ntwo\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="line 1 is not UTF-8; the file seems to need --encoding utf-16-le"):
+        read_each(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_bytes("one\ntwo\n".encode("utf-16") + b"x")
+    with pytest.raises(DataError, match="the file is not UTF-16"):
+        read_each(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_first_row_without_the_text_is_one_empty_answer(name: str, tmp_path: Path) -> None:
+    rows = [{"id": 1}, {"id": 2}, *({"text": text} for text in TEXTS), {"id": 3}]
+    content = json.dumps(rows) if name == "a.json" else "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(content)
+    answers = read_each(tmp_path / name)
+    assert [answer for answer in answers if isinstance(answer, str)] == TEXTS
+    assert [str(answers[row - 1]).partition(": ")[2] for row in (1, 2, 6)] == [
+        f"text in row {row} is empty or null; fill or remove it" for row in (1, 2, 6)
+    ]
+    with pytest.raises(DataError, match="text in row 1 is empty or null"):
+        read(MODEL, tmp_path / name)
+    with pytest.raises(DataError, match=r"column 'titel' \(--text\) is unknown; known: id, text"):
+        read_each(tmp_path / name, "titel")
+
+
+def test_json_lines_are_still_streamed(tmp_path: Path) -> None:
+    rows = [json.dumps({"text": TEXTS[0]}), "no json"]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    texts = iter(choose_input(MODEL, None, tmp_path / "a.jsonl", None, skip_bad=True).texts)
+    assert next(texts) == TEXTS[0]
+    with pytest.raises(DataError, match="line 2: Expecting value"):
+        next(texts)
