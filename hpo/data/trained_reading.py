@@ -9,7 +9,6 @@ from pathlib import Path
 from hpo.data.columns import ReadOptions
 from hpo.study.file_options import Quoting
 
-_BLOCK_BYTES = 2**20
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
@@ -26,8 +25,8 @@ class GivenOptions:
 def choose_read_options(file: Path, given: GivenOptions, trained: ReadOptions) -> ReadOptions:
     """Return the given options, completed with those of training.
 
-    The encoding of training is left out for a file that says itself that it is UTF-8 or UTF-16: many people train on
-    an old export and predict what a program writes today.
+    The encoding of training is left out for a file that is recognized as UTF-8, or as UTF-16 by its byte order mark:
+    many people train on an old export and predict what a program writes today.
     """
     names = [field.name for field in fields(given)]
     chosen = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
@@ -38,24 +37,27 @@ def choose_read_options(file: Path, given: GivenOptions, trained: ReadOptions) -
 
 
 def _is_unicode(file: Path) -> bool:
-    """Whether a file starts with a byte order mark, or is UTF-8 with characters that are not ASCII.
+    """Whether a file starts with a byte order mark, or most of its lines that are not ASCII are UTF-8.
 
-    The whole file is read, because its first such character can be far below; a text in another encoding is hardly
-    ever valid UTF-8. A NUL means UTF-16 without a mark. False for a file that cannot be opened: its reader says why.
+    The whole file is read, because its first such line can be far below. A line in another encoding is hardly ever
+    valid UTF-8, and a file of UTF-8 can have a damaged line. A NUL means UTF-16 without a mark. False for a file that
+    cannot be opened: its reader says why.
     """
-    decoder, has_other_characters = codecs.getincrementaldecoder("utf-8")(), False
+    valid, invalid = 0, 0
     try:
-        with file.open("rb") as handle:
-            block = handle.read(_BLOCK_BYTES)
-            if block.startswith(_BYTE_ORDER_MARKS):
-                return True
-            while block:
-                if b"\0" in block:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if number == 0 and line.startswith(_BYTE_ORDER_MARKS):
+                    return True
+                if b"\0" in line:
                     return False
-                decoder.decode(block)
-                has_other_characters |= not block.isascii()
-                block = handle.read(_BLOCK_BYTES)
-            decoder.decode(b"", final=True)
-    except (OSError, UnicodeDecodeError):
+                if line.isascii():
+                    continue
+                try:
+                    line.decode()
+                    valid += 1
+                except UnicodeDecodeError:
+                    invalid += 1
+    except OSError:
         return False
-    return has_other_characters
+    return valid > invalid

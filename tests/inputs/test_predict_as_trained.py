@@ -65,6 +65,14 @@ def test_file_that_is_unicode_is_read_so_whatever_the_encoding_of_training(
     assert read(trained_with(tmp_path / "model", encoding=trained), tmp_path / "a.txt") == TEXTS
 
 
+def test_damaged_line_does_not_make_a_file_one_of_the_encoding_of_training(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("café\nété\n".encode() + b"caf\xe9\n")
+    model = trained_with(tmp_path / "model", encoding="cp1252")
+    texts = iter(choose_input(model, None, tmp_path / "a.txt", None, skip_bad=True).texts)
+    assert [next(texts), next(texts)] == ["café", "été"]
+    assert "line 3 is not UTF-8; " in str(next(texts))
+
+
 def test_each_option_of_the_shell_replaces_that_of_training(tmp_path: Path) -> None:
     kept = {"separator": ";", "quoting": "none", "encoding": "cp1251", "header": False, "text": "1"}
     model = trained_with(tmp_path / "model", **kept)
