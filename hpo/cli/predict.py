@@ -24,7 +24,11 @@ def predict(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="File of texts: csv, tsv, json, jsonl, parquet or txt.", parser=parse_path),
+        typer.Option(
+            metavar="PATH",
+            help="File of texts: csv, tsv, json, jsonl, parquet or txt; by default read as in training.",
+            parser=parse_path,
+        ),
     ] = None,
     column: Annotated[
         str | None,
@@ -37,9 +41,10 @@ def predict(
         str | None, typer.Option(metavar="csv|none", help="Whether quotation marks enclose fields of the file.")
     ] = None,
     encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of the file, such as cp1252.")] = None,
-    no_header: Annotated[
-        bool, typer.Option("--no-header", help="The file has no column names; --text is a position, from 1.")
-    ] = False,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="The file has column names, or none; then --text is a position."),
+    ] = None,
     set_: Overrides = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per text, with all probabilities.")
@@ -58,7 +63,7 @@ def predict(
         from hpo.predict import load_predictor, locate_model
         from hpo.terminal.prediction_input import choose_input, parse_read_options
 
-        options = parse_read_options(separator, quoting, encoding, header=not no_header)
+        options = parse_read_options(separator, quoting, encoding, header)
         folder, trusted = locate_model(model, tuple(set_ or []))
         texts, is_ready = choose_input(folder, text, file, column, options, skip_bad)
         configure_output(verbose)

@@ -24,14 +24,16 @@ class ReadOptions:
     encoding: str | None = None
     header: bool = True
     are_arguments: bool = False  # of `hpo predict`, for messages
+    trained: frozenset[str] = frozenset()  # names of the options that `hpo predict` takes from training, for messages
 
     def format_setting(self, name: str, value: str | bool) -> str:
         """Return what a user writes to set an option: a key of the study file, or an option of the shell."""
         if not self.are_arguments:
             return f"data.{name} = {json.dumps(value)}"
         if isinstance(value, bool):
-            return f"--no-{name}"
-        return f"--{name} {shlex.quote(value.replace(chr(9), chr(92) + 't'))}"
+            return f"--{name}" if value else f"--no-{name}"
+        origin = ", as in training" if name in self.trained and value == getattr(self, name) else ""
+        return f"--{name} {shlex.quote(value.replace(chr(9), chr(92) + 't'))}{origin}"
 
 
 @dataclass(frozen=True)

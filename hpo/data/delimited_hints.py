@@ -22,7 +22,10 @@ def explain_missing_column(file: Path, columns: Columns, separator: str, header:
     if any(name.lower().startswith("sep=") for name in header):
         return "line 1 is a note to Excel (sep=); remove that line"
     if not options.header:
-        return f"without a header, columns are named by position: {list_columns(header)}"
+        advice = f"without a header, columns are named by position: {list_columns(header)}"
+        if "header" in options.trained:
+            advice += f"; the files of training had none, set {options.format_setting('header', True)} if this one has"
+        return advice
     settings = suggest_separator_setting(file, columns, separator)
     if settings:
         separator = _find_likely_separator(_read_sample(file, columns), columns, separator) or separator

@@ -1,7 +1,8 @@
 """Read texts and labels from files: READERS has one entry per file format.
 
 Training reads a text and a label column of whole files with `read_files`. Prediction streams one text column with
-`read_texts`. Both call the same reader, so a file gives the same texts in training and in prediction.
+`read_texts`. A file gives the same texts in both: they call the same reader, or one that only differs in going on after
+a text that cannot be read.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hpo.data.file_formats import (
     read_parquet_class_names,
     read_text_lines,
 )
+from hpo.data.row_errors import read_each_json_line, read_each_json_row, read_each_text_line
 from hpo.data.text_validation import check_text
 from hpo.errors import DataError, shorten, unknown_name
 
@@ -33,6 +35,7 @@ class FileFormat:
     """How files with one suffix are read."""
 
     read_rows: Callable[[Path, Columns], Iterator[Row]]
+    read_each: Callable[[Path, Columns], Iterator[Row]] | None = None  # for prediction, see row_errors.py
     has_columns: bool = True  # False for one text per line, which has no labels to train on
     read_class_names: Callable[[Path, str], tuple[str, ...] | None] = lambda file, label: None
 
@@ -45,10 +48,10 @@ class FileFormat:
 READERS: dict[str, FileFormat] = {
     ".csv": FileFormat(read_delimited),
     ".tsv": FileFormat(read_delimited),
-    ".json": FileFormat(read_json),
-    ".jsonl": FileFormat(read_json_lines),
+    ".json": FileFormat(read_json, read_each_json_row),
+    ".jsonl": FileFormat(read_json_lines, read_each_json_line),
     ".parquet": FileFormat(read_parquet, read_class_names=read_parquet_class_names),
-    ".txt": FileFormat(read_text_lines, has_columns=False),
+    ".txt": FileFormat(read_text_lines, read_each_text_line, has_columns=False),
 }
 
 
@@ -117,7 +120,16 @@ def _open_texts(
         raise DataError(f"{file}: a {file.suffix} file has one text per line and no columns; leave out --text {column}")
     options = options or ReadOptions(are_arguments=True)
     columns = Columns(default_column if column is None else column, text_option="--text", options=options)
-    return (text for (text,) in file_format.read_rows(file, columns)), str(file), file_format.row_unit
+    read_rows = file_format.read_each or file_format.read_rows
+    return _select_texts(read_rows, file, columns), str(file), file_format.row_unit
+
+
+def _select_texts(
+    read_rows: Callable[[Path, Columns], Iterator[Row]], file: Path, columns: Columns
+) -> Iterator[object]:
+    # A generator, so that errors of opening the file are raised where reading errors are expected.
+    for (text,) in read_rows(file, columns):
+        yield text
 
 
 def check_stream(texts: Iterable[object], where: str, unit: str) -> Iterator[str]:

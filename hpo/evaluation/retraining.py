@@ -125,6 +125,10 @@ def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> Non
     info = ModelInfo(
         study=spec.name,
         text=spec.data.text,
+        separator=spec.data.separator,
+        quoting=spec.data.quoting,
+        encoding=spec.data.encoding,
+        header=spec.data.header,
         clean=spec.data.clean,
         max_length=spec.model.max_length,
         labels=list(final.data.label_names),

@@ -11,10 +11,10 @@ from typing import NamedTuple, cast, get_args
 
 import typer
 
-from hpo.data.columns import ReadOptions
 from hpo.data.line_input import LinePipe, read_each_line, read_lines
 from hpo.data.readers import READERS, read_each_text, read_texts
 from hpo.data.text_validation import check_text
+from hpo.data.trained_reading import GivenOptions, choose_read_options
 from hpo.errors import DataError, quote_value, unknown_value
 from hpo.study.file_options import Quoting, check_encoding, check_separator
 from hpo.training.model_folder import read_model_info
@@ -27,7 +27,9 @@ class PredictionInput(NamedTuple):
     is_ready: Callable[[], bool] = lambda: True
 
 
-def parse_read_options(separator: str | None, quoting: str | None, encoding: str | None, header: bool) -> ReadOptions:
+def parse_read_options(
+    separator: str | None, quoting: str | None, encoding: str | None, header: bool | None
+) -> GivenOptions:
     """Return the options of the shell that say how a file is read. Raises DataError for a value that has no meaning."""
     if quoting not in (None, *get_args(Quoting)):
         raise DataError(f"--quoting {unknown_value(quoting, get_args(Quoting))}")
@@ -38,7 +40,7 @@ def parse_read_options(separator: str | None, quoting: str | None, encoding: str
         except ValueError as error:
             raise DataError(f"--{option} is {quote_value(value)}; {error}") from None
     separator = check_separator(separator) if separator is not None else None
-    return ReadOptions(separator, cast(Quoting | None, quoting), encoding, header, are_arguments=True)
+    return GivenOptions(separator, cast(Quoting | None, quoting), encoding, header)
 
 
 def choose_input(
@@ -46,7 +48,7 @@ def choose_input(
     text: str | None,
     file: Path | None,
     column: str | None,
-    options: ReadOptions | None = None,
+    given: GivenOptions | None = None,
     skip_bad: bool = False,
 ) -> PredictionInput:
     """Return the texts to predict with the model of a folder.
@@ -60,9 +62,11 @@ def choose_input(
         raise DataError("--skip-bad is for several texts, of --file or standard input, but TEXT is one; leave it out")
     if column is not None and file is None:
         raise DataError("--text names a column of --file, which is not given")
-    options = options or ReadOptions(are_arguments=True)
-    if file is None and options != ReadOptions(are_arguments=True):
-        raise DataError("--separator, --quoting, --encoding and --no-header describe --file, which is not given")
+    given = given or GivenOptions()
+    if file is None and given != GivenOptions():
+        raise DataError(
+            "--separator, --quoting, --encoding, --header and --no-header describe --file, which is not given"
+        )
     if text is not None and Path(text).suffix.lower() in READERS and os.path.isfile(text):
         raise DataError(f"TEXT is the name of a file; to read its texts, use --file {shlex.quote(text)}")
     info = read_model_info(folder)
@@ -70,6 +74,7 @@ def choose_input(
         return PredictionInput([check_text(text, "TEXT")])
     if file is not None:
         read_file = read_each_text if skip_bad else read_texts
+        options = choose_read_options(file, given, info.read_options)
         return PredictionInput(read_file(file, column, info.text, options))
     pipe = LinePipe(sys.stdin.fileno())
     read = read_each_line if skip_bad else read_lines

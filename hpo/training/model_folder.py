@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hpo.data.columns import ReadOptions
 from hpo.errors import ModelError
+from hpo.study.file_options import Encoding, Quoting, Separator
 from hpo.study.spec_tables import Component
 from hpo.training.checkpoint import save_model
 from hpo.training.checkpoint_errors import first_line
@@ -27,9 +29,18 @@ class ModelInfo(BaseModel):
     study: str
     text: str = Field(description="Name of the text column in training")
     clean: list[Component] = Field(description="Cleaning steps, in order")
+    separator: Separator | None = Field(None, description="How files were read, as the keys of `data` say")
+    quoting: Quoting | None = None
+    encoding: Encoding | None = None
+    header: bool = True
     max_length: int = Field(description="Tokens per text")
     labels: list[str]
     made: dict[str, Any] = Field(default_factory=dict, description="Values, seed, scores, data, versions")
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How files were read in training. A folder of an earlier version does not say, and has the defaults."""
+        return ReadOptions(self.separator, self.quoting, self.encoding, self.header)
 
 
 def write_model_folder(folder: Path, model: PreTrainedModel, tokenizer: Any, info: ModelInfo) -> None:

@@ -87,6 +87,15 @@ def test_the_length_of_a_trial_follows_from_epochs_or_steps(wide: Path) -> None:
     assert by_steps.shortest < by_steps.typical < by_steps.longest
 
 
+@pytest.mark.parametrize("batch", ["training.per_device_train_batch_size=16", None])
+def test_a_batch_larger_than_the_train_rows_is_timed_with_all_of_them(small: Path, batch: str | None) -> None:
+    small.write_text(small.read_text().replace("per_device_train_batch_size = 16\n", ""))
+    overrides = ("data.rows.train=6", "search.trials=1", *([batch] if batch else []))
+    assert estimate(small, *overrides).memory_rows == 6
+    (trial,) = run_search(load_study(small, overrides), url(small), SearchListener()).get_trials()
+    assert trial.user_attrs["effective"]["per_device_train_batch_size"] == 6
+
+
 def test_a_grid_and_a_timeout_limit_the_trials(wide: Path) -> None:
     grid = ("space.parameters={num_train_epochs={low=1, high=2}}", "space.known_good=[]", "search.sampler='grid'")
     limited = estimate(wide, *grid, "search.trials=50", "search.timeout=1e-3")

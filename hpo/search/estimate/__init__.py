@@ -179,8 +179,9 @@ class _Costs:
         return build_arguments(self.spec, {**self.context.accelerations, **values})
 
     def _batch(self, values: Mapping[str, Any]) -> tuple[int, int]:
+        """Return the rows of a device batch and the batches of an optimizer step; a larger batch has all train rows."""
         args = self._arguments(values)
-        return args.per_device_train_batch_size, args.gradient_accumulation_steps
+        return min(args.per_device_train_batch_size, len(self.context.train)), args.gradient_accumulation_steps
 
 
 def _middle(name: str, axis: Parameter) -> Any:
