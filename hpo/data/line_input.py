@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from select import select
 
 from hpo.data.readers import check_each, check_stream
+from hpo.data.text_encoding import split_lines
 from hpo.errors import DataError
 
 BLOCK_BYTES = 2**16  # the capacity of a pipe on Linux
@@ -55,7 +56,8 @@ def read_each_line(lines: Iterable[bytes], where: str) -> Iterator[str | DataErr
 def _decode_each(lines: Iterable[bytes], where: str) -> Iterator[str | DataError]:
     for number, line in enumerate(lines, start=1):
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield from (part.rstrip("\r\n") for part in split_lines([text]))
         except UnicodeDecodeError:
             advice = "convert it, for example with iconv -f cp1252 -t utf-8"
             yield DataError(f"{where}: line {number} is not UTF-8; {advice}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from hpo.data.columns import Columns, ReadOptions, Row
 from hpo.data.json_layouts import parse_json
-from hpo.data.text_encoding import UndecodableText, find_encoding, read_lines, read_text
+from hpo.data.text_encoding import UndecodableText, find_encoding, read_lines, read_text, split_lines
 from hpo.errors import DataError
 
 PEEKED_ROWS = 1000  # of a .jsonl file whose first row lacks the text column
@@ -23,7 +23,10 @@ PEEKED_ROWS = 1000  # of a .jsonl file whose first row lacks the text column
 def read_each_text_line(file: Path, columns: Columns) -> Iterator[Row]:
     """Read one text per line, line by line."""
     for line in decode_each_line(file, columns.options):
-        yield (line if isinstance(line, DataError) else line.rstrip("\r\n"),)
+        if isinstance(line, DataError):
+            yield (line,)
+        else:
+            yield from ((part.rstrip("\r\n"),) for part in split_lines([line]))
 
 
 def read_each_json_line(file: Path, columns: Columns) -> Iterator[Row]:

@@ -9,6 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from hpo.data.columns import Columns, ReadOptions
+from hpo.data.line_input import read_lines
 from hpo.data.readers import read_files, read_texts
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import DataError
@@ -94,6 +95,7 @@ def test_a_validation_file_that_is_not_used_is_a_notice(tmp_path: Path) -> None:
 def test_carriage_returns_end_lines_of_text_files(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_bytes(b"good\rbad\r\nugly\n")
     assert list(read_texts(tmp_path / "lines.txt")) == ["good", "bad", "ugly"]
+    assert list(read_lines([b"good\rbad\r", b"ugly"], "standard input")) == ["good", "bad", "ugly"]
 
 
 @pytest.mark.parametrize(
