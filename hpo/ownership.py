@@ -20,7 +20,8 @@ from hpo.errors import StudyError
 
 FILE_LIST = ".hpo-files.json"  # in a folder of ours: file -> SHA-256, or null for a large file
 OUTPUT_LIST = ".hpo-outputs.json"  # in a study's folder: file, relative to the folder -> its last SHA-256s
-CHOOSE_OTHER = "choose another --output, or add --overwrite"
+CHOOSE_PATH = "choose another --output"
+CHOOSE_OTHER = f"{CHOOSE_PATH}, or add --overwrite"
 MOVE = "move it elsewhere"
 _MAX_CHECKSUMS = 3  # of a file: processes that are killed, or that write at the same time, may leave an older one
 _MAX_HASHED = 1 << 20  # bytes; weights are larger, and people do not edit them
@@ -160,17 +161,32 @@ def owned_file(file: Path, study_folder: Path, overwrite: bool = False) -> Itera
 
 
 def check_files(files: Iterable[Path], study_folder: Path, remedy: str = CHOOSE_OTHER, overwrite: bool = False) -> None:
-    """Raise StudyError for a file that hpo has not written, or that was changed since; with `overwrite`, for none."""
+    """Raise StudyError for a file that hpo has not written, or that was changed since.
+
+    With `overwrite`, only for what is no file at all, such as a folder or a device, and for a link to another file.
+    """
     for file in files:
-        if overwrite or not os.path.lexists(file):
+        if not os.path.lexists(file):
             continue
-        if file.is_dir():
-            raise StudyError(f"{file}: is a folder; {remedy}")
+        if not file.is_file():
+            raise StudyError(f"{file}: is {'a folder' if file.is_dir() else 'no file'}; {CHOOSE_PATH}")
+        if overwrite and file.is_symlink():
+            raise StudyError(f"{file}: is a link to {file.resolve()}; name that file, or remove the link")
+        if overwrite:
+            continue
         recorded = _read_outputs(study_folder).get(_output_key(file, study_folder))
         if recorded and _checksum(file, limit=None) not in recorded:
             raise StudyError(f"{file}: was changed after hpo had written it; {remedy}")
         if not recorded and not _is_of_earlier_version(file, study_folder):
             raise StudyError(f"{file}: exists and was not written by hpo; {remedy}")
+
+
+def check_outside(output: Path, needed: Iterable[Path]) -> None:
+    """Raise StudyError, whatever the user allows, for an output that is or lies in something that the study needs."""
+    resolved = output.resolve()
+    for path in map(Path.resolve, needed):
+        if path == resolved or path in resolved.parents:
+            raise StudyError(f"{output}: the study needs {path.name}, which is not replaced; {CHOOSE_PATH}")
 
 
 def is_owned_file(file: Path, study_folder: Path) -> bool:

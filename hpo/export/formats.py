@@ -12,7 +12,7 @@ from hpo.data.csv_writer import write_csv
 from hpo.errors import ModelError, StudyError
 from hpo.export.bundle_writer import write_bundle
 from hpo.export.model_card import model_card
-from hpo.ownership import CHOOSE_OTHER, check_folder, owned_file, owned_folder
+from hpo.ownership import CHOOSE_OTHER, check_folder, check_outside, owned_file, owned_folder
 from hpo.paths import copy_files
 from hpo.results.best_config import best_config_json, best_config_python, best_config_toml, best_config_yaml
 from hpo.results.study_results import StudyResults
@@ -102,6 +102,7 @@ def export_format(
     target = output or results.spec.folder / "export" / file
     if target.is_dir() and not export.is_folder:
         target /= file
+    check_outside(target, results.needed_paths)
     write = export.write_raw if raw and export.write_raw else export.write
     try:
         with _parent_folders(target):
@@ -124,8 +125,6 @@ def _check_replaceable(results: StudyResults, target: Path, overwrite: bool) -> 
     Files of others in such an export are kept; with `overwrite`, so are those of any folder, except those that have the
     name of one that is written.
     """
-    if target.resolve() == results.spec.model_folder.resolve():
-        raise StudyError(f"{target}: is the study's model folder; choose another --output")
     if not target.is_dir():
         if target.exists():
             raise StudyError(f"{target}: is a file; choose another --output")

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from hpo import __version__
 from hpo.atomic import sweep_leftovers
 from hpo.errors import HpoError, StudyError
-from hpo.ownership import check_files, is_owned_file, owned_file
+from hpo.ownership import check_files, check_outside, is_owned_file, owned_file
 from hpo.report.blocks import Block, Section, escape_markdown, split_code_spans
 from hpo.report.cost import cost_section
 from hpo.report.error_analysis import errors_section, generalization_section, misclassified_section
@@ -55,6 +55,7 @@ def write_report(results: StudyResults, folder: Path, overwrite: bool = False) -
     file of that name was not written by hpo or has been changed since.
     """
     study_folder = results.spec.folder
+    check_outside(folder, results.needed_paths)
     check_report_files(results.spec, folder, overwrite)  # before the test split is used
     contents = build_report(results)
     try:

@@ -69,9 +69,9 @@ def what_to_use(comparison: ComparisonResult) -> Answer:
     rivals = _rivals(comparison)
     facts = [f"the winner: trial #{comparison.winner.trial}, {_score_and_cost(winner, comparison)}"]
     worse = [each for each in rivals if each.outcome == "worse"]
-    useless = [each for each in worse if each.against == MAJORITY]
+    useless = [each for each in rivals if each.against == MAJORITY and each.difference <= 0]
     if useless:
-        answer = "Nothing of this yet: always answering the most frequent class is better than the winner."
+        answer = "Nothing of this yet: always answering the most frequent class is as good as the winner, or better."
         return Answer(question, answer, [*facts, useless[0].verdict])
     if worse:
         best = min(worse, key=lambda each: each.difference).against
@@ -96,7 +96,9 @@ def can_it_be_trusted(comparison: ComparisonResult) -> Answer:
         "too few seeds to estimate their spread": seeds < FEW_SEEDS,
         "baselines are missing": bool(comparison.missing or comparison.failed),
         "the search is not finished": comparison.search.finished < comparison.search.wanted,
-        "some runs failed": any(system.failures and system.failures.count for system in comparison.systems),
+        "some runs failed or predict one class": any(
+            system.failures and system.failures.count for system in comparison.systems
+        ),
         "other studies used the same test rows": bool(uses.elsewhere),
         "the test split was looked at often": uses.count - _count_runs(comparison) > FEW_USES,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
@@ -16,12 +17,21 @@ from hpo.data.splits import TextData
 from hpo.errors import HpoError
 from hpo.evaluation.comparison import Comparison, ComparisonProgress, build_comparison, no_progress
 from hpo.evaluation.comparison_result import ComparisonResult
+from hpo.paths import expand_path
 from hpo.results.study_status import StudyStatus, study_status
 from hpo.results.trials_table import build_trials_table
 from hpo.search.preflight import load_study_data
 from hpo.store.optuna_internals import storage_of
 from hpo.store.run_record import RunRecord
-from hpo.store.storage import check_same_spec, companion_name, find_study, load_stored_study, open_artifact_store
+from hpo.store.storage import (
+    artifact_folder,
+    check_same_spec,
+    companion_name,
+    find_study,
+    load_stored_study,
+    open_artifact_store,
+    sqlite_file,
+)
 from hpo.store.study_record import StudyRecord
 from hpo.store.text_redaction import redact_reason, redact_sentence
 from hpo.store.trial_order import sign
@@ -56,6 +66,18 @@ class StudyResults:
     on_progress: ComparisonProgress = no_progress
     use: str = "report"  # what the test split is used for, as its ledger records it
     loaded: LoadedComparison | None = field(default=None, repr=False)
+
+    @property
+    def needed_paths(self) -> list[Path]:
+        """The files and folders without which the study cannot be read or used, so no output may replace them."""
+        spec, store = self.spec, sqlite_file(self.url)
+        paths = [spec.file, spec.best_folder, spec.model_folder, artifact_folder(self.url, spec.file.parent)]
+        if store:
+            paths += [store, *(store.with_name(store.name + suffix) for suffix in ("-wal", "-shm", "-journal"))]
+        named = [spec.data.source, *spec.data.train_names, spec.data.validation, spec.data.test]
+        files = [name for value in named for name in (value if isinstance(value, list) else [value])]
+        data = [spec.file.parent / expand_path(name) for name in files if isinstance(name, str)]
+        return paths + [path for path in data if path.is_file()]
 
     def compare(self) -> ComparisonResult | None:
         """Compare the winner with its baselines and record this use of the test split; the second call does nothing.

@@ -94,6 +94,9 @@ def check_arguments(spec: StudySpec) -> None:
         )
         if problem:
             raise spec.error(f"training.{name}", problem)
+    if {"max_steps", "num_train_epochs"} <= spec.fixed.keys() and spec.fixed["max_steps"] > 0:
+        message = "has no effect: training.max_steps alone decides the length of training; remove one of the two"
+        raise spec.error("training.num_train_epochs", message)
     for name, other in ALIASES.items():
         if {name, other} <= spec.fixed.keys():
             raise spec.error(f"training.{name}", f"and training.{other} set the same thing; keep one of them")

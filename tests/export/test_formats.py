@@ -122,8 +122,9 @@ def test_folders_that_are_no_export_are_not_replaced(results: StudyResults, tmp_
 
 
 def test_output_below_a_file_is_an_error(results: StudyResults, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
     with pytest.raises(StudyError, match="cannot be written: .*; choose another --output"):
-        export_format(results, "best-config", results.spec.file / "x.toml")
+        export_format(results, "best-config", tmp_path / "a file" / "x.toml")
 
 
 def test_unknown_format_lists_the_known_ones(results: StudyResults) -> None:

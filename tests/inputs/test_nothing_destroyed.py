@@ -19,6 +19,7 @@ from hpo.search.preflight import check_spec
 from hpo.study.spec import load_study
 from hpo.training.model_folder import INFO_FILE
 from hpo.training.trackers import TensorBoard, TrackedRun
+from tests.support import synthetic
 from tests.support.canary_study import study_file
 from tests.support.command_line import Ended, run_hpo
 
@@ -150,7 +151,6 @@ def test_report_removes_no_configuration_of_the_user(study_file: Path, tmp_path:
     from hpo.report import write_report
     from hpo.results.study_results import read_results
     from hpo.store.storage import storage_url
-    from tests.support import synthetic
 
     spec = synthetic.make(tmp_path / "pruned", 3, pruned=True)
     put_thesis(tmp_path / "out" / "best_config.toml")
@@ -253,3 +253,36 @@ def test_tensorboard_runs_of_other_studies_are_kept(
         TensorBoard(TrackedRun(spec, name, {})).end("complete")
     assert (folder / "trial-0" / "events.out.tfevents.1").read_text() == THESIS
     assert len(list((folder / "trial-1").glob("events.*"))) == 1, "events of the same study's earlier attempt are left"
+
+
+def overwrite_trials(run: Callable[..., Ended], file: Path, output: Path) -> Ended:
+    return run("export", file, "--format", "trials-csv", "--output", output, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    "needed",
+    ["store.db", "store.db-wal", "synthetic.toml", "test.csv", "store.artifacts/x.csv", "synthetic/model/config.json"],
+)
+def test_what_the_study_needs_is_never_replaced(tmp_path: Path, run_hpo: Callable[..., Ended], needed: str) -> None:
+    spec = synthetic.make(tmp_path, 4, seeds=1, baselines="majority", classes=3)
+    before = (spec.file.read_text(), (tmp_path / "test.csv").read_text())
+    done = overwrite_trials(run_hpo, spec.file, tmp_path / needed)
+    assert done.code == 2 and "which is not replaced; choose another --output" in done.errors
+    assert before == (spec.file.read_text(), (tmp_path / "test.csv").read_text()), "a file was replaced"
+    assert (tmp_path / "store.db").read_bytes()[:6] == b"SQLite"
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_only_files_are_replaced(tmp_path: Path, run_hpo: Callable[..., Ended], make: Callable[[Path], None]) -> None:
+    spec = synthetic.make(tmp_path, 4, seeds=1, baselines="majority")
+    make(tmp_path / "report.html")
+    done = run_hpo("report", spec.file, "--output", tmp_path, "--overwrite")
+    assert done.code == 2 and done.errors.count("\n") == 1 and "report.html: is " in done.errors
+
+
+def test_a_link_is_not_written_through(tmp_path: Path, run_hpo: Callable[..., Ended]) -> None:
+    spec = synthetic.make(tmp_path, 4, seeds=1, baselines="majority")
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "trials.csv").symlink_to(tmp_path / "mine.txt")
+    done = overwrite_trials(run_hpo, spec.file, tmp_path / "trials.csv")
+    assert done.code == 2 and "is a link to" in done.errors and (tmp_path / "mine.txt").read_text() == "mine"
