@@ -72,15 +72,16 @@ class StorageUrl:
     def _parse_sqlite(cls, text: str, rest: str, folder: Path) -> StorageUrl:
         location, mark, query = rest.partition("?")
         host, slash, database = location.partition("/")
+        shown = f"{text.partition('?')[0]}?{HIDDEN}" if mark else text  # somebody may have typed a password there
         if host:
-            raise StoreError(f"storage {text}: three slashes start a path: sqlite:///{host}{slash}{database}")
+            raise StoreError(f"storage {shown}: three slashes start a path: sqlite:///{host}{slash}{database}")
         if mark and not {name for name, _ in parse_qsl(query, keep_blank_values=True)} <= _SQLITE_PARAMETERS:
             raise StoreError(
-                f"storage {text}: what follows ? is read as options of SQLite; write ? in a path as %3F, and % as %25"
+                f"storage {shown}: what follows ? is read as options of SQLite; write ? in a path as %3F, and % as %25"
             )
         database = unquote(database)
         if database in ("", ":memory:"):
-            raise StoreError(f"storage {text}: a store in memory is lost at the end; use a file, {EXAMPLE}")
+            raise StoreError(f"storage {shown}: a store in memory is lost at the end; use a file, {EXAMPLE}")
         path = expand_path(database)
         # An absolute path is kept as it is: if it is a link, the artifacts are next to the link.
         url = cls.of_file(path if path.is_absolute() else (folder / path).resolve())

@@ -17,6 +17,7 @@ import sqlalchemy
 
 from hpo.api import Study
 from hpo.cli import main
+from hpo.errors import StoreError
 from hpo.search.engines.base import WorkerRequest
 from hpo.search.engines.worker_process import WorkerProcess
 from hpo.store.provenance import collect_provenance
@@ -173,3 +174,9 @@ def test_ps_shows_no_password_of_a_worker(small: Path) -> None:
 def test_a_password_in_a_store_of_an_earlier_version_is_not_shown() -> None:
     stored = [f' storage = "postgresql://me:{CANARY}@h/x"', "search.trials=3", f"'storage'='postgresql://{CANARY}'"]
     assert StudyRecord.from_attributes({"overrides": stored}).overrides == ["search.trials=3"]
+
+
+def test_parameters_of_an_sqlite_url_are_not_shown() -> None:
+    with pytest.raises(StoreError) as caught:
+        StorageUrl.parse("sqlite:///x.db?password=hunter2&token=hunter3")
+    assert "storage sqlite:///x.db?***: what follows ?" in str(caught.value) and "hunter" not in str(caught.value)
