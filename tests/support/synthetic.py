@@ -11,8 +11,10 @@ import argparse
 import atexit
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -129,6 +131,8 @@ def _build_once(trials: int, chosen: Options) -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _build(folder, trials, chosen)
+    with closing(sqlite3.connect(folder / "store.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the first reader of a copy would change its files
     return folder
 
 
