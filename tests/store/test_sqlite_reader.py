@@ -23,8 +23,9 @@ def read(spec: StudySpec, most: int | None = None) -> StudySnapshot | None:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of a store, without the third file, in which SQLite registers readers."""
-    return {name: (folder / name).read_bytes() for name in ("store.db", "store.db-wal") if (folder / name).exists()}
+    """Return the bytes of a store, without an empty log and the third file, in which SQLite registers readers."""
+    files = {name: folder / name for name in ("store.db", "store.db-wal")}
+    return {name: file.read_bytes() for name, file in files.items() if file.exists() and file.stat().st_size}
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -131,8 +131,14 @@ def _build_once(trials: int, chosen: Options) -> Path:
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _build(folder, trials, chosen)
-    with closing(sqlite3.connect(folder / "store.db")) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the first reader of a copy would change its files
+    with (
+        closing(sqlite3.connect(folder / "store.db")) as store,
+        closing(sqlite3.connect(folder / "copy.db")) as copy,
+    ):
+        store.backup(copy)  # of a store that is still open elsewhere, a copied file may lack what its log holds
+    for file in folder.glob("store.db*"):
+        file.unlink()
+    (folder / "copy.db").rename(folder / "store.db")
     return folder
 
 
