@@ -8,11 +8,13 @@ operating system releases when the process ends, however that happens. The next 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ try:
 except ImportError:  # Windows: no locks, so nothing is swept
     fcntl = None  # type: ignore[assignment]
 
+POLL_SECONDS = 0.05  # between two attempts to get a lock within a time
 OWNER_FILE = "owner"  # in a temporary folder: the writer holds its lock
 _NEW, _OLD, _REPLACED = "new", "old", "replaced"  # in a temporary folder, each holds one entry of the target's name
 _NAME = re.compile(r"\.hpo-(?P<token>[0-9a-f]{16})-(?P<certificate>[0-9a-f]{12})(?P<lock>\.lock)?")
@@ -77,25 +80,28 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, purpose: str, wait: bool = True) -> Iterator[None]:
+def exclusive_lock(folder: Path, purpose: str, timeout: float = math.inf) -> Iterator[None]:
     """Hold a lock that one process at a time can have in a folder for a purpose; the lock file is removed afterwards.
 
-    Without `wait`, raise BlockingIOError if another process has it.
+    Raise BlockingIOError if another process still has it after `timeout` seconds.
     """
+    deadline = time.monotonic() + timeout
     path = folder / f"{_certified_name(hashlib.sha256(purpose.encode()).hexdigest()[:16])}.lock"
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            is_locked = _lock(handle, wait)
+            is_locked = _lock(handle, wait=timeout == math.inf)
             # The one that had the lock has removed the file, perhaps after it was opened here.
             if is_locked and _is_same_file(handle, path):
                 break
-            if not is_locked:
+            if not is_locked and time.monotonic() >= deadline:
                 raise BlockingIOError(f"{path} is locked")
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+        if not is_locked:
+            time.sleep(POLL_SECONDS)
     try:
         yield
     finally:

@@ -193,12 +193,12 @@ def test_a_lock_is_exclusive_and_leaves_no_file(tmp_path: Path) -> None:
     with exclusive_lock(tmp_path, "final runs"):
         with exclusive_lock(tmp_path, "something else"):
             pass
-        with pytest.raises(BlockingIOError), exclusive_lock(tmp_path, "final runs", wait=False):
+        with pytest.raises(BlockingIOError), exclusive_lock(tmp_path, "final runs", timeout=0):
             pass
         sweep_leftovers(tmp_path)
         assert len(names_in(tmp_path)) == 1
     assert names_in(tmp_path) == []
-    with exclusive_lock(tmp_path, "final runs", wait=False):
+    with exclusive_lock(tmp_path, "final runs", timeout=0):
         pass
 
 

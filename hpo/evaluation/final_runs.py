@@ -273,7 +273,7 @@ def open_final_runs(
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(exclusive_lock(spec.folder, "final runs", wait=False))
+            stack.enter_context(exclusive_lock(spec.folder, "final runs", timeout=0))
         except BlockingIOError:
             raise StudyError(
                 f"study {spec.name!r}: another process is making its final runs; wait until it has ended"

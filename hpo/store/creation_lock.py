@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock
-
+from hpo.atomic import exclusive_lock
 from hpo.study.storage_url import StorageUrl
 
 LOCK_TIMEOUT = 120  # seconds; creating takes less than one
@@ -30,13 +29,8 @@ def creation_lock(url: StorageUrl) -> Iterator[None]:
         with _server_lock(url):
             yield
         return
-    file = url.file.with_name(f".{url.file.name}.lock")
-    with FileLock(file, timeout=LOCK_TIMEOUT):
-        try:
-            yield
-        finally:
-            # Removed while it is locked. A process that waits for the removed file notices, and locks the new one.
-            file.unlink(missing_ok=True)
+    with exclusive_lock(url.file.parent, f"create {url.file.name}", LOCK_TIMEOUT):
+        yield
 
 
 @contextmanager
