@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo.data.columns import Columns
-from hpo.data.readers import RawTable
-from hpo.errors import DataError, shorten
-
-REASON_CHARACTERS = 300
+from hpo.data.readers import RawTable, describe_reason
+from hpo.errors import DataError
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -45,8 +43,3 @@ def read_dataset(rows: Any, where: str, columns: Columns) -> RawTable:
         list(values[columns.label]),
         tuple(map(str, class_names)) if class_names else None,
     )
-
-
-def describe_reason(error: Exception) -> str:
-    """Return an error's message on one line, or its type if it has none."""
-    return shorten(" ".join(str(error).split()), REASON_CHARACTERS) or type(error).__name__

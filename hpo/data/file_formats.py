@@ -1,13 +1,12 @@
-"""Read the rows of json, jsonl, parquet and txt files, one function per format; delimited.py reads csv and tsv.
+"""Read the rows of parquet files, and of json and jsonl files for training, with the values of the wanted columns.
 
-Each function yields rows with the values of the wanted columns. Rows are yielded before later ones are read, except
-those of .json files, and of .csv files if labels are wanted too.
+delimited.py reads csv and tsv files, row_errors.py txt files, and json and jsonl files for prediction.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def _find_feature_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, 
     return tuple(map(str, value)) if isinstance(value, list) and value else None
 
 
-# --- json, json lines and text ----------------------------------------------------------------------------------------
+# --- json and json lines ---------------------------------------------------------------------------------------------
 
 
 def read_json(file: Path, columns: Columns) -> Iterator[Row]:
@@ -64,28 +63,20 @@ def read_json(file: Path, columns: Columns) -> Iterator[Row]:
 
 
 def read_json_lines(file: Path, columns: Columns) -> Iterator[Row]:
-    """Read one object per line, line by line."""
-    yield from _read_objects(parse_json_lines(split_lines(read_lines(file, columns.options))), file, columns)
+    """Read one object per line."""
+    lines = split_lines(read_lines(file, columns.options))
+    yield from _read_objects(list(parse_json_lines(lines)), file, columns)
 
 
-def _read_objects(objects: Iterable[Any], file: Path, columns: Columns) -> Iterator[Row]:
-    names, number, existing = columns.names, 0, None
-    if columns.label is not None:
-        # A column exists if any row has it. Streaming cannot know that: it takes the columns of the first row, and a
-        # key that a later row lacks is null.
-        objects = list(objects)
-        existing = list(dict.fromkeys(name for row in objects if isinstance(row, dict) for name in row))
+def _read_objects(objects: list[Any], file: Path, columns: Columns) -> Iterator[Row]:
+    names = columns.names
+    # A column exists if any row has it.
+    existing = list(dict.fromkeys(name for row in objects if isinstance(row, dict) for name in row))
     for number, row in enumerate(objects, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is not an object with {' and '.join(map(repr, names))}")
         if number == 1:
-            columns.check_present(existing or list(row), file)
+            columns.check_present(existing, file)
         yield tuple(row.get(name) for name in names)
-    if not number:
+    if not objects:
         raise DataError(f"{file}: no texts; expected rows with {' and '.join(map(repr, names))}")
-
-
-def read_text_lines(file: Path, columns: Columns) -> Iterator[Row]:
-    """Read one text per line, line by line."""
-    for line in split_lines(read_lines(file, columns.options)):
-        yield (line.rstrip("\r\n"),)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hpo.data.columns import Columns
+from hpo.errors import DataError
 
 # JSON knows no NaN, and Python's parser accepts it: a label that is NaN is refused as empty, with its row.
 
@@ -22,10 +23,15 @@ def parse_json(text: str, columns: Columns) -> list[Any]:
     return content if isinstance(content, list) else find_rows(content, columns)
 
 
-def parse_json_lines(lines: Iterable[str]) -> Iterator[Any]:
-    """Yield the value of each line that is not blank. Raises ValueError with the number of a line that is not JSON."""
+def parse_json_lines(lines: Iterable[str | DataError]) -> Iterator[Any]:
+    """Yield the value of each line that is not blank, and a DataError as it is.
+
+    Raises ValueError with the number of a line that is not JSON.
+    """
     for number, line in enumerate(lines, start=1):
-        if line.strip():
+        if isinstance(line, DataError):
+            yield line
+        elif line.strip():
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:

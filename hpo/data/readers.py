@@ -21,7 +21,6 @@ from hpo.data.file_formats import (
     read_json_lines,
     read_parquet,
     read_parquet_class_names,
-    read_text_lines,
 )
 from hpo.data.row_errors import read_each_json_line, read_each_json_row, read_each_text_line
 from hpo.data.text_validation import check_text
@@ -51,7 +50,7 @@ READERS: dict[str, FileFormat] = {
     ".json": FileFormat(read_json, read_each_json_row),
     ".jsonl": FileFormat(read_json_lines, read_each_json_line),
     ".parquet": FileFormat(read_parquet, read_class_names=read_parquet_class_names),
-    ".txt": FileFormat(read_text_lines, read_each_text_line, has_columns=False),
+    ".txt": FileFormat(read_each_text_line, has_columns=False),
 }
 
 
@@ -182,5 +181,9 @@ def reading_errors(where: object) -> Iterator[None]:
     except RecursionError:
         raise DataError(f"{where}: cannot be read: its values are nested too deeply") from None
     except (OSError, ValueError, NotImplementedError) as error:
-        reason = shorten(" ".join(str(error).split()), REASON_CHARACTERS)
-        raise DataError(f"{where}: cannot be read: {reason}") from None
+        raise DataError(f"{where}: cannot be read: {describe_reason(error)}") from None
+
+
+def describe_reason(error: Exception) -> str:
+    """Return a library's message on one line, or the type of the error if it has none."""
+    return shorten(" ".join(str(error).split()), REASON_CHARACTERS) or type(error).__name__

@@ -6,15 +6,14 @@ be asked. In the other formats, what cannot be read makes all that follows doubt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from hpo.data.columns import Columns, ReadOptions, Row
-from hpo.data.json_layouts import parse_json
-from hpo.data.text_encoding import UndecodableText, find_encoding, read_lines, read_text, split_lines
+from hpo.data.columns import Columns, Row
+from hpo.data.json_layouts import parse_json, parse_json_lines
+from hpo.data.text_encoding import UndecodableText, read_each_line, read_text, split_lines
 from hpo.errors import DataError
 
 PEEKED_ROWS = 1000  # of a .jsonl file whose first row lacks the text column
@@ -22,16 +21,13 @@ PEEKED_ROWS = 1000  # of a .jsonl file whose first row lacks the text column
 
 def read_each_text_line(file: Path, columns: Columns) -> Iterator[Row]:
     """Read one text per line, line by line."""
-    for line in decode_each_line(file, columns.options):
-        if isinstance(line, DataError):
-            yield (line,)
-        else:
-            yield from ((part.rstrip("\r\n"),) for part in split_lines([line]))
+    for line in _read_each_line(file, columns):
+        yield (line if isinstance(line, DataError) else line.rstrip("\r\n"),)
 
 
 def read_each_json_line(file: Path, columns: Columns) -> Iterator[Row]:
     """Read one object per line, line by line."""
-    rows = _parse_each_line(decode_each_line(file, columns.options))
+    rows = parse_json_lines(_read_each_line(file, columns))
     peeked = []
     for row in islice(rows, PEEKED_ROWS):
         peeked.append(row)
@@ -45,50 +41,13 @@ def read_each_json_row(file: Path, columns: Columns) -> Iterator[Row]:
     return _select_texts(parse_json(read_text(file, columns.options), columns), (), file, columns)
 
 
-def decode_each_line(file: Path, options: ReadOptions) -> Iterator[str | DataError]:
-    """Yield the lines of a file with their ends, and a DataError in the place of one that is not of its encoding.
-
-    Raises UndecodableText if the file as a whole is not: in UTF-16, say, where an odd byte shifts all that follow.
-    """
-    count, reason = 0, ""
-    try:
-        for line in read_lines(file, options):
-            count += 1
-            yield line
-    except UndecodableText as error:
-        if not _is_about_one_line(error, file, count):
-            raise
-        reason = str(error).partition(" is not ")[2]
-    if not reason:
-        return
-    encoding = find_encoding(file, options)
-    with file.open("rb") as lines:
-        for number, content in enumerate(islice(lines, count, None), start=count + 1):
-            try:
-                text: str | DataError = content.decode(encoding)
-            except UnicodeDecodeError:
-                text = DataError(f"{file}: cannot be read: line {number} is not {reason}")
-            yield text
-
-
-def _is_about_one_line(error: UndecodableText, file: Path, count: int) -> bool:
-    """Whether only the line after the first `count` cannot be decoded. NUL in the first line means UTF-16."""
-    if not error.problem.startswith(f"line {count + 1} "):
-        return False
-    with file.open("rb") as lines:
-        return count > 0 or b"\0" not in next(lines)
-
-
-def _parse_each_line(lines: Iterable[str | DataError]) -> Iterator[Any]:
-    """Yield the value of each line that is not blank. Raises ValueError with the number of a line that is not JSON."""
-    for number, line in enumerate(lines, start=1):
-        if isinstance(line, DataError):
-            yield line
-        elif line.strip():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number}: {error.msg}") from None
+def _read_each_line(file: Path, columns: Columns) -> Iterator[str | DataError]:
+    """Yield the lines of a file, and a DataError in the place of one that cannot be decoded."""
+    for line in read_each_line(file, columns.options):
+        if isinstance(line, UndecodableText):
+            yield DataError(f"{file}: cannot be read: {line}")
+        else:
+            yield from split_lines([line])
 
 
 def _select_texts(first: list[Any], rest: Iterable[Any], file: Path, columns: Columns) -> Iterator[Row]:

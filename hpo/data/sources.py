@@ -12,13 +12,12 @@ from hpo.data.builtin_corpus import LABEL_NAMES, generate_reviews
 from hpo.data.class_folders import find_class_folders, is_leftover, is_text_file, read_class_folders
 from hpo.data.columns import Columns, columns_of
 from hpo.data.dataset_tables import (
-    describe_reason,
     has_saved_splits,
     is_saved_dataset,
     load_saved_splits,
     read_dataset,
 )
-from hpo.data.readers import READERS, RawTable, read_files, table_suffixes
+from hpo.data.readers import READERS, RawTable, describe_reason, read_files, table_suffixes
 from hpo.errors import DataError, unknown_name
 from hpo.paths import expand_path
 from hpo.study.spec_tables import DataSpec
@@ -221,9 +220,14 @@ def _load_hub(spec: DataSpec, folder: Path) -> RawSplits | None:
     }
 
 
+def is_path(source: str) -> bool:
+    """Whether a source can only be a path: a hub id is `name` or `owner/name`."""
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix in READERS
+
+
 def _refuse_path(source: str, folder: Path) -> None:
-    """Raise DataError for a source that is a path: a hub id is `name` or `owner/name`."""
-    if source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix in READERS:
+    """Raise DataError for a source that is a path."""
+    if is_path(source):
         raise DataError(f"{folder / expand_path(source)}: no such file or folder (data.source)")
 
 

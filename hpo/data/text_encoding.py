@@ -62,6 +62,17 @@ def find_encoding(file: Path, options: ReadOptions) -> str:
 
 def read_lines(file: Path, options: ReadOptions) -> Iterator[str]:
     """Yield the lines of a file, with their ends. Raises UndecodableText with the number of a line."""
+    for line in read_each_line(file, options):
+        if isinstance(line, UndecodableText):
+            raise line
+        yield line
+
+
+def read_each_line(file: Path, options: ReadOptions) -> Iterator[str | UndecodableText]:
+    """Yield the lines of a file, with their ends, and an UndecodableText in the place of one that is not decodable.
+
+    Raises it if the whole file is not: in UTF-16, say, where an odd byte shifts all that follow.
+    """
     encoding = find_encoding(file, options)
     if encoding.startswith(_WIDE_ENCODINGS):
         with file.open(encoding=encoding, newline="\n") as handle:
@@ -72,14 +83,16 @@ def read_lines(file: Path, options: ReadOptions) -> Iterator[str]:
             except UnicodeError:
                 raise _undecodable(file, encoding, options, "the file") from None
         return
+    remedy: tuple[list[str], str] | None = None  # found once, however many lines are not decodable
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                text = line.decode(_skip_mark(encoding) if number == 1 else encoding)
+                text: str | UndecodableText = line.decode(_skip_mark(encoding) if number == 1 else encoding)
             except UnicodeDecodeError:
-                raise _undecodable(file, encoding, options, f"line {number}") from None
+                remedy = remedy or _find_remedy(file, options)
+                text = UndecodableText(_describe_problem(f"line {number}", encoding), *remedy)
             # Without a byte order mark, ASCII in UTF-16 is valid UTF-8: each second character is NUL.
-            if number == 1 and "\0" in text:
+            if number == 1 and b"\0" in line:
                 raise _undecodable(file, encoding, options, "line 1")
             yield text
 
@@ -123,13 +136,21 @@ def suggest_encoding(file: Path) -> str | None:
 
 
 def _undecodable(file: Path, encoding: str, options: ReadOptions, unit: str) -> UndecodableText:
-    problem = f"{unit} is not {encoding.upper() if encoding.startswith('utf') else encoding}"
+    return UndecodableText(_describe_problem(unit, encoding), *_find_remedy(file, options))
+
+
+def _describe_problem(unit: str, encoding: str) -> str:
+    return f"{unit} is not {encoding.upper() if encoding.startswith('utf') else encoding}"
+
+
+def _find_remedy(file: Path, options: ReadOptions) -> tuple[list[str], str]:
+    """Return the settings that may help, and advice if there are none. Reads a part of the file."""
     if options.encoding is not None:
-        return UndecodableText(problem, [], "; check " + options.format_setting("encoding", options.encoding))
+        return [], "; check " + options.format_setting("encoding", options.encoding)
     suggestion = suggest_encoding(file)
     advice = f"; set its encoding, such as {options.format_setting('encoding', 'cp1251')} (Cyrillic), "
     advice += "gb18030 (Chinese) or shift_jis (Japanese)"
-    return UndecodableText(problem, [options.format_setting("encoding", suggestion)] if suggestion else [], advice)
+    return [options.format_setting("encoding", suggestion)] if suggestion else [], advice
 
 
 def _can_decode(content: bytes, encoding: str) -> bool:
@@ -138,6 +159,29 @@ def _can_decode(content: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def is_mostly_unicode(file: Path) -> bool:
+    """Whether a file starts with a byte order mark, or most of its lines that are not ASCII are UTF-8.
+
+    The whole file is read, because its first such line can be far below. A line in another encoding is hardly ever
+    valid UTF-8, and a file of UTF-8 can have a damaged line. A NUL means UTF-16 without a mark. False for a file that
+    cannot be opened: its reader says why.
+    """
+    valid, invalid = 0, 0
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if number == 0 and line.startswith((codecs.BOM_UTF8, *_BYTE_ORDER_MARKS)):
+                    return True
+                if b"\0" in line:
+                    return False
+                if not line.isascii():
+                    is_valid = _can_decode(line, "utf-8")
+                    valid, invalid = valid + is_valid, invalid + (not is_valid)
+    except OSError:
+        return False
+    return valid > invalid
 
 
 def _is_unicode(file: Path) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hpo.data.columns import ReadOptions
+from hpo.data.text_encoding import is_mostly_unicode
 from hpo.study.file_options import Quoting
-
-_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 @dataclass(frozen=True)
@@ -31,33 +29,6 @@ def choose_read_options(file: Path, given: GivenOptions, trained: ReadOptions) -
     names = [field.name for field in fields(given)]
     chosen = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     taken = {name: getattr(trained, name) for name in names if name not in chosen}
-    if taken.get("encoding") is not None and _is_unicode(file):
+    if taken.get("encoding") is not None and is_mostly_unicode(file):
         taken["encoding"] = None
     return ReadOptions(**chosen, **taken, are_arguments=True, trained=frozenset(taken))
-
-
-def _is_unicode(file: Path) -> bool:
-    """Whether a file starts with a byte order mark, or most of its lines that are not ASCII are UTF-8.
-
-    The whole file is read, because its first such line can be far below. A line in another encoding is hardly ever
-    valid UTF-8, and a file of UTF-8 can have a damaged line. A NUL means UTF-16 without a mark. False for a file that
-    cannot be opened: its reader says why.
-    """
-    valid, invalid = 0, 0
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines):
-                if number == 0 and line.startswith(_BYTE_ORDER_MARKS):
-                    return True
-                if b"\0" in line:
-                    return False
-                if line.isascii():
-                    continue
-                try:
-                    line.decode()
-                    valid += 1
-                except UnicodeDecodeError:
-                    invalid += 1
-    except OSError:
-        return False
-    return valid > invalid

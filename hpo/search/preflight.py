@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.data.notices import describe_rare_class
-from hpo.data.readers import READERS
+from hpo.data.sources import is_path
 from hpo.data.splits import TextData, load_splits
 from hpo.errors import StudyError, unknown_value
 from hpo.ownership import check_folder
@@ -99,7 +98,7 @@ def check_components(spec: StudySpec, sampler: BaseSampler | None = None, pruner
 def _is_on_hub(spec: StudySpec) -> bool:
     """Whether the data are to be loaded from the hub: the source is no built-in corpus, file or folder."""
     source = spec.data.source
-    if source is None or source.startswith(("builtin:", ".", "/", "~")) or Path(source).suffix in READERS:
+    if source is None or source.startswith("builtin:") or is_path(source):
         return False
     return not (spec.file.parent / source).exists()
 
