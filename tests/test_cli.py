@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,14 @@ from hpo.study.spec import load_study
 from hpo.terminal.estimate_report import EstimateProgress, print_estimate
 from hpo.terminal.progress import SearchProgress
 from tests.support import synthetic
+from tests.support.command_line import Ended, run_hpo
 
+__all__ = ["run_hpo"]
 HPO = [sys.executable, "-m", "hpo"]
 
 
 def run_shell(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*HPO, *arguments], capture_output=True, text=True, cwd=folder, timeout=300)
-
-
-def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in this process, without the seconds that a new one takes to import torch."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["hpo", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-    code = exit_.value.code
-    assert code is None or isinstance(code, int)
-    return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
 
 def test_version_and_help_are_printed() -> None:
@@ -175,22 +164,26 @@ def test_wrong_input_prints_one_line_exits_with_2_and_writes_nothing(
     assert sorted(small.parent.rglob("*")) == before
 
 
-def test_without_a_complete_trial_reasons_are_printed_and_the_exit_code_is_1(small: Path) -> None:
+def test_without_a_complete_trial_reasons_are_printed_and_the_exit_code_is_1(
+    small: Path, run_hpo: Callable[..., Ended]
+) -> None:
     overrides = ["--set", "space.parameters.learning_rate={choices=[1e30]}", "--set", "training.max_grad_norm=0.0"]
-    result = run_here("search", str(small), *overrides, "--trials", "2")
-    assert result.returncode == 1
-    assert "2 diverged" in result.stdout and "no trial is complete" in result.stdout
-    assert result.stdout.count("not finite at step") == 2
+    result = run_hpo("search", str(small), *overrides, "--trials", "2")
+    assert result.code == 1
+    assert "2 diverged" in result.output and "no trial is complete" in result.output
+    assert result.output.count("not finite at step") == 2
 
 
-def test_a_changed_file_is_refused_and_force_new_starts_another_study(small: Path) -> None:
-    assert run_here("search", str(small), "--trials", "1").returncode == 0
+def test_a_changed_file_is_refused_and_force_new_starts_another_study(
+    small: Path, run_hpo: Callable[..., Ended]
+) -> None:
+    assert run_hpo("search", str(small), "--trials", "1").code == 0
     small.write_text(small.read_text().replace("num_train_epochs = 1", "num_train_epochs = 2"))
-    refused = run_here("search", str(small), "--trials", "1")
-    assert refused.returncode == 2 and "training.num_train_epochs: 1 -> 2" in refused.stderr
-    assert run_here("search", str(small), "--trials", "1", "--force-new", "other").returncode == 0
-    taken = run_here("search", str(small), "--trials", "1", "--force-new", "other")
-    assert taken.returncode == 2 and "this study exists already" in taken.stderr
+    refused = run_hpo("search", str(small), "--trials", "1")
+    assert refused.code == 2 and "training.num_train_epochs: 1 -> 2" in refused.errors
+    assert run_hpo("search", str(small), "--trials", "1", "--force-new", "other").code == 0
+    taken = run_hpo("search", str(small), "--trials", "1", "--force-new", "other")
+    assert taken.code == 2 and "this study exists already" in taken.errors
 
 
 def test_a_dry_run_prints_an_estimate_and_writes_nothing(
@@ -255,11 +248,11 @@ def test_baselines_and_exports_are_printed_as_json(tmp_path: Path) -> None:
     assert (export.format, export.url) == ("trials-csv", None) and export.path.is_file()
 
 
-def test_verbose_logs_what_is_opened(small: Path) -> None:
-    quiet = run_here("search", str(small), "--trials", "1")
+def test_verbose_logs_what_is_opened(small: Path, run_hpo: Callable[..., Ended]) -> None:
+    quiet = run_hpo("search", str(small), "--trials", "1")
     verbose = run_shell("search", str(small), "--trials", "1", "--verbose")
     assert "hpo.store.storage: opening storage sqlite:///" in verbose.stderr
-    assert "hpo.store.storage: continuing study 'small'" in verbose.stderr and "hpo.store" not in quiet.stderr
+    assert "hpo.store.storage: continuing study 'small'" in verbose.stderr and "hpo.store" not in quiet.errors
 
 
 def test_a_terminal_shows_the_running_trial_and_keeps_ended_ones(small: Path) -> None:

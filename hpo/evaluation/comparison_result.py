@@ -10,6 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hpo.study.spec_tables import RERUN
+
 COMPARISON_VERSION = 2
 WINNER = "winner"  # name of the winner among the systems
 
@@ -187,6 +189,12 @@ class ComparisonResult(FrozenRecord):
     def winner_system(self) -> SystemResult:
         """The winner's scores."""
         return self.systems[0]
+
+    @property
+    def rivals(self) -> list[DifferenceResult]:
+        """The differences to the baselines that do not have the winner's own values, the smallest gain first."""
+        rivals = [each for each in self.differences if each.against != RERUN and not each.same_runs]
+        return sorted(rivals, key=lambda each: each.difference)
 
     def system(self, name: str) -> SystemResult:
         """Return a system by name. Raises KeyError for a system that was not compared."""

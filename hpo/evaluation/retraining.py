@@ -1,8 +1,7 @@
-"""Retraining: choose the best trials, train each with fresh seeds, choose the winner, and save its model."""
+"""Retraining: train the winner of a search with fresh seeds, and save its model."""
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -20,12 +19,13 @@ from hpo.evaluation.winner import (
     Candidate,
     choose_candidate,
     choose_deployed_run,
-    find_winner,
     retraining_runs,
     select_candidates,
     selection_runs,
+    unreliable_error,
 )
-from hpo.ownership import FILE_LIST, check_folder, owned_folder, remove_owned_folder
+from hpo.ownership import check_folder, owned_folder, remove_owned_folder
+from hpo.paths import copy_files
 from hpo.store.attributes import RunProvenance, read_part
 from hpo.store.run_record import RunRecord, run_attributes
 from hpo.study.spec import StudySpec
@@ -70,8 +70,9 @@ def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, Froze
         # The model of the best run so far is saved at once: training it again later would cost a whole run.
         if is_new and complete and choose_deployed_run(final.spec, complete, final.direction, seed) is record:
             _save_weights(final, winner, record)
-    _, runs = find_winner(final.spec, final.search, final.study)
-    deployed = choose_deployed_run(final.spec, runs, final.direction, seed)
+    if not complete:
+        raise unreliable_error([winner])
+    deployed = choose_deployed_run(final.spec, complete, final.direction, seed)
     if deployed is None:
         raise TrainingError(f"the run of seed {seed} failed; choose another --seed")
     _deploy_model(final, winner, deployed)
@@ -151,8 +152,7 @@ def _deploy_model(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
         if not _holds_model_of(_weights_folder(spec, winner), run):
             _train_again(final, winner, run)
         with owned_folder(spec.model_folder) as folder:
-            ignore = shutil.ignore_patterns(FILE_LIST)
-            shutil.copytree(_weights_folder(spec, winner), folder, dirs_exist_ok=True, ignore=ignore)
+            copy_files(_weights_folder(spec, winner), folder)
     _remove_weights(spec)
 
 

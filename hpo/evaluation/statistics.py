@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,15 +85,19 @@ class Difference:
 
     def _exceedance(self, distance: float) -> float:
         """Return the probability that |rows * normal + seeds * t| is at least `distance`."""
-        if self.df is None:
-            spreads, weights = np.array([self.rows]), np.ones(1)
-        else:
-            # t is a normal whose variance is df / chi^2. Given chi^2 the sum is normal; average these over chi^2.
-            low, high = np.log([stats.chi2.ppf(1e-12, self.df), stats.chi2.isf(1e-12, self.df)])
-            chi2 = np.exp(np.linspace(low, high, 300))
-            weights = chi2 * stats.chi2.pdf(chi2, self.df)  # the steps are even in the logarithm
-            spreads = np.sqrt(self.rows**2 + self.seeds**2 * self.df / chi2)
+        spreads, weights = self._mixture
         return float(2 * special.ndtr(-distance / spreads) @ weights / weights.sum())
+
+    @cached_property
+    def _mixture(self) -> tuple[Array, Array]:
+        """The standard deviations of the normals that rows * normal + seeds * t is a mixture of, and their weights."""
+        if self.df is None:
+            return np.array([self.rows]), np.ones(1)
+        # t is a normal whose variance is df / chi^2. Given chi^2 the sum is normal; average these over chi^2.
+        low, high = np.log([stats.chi2.ppf(1e-12, self.df), stats.chi2.isf(1e-12, self.df)])
+        chi2 = np.exp(np.linspace(low, high, 300))
+        weights = chi2 * stats.chi2.pdf(chi2, self.df)  # the steps are even in the logarithm
+        return np.sqrt(self.rows**2 + self.seeds**2 * self.df / chi2), weights
 
 
 def resample_scores(

@@ -85,7 +85,7 @@ def find_winner(spec: StudySpec, search: optuna.Study, companion: optuna.Study) 
     winner = choose_candidate(spec, search, companion)
     runs = _complete_runs(spec, companion, winner, retraining_runs(spec, winner.values))
     if not runs:
-        raise _unreliable_error([winner])
+        raise unreliable_error([winner])
     return winner, runs
 
 
@@ -102,12 +102,13 @@ def choose_candidate(spec: StudySpec, search: optuna.Study, companion: optuna.St
     most = max(map(len, runs.values()))
     validated = {trial: _values(records) for trial, records in runs.items() if len(records) == most > 0}
     if not validated:
-        raise _unreliable_error(candidates)
+        raise unreliable_error(candidates)
     chosen = choose_by_validation(validated, companion.direction.name.lower())
     return next(candidate for candidate in candidates if candidate.trial == chosen)
 
 
-def _unreliable_error(candidates: Sequence[Candidate]) -> TrainingError:
+def unreliable_error(candidates: Sequence[Candidate]) -> TrainingError:
+    """Return the error for candidates of which no run is complete."""
     systems = ", ".join(candidate.system for candidate in candidates)
     return TrainingError(f"{systems}: every final run failed, so these values do not train reliably")
 

@@ -75,11 +75,6 @@ def rank_differences(results: StudyResults) -> list[DifferenceResult]:
     return sorted(rows, key=lambda row: (row.against == RERUN, row.difference))
 
 
-def rank_rivals(results: StudyResults) -> list[DifferenceResult]:
-    """Return the differences to the baselines that do not have the winner's own values, the smallest gain first."""
-    return [row for row in rank_differences(results) if row.against != RERUN and not row.same_runs]
-
-
 def _drawn_outcome(row: DifferenceResult) -> str:
     return "same" if row.same_runs else row.outcome
 
@@ -91,7 +86,7 @@ def _format_gain(row: DifferenceResult, objective: str) -> str:
 
 
 def _describe_gains(results: StudyResults, rows: list[DifferenceResult]) -> str:
-    rivals = rank_rivals(results) or rows
+    rivals = (results.comparison.rivals if results.comparison else []) or rows
     better = sum(row.outcome == "better" for row in rivals)
     smallest = _format_gain(rivals[0], results.spec.objective)
     return f"The winner is better than {better} of {len(rivals)} baselines; its smallest gain is {smallest}."

@@ -11,7 +11,6 @@ from sklearn.metrics import auc, roc_curve
 
 from hpo.escaping import escape_controls
 from hpo.plots.drawing import Drawing, join_words
-from hpo.plots.gain_figures import rank_rivals
 from hpo.plots.style import (
     BLUE,
     GREEN,
@@ -79,7 +78,7 @@ def _compute_curves(results: StudyResults) -> list[RocCurve]:
         return sorted((curve for curve in per_class if curve), key=lambda curve: curve.area)[:MAX_ROC_CURVES]
     seeds = comparison.winner_system.seeds
     seed = next(seed for seed, table in zip(seeds, winner.tables, strict=True) if table is deployed)
-    hardest = [row.against for row in rank_rivals(results)[:1]]
+    hardest = [row.against for row in comparison.rivals[:1]]
     tables = {f"winner, seed {seed}": deployed}
     tables |= {system.name: system.tables[0] for system in runs.systems if system.name in hardest}
     return [curve for name, table in tables.items() if (curve := _compute_curve(table, 1, name))]

@@ -53,7 +53,7 @@ def did_search_pay(comparison: ComparisonResult) -> Answer:
 def did_fine_tuning_pay(comparison: ComparisonResult) -> Answer:
     """Answer whether the winner beats every system that is not fine-tuned: word counts and frozen features."""
     question = "Did fine-tuning pay?"
-    rivals = [each for each in _rivals(comparison) if each.against != RECIPE]
+    rivals = [each for each in comparison.rivals if each.against != RECIPE]
     if not rivals:
         return Answer(question, "Unknown: no other baseline was run.")
     decisive = _decisive(rivals)
@@ -66,7 +66,7 @@ def did_fine_tuning_pay(comparison: ComparisonResult) -> Answer:
 def what_to_use(comparison: ComparisonResult) -> Answer:
     """Recommend one system: the winner, unless a baseline is better."""
     question, winner = "What should I use?", comparison.winner_system
-    rivals = _rivals(comparison)
+    rivals = comparison.rivals
     facts = [f"the winner: trial #{comparison.winner.trial}, {_score_and_cost(winner, comparison)}"]
     worse = [each for each in rivals if each.outcome == "worse"]
     useless = [each for each in rivals if each.against == MAJORITY and each.difference <= 0]
@@ -129,12 +129,6 @@ def _answer_for(difference: DifferenceResult, name: str, comparison: ComparisonR
     return (
         f"Not measurably: not better than {name} by more than {format_amount(difference.high, comparison.objective)}."
     )
-
-
-def _rivals(comparison: ComparisonResult) -> list[DifferenceResult]:
-    """Return the differences to the baselines by size, the smallest gain first; without a rerun of the winner."""
-    rivals = [each for each in comparison.differences if each.against != RERUN and not each.same_runs]
-    return sorted(rivals, key=lambda each: each.difference)
 
 
 def _decisive(rivals: Sequence[DifferenceResult]) -> DifferenceResult:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import logging
 import random
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from hpo.atomic import scratch_folder
 from hpo.data.splits import Split, TextData
 from hpo.data.token_cache import TokenizedSplit, tokenize_split
 from hpo.errors import HpoError, ModelError
@@ -188,9 +187,9 @@ def _make_step(context: RunContext, values: Mapping[str, Any], rows: SampleRows)
     guard = EmbeddingGuard(longest)
     limit: int | None = None
     try:
-        with tempfile.TemporaryDirectory() as folder, guard:
+        with scratch_folder() as folder, guard:
             # Trainer creates the folder of its study.
-            elsewhere = spec.model_copy(update={"file": Path(folder) / spec.file.name})
+            elsewhere = spec.model_copy(update={"file": folder / spec.file.name})
             _train_one_step(replace(context, spec=elsewhere, train=rows, validation=rows), values)
     except TrialEnded as error:
         _logger.info("the smoke test failed", exc_info=error)

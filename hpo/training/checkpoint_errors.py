@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from pickle import UnpicklingError
 
-_ADAPTER = (
-    "is an adapter, not a whole model; merge it into its base model "
-    "(PeftModel.merge_and_unload), save that with its tokenizer, and give that folder"
-)
-
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its type if it has none."""
@@ -29,7 +24,8 @@ def describe_load_error(checkpoint: str, error: Exception) -> str:
         reason = "its weights are a damaged pickle, or one that holds more than tensors, which is never run; "
         reason += "save them as safetensors"
     elif "does not appear to have a file named config.json" in text:
-        reason = f"has no config.json; if it {_ADAPTER}"
+        reason = "has no config.json; if it is an adapter, not a whole model; merge it into its base model "
+        reason += "(PeftModel.merge_and_unload), save that with its tokenizer, and give that folder"
     elif "no file named" in text or "does not appear to have a file named" in text:
         reason = "has no weights that transformers can load (model.safetensors or pytorch_model.bin)"
     else:
