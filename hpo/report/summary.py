@@ -12,6 +12,7 @@ from hpo.results.answers import Answer, answer_questions
 from hpo.results.best_config import best_config_python, best_config_toml
 from hpo.results.formatting import (
     comparison_remarks,
+    describe_uses,
     explain_gains_table,
     format_cost,
     format_mean_sd,
@@ -31,7 +32,6 @@ def verdict_section(results: StudyResults) -> Section:
     if comparison is None:
         return Section(anchor, title, _without_comparison(results))
     search, fine_tuning, use, trust = answer_questions(comparison)
-    ledger = f"the test split was used {comparison.test_uses.count} times, reports included; its ledger lists each use"
     return Section(
         anchor,
         title,
@@ -40,7 +40,7 @@ def verdict_section(results: StudyResults) -> Section:
             _question(search),
             _question(fine_tuning),
             _question(use, _model_command(results)),
-            _question(trust, [*generalization_sentences(comparison), ledger]),
+            _question(trust, [*generalization_sentences(comparison), describe_uses(comparison)]),
         ],
     )
 
