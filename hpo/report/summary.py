@@ -7,7 +7,18 @@ from collections.abc import Sequence
 
 from hpo.errors import HpoError
 from hpo.evaluation.comparison_result import ComparisonResult
-from hpo.report.blocks import Block, BulletList, Code, Paragraph, QuestionAnswer, Section, Table, figure_blocks
+from hpo.report.blocks import (
+    Block,
+    BulletList,
+    Code,
+    Paragraph,
+    QuestionAnswer,
+    Section,
+    SectionLink,
+    Table,
+    figure_blocks,
+)
+from hpo.report.method import METHOD_ANCHOR, METHOD_TITLE
 from hpo.results.answers import Answer, answer_questions
 from hpo.results.best_config import best_config_python, best_config_toml
 from hpo.results.formatting import (
@@ -41,6 +52,7 @@ def verdict_section(results: StudyResults) -> Section:
             _question(fine_tuning),
             _question(use, _model_command(results)),
             _question(trust, [*generalization_sentences(comparison), describe_uses(comparison)]),
+            SectionLink(METHOD_TITLE, METHOD_ANCHOR),
         ],
     )
 
