@@ -125,7 +125,7 @@ def test_groups_are_stratified_and_any_group_can_be_drawn(tmp_path: Path) -> Non
     columns = make_columns(400, customer=[row // 10 for row in range(400)])
     columns["label"] = [int(row // 10 % 4 == 0) for row in range(400)]  # each customer has one class
     train = write_columns(tmp_path / "train.parquet", **columns)
-    drawn = Counter()
+    drawn: Counter[int] = Counter()
     for seed in range(30):
         data = read(tmp_path, train=train, group="customer", seed=seed)
         assert Counter(data.validation.labels) == {0: 60, 1: 20}
@@ -143,7 +143,7 @@ def test_groups_too_large_to_split_are_an_error(tmp_path: Path) -> None:
 def test_groups_of_given_splits_are_reported_and_dropped(tmp_path: Path) -> None:
     """Numbers of a parquet file are the same groups as the digits of a csv file."""
     train = write_columns(tmp_path / "train.csv", **make_columns(40, customer=[row // 4 for row in range(40)]))
-    more = {"text": [f"other {row}" for row in range(6)], "label": [0, 1] * 3}
+    more: dict[str, list[Any]] = {"text": [f"other {row}" for row in range(6)], "label": [0, 1] * 3}
     test = write_columns(tmp_path / "test.parquet", **more, customer=[1.0, 1.0, 2.0, 77.0, 78.0, 79.0])
     held_out = write_columns(tmp_path / "v.jsonl", text=["x", "y", "z"], label=[0, 1, 1], customer=["78", "9", "80"])
     spec = {"train": train, "validation": held_out, "test": test, "group": "customer"}

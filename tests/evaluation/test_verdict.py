@@ -209,7 +209,12 @@ def test_remarks_list_what_limits_the_comparison() -> None:
         missing=["recipe"],
         failed={"nb-svm": "error: MemoryError"},
         test_uses=SplitUses(
-            count=3, first="2026-11-27T17:14:51.459+00:00", studies=[], elsewhere={"other": 2}, entries=[]
+            count=3,
+            first="2026-11-27T17:14:51.459+00:00",
+            studies=[],
+            elsewhere={"other": 2, "third": 1},
+            shares={"other": 0.5},  # of a JSON without shares, it is the whole split
+            entries=[],
         ),
     )
     assert comparison_remarks(result) == [
@@ -218,5 +223,6 @@ def test_remarks_list_what_limits_the_comparison() -> None:
         "baseline nb-svm: every run failed: error: MemoryError",
         "pretrained: a linear probe",
         "the test split was used 3 times since 2026-11-27 17:14 UTC",
-        "study other also used the test split 2 times",
+        "study other also used 50.0% of the test rows, 2 times",
+        "study third also used all of the test rows, once",
     ]
