@@ -18,8 +18,8 @@ def carve_splits(splits: dict[str, LoadedSplit], names: Sequence[str], spec: Dat
     """Move a number or share of train's rows to test and validation, if the study sets one; return notices.
 
     With `data.group`, no group is in two of these splits. With `data.order`, test has the latest rows, and validation
-    those before it. With neither, equal texts stay in one split, unless `data.split_equal_texts` is set. Of rows that
-    cannot be equal, as many are drawn in the same way as in every version of hpo.
+    those before it. With neither, equal texts stay in one split, unless `data.split_equal_texts` is set or there are too
+    few different ones.
     """
     notices, carved = [], []
     all_rows = splits["train"]
@@ -46,17 +46,17 @@ def carve_splits(splits: dict[str, LoadedSplit], names: Sequence[str], spec: Dat
 def _draw(train: LoadedSplit, count: int, names: Sequence[str], name: str, spec: DataSpec) -> list[int]:
     key = f"data.{name}"
     units: Sequence[Hashable] = train.groups or ([] if spec.split_equal_texts else train.keys)
-    if len(set(units)) == len(units):
-        # Each row is a unit. This draw must not change: studies of all versions depend on it.
-        return draw_rows(train.labels, count, names, key, seed=spec.seed, leave=1)
-    chosen = draw_units(train.labels, units, count, names, key, seed=spec.seed)
-    if not chosen:
-        what = "groups (data.group)" if spec.group else "sets of equal texts"
-        raise DataError(
-            f"{key}: {count} of {len(train)} rows cannot be drawn in whole {what}: each is too large, or has all rows "
-            "of a class; change the number or add rows"
-        )
-    return chosen
+    if len(set(units)) < len(units):
+        if chosen := draw_units(train.labels, units, count, names, key, seed=spec.seed):
+            return chosen
+        if spec.group:
+            raise DataError(
+                f"{key}: {count} of {len(train)} rows cannot be drawn in whole groups (data.group): each is too large, "
+                "or has all rows of a class; change the number or add rows"
+            )
+        # A few texts, often repeated: a notice tells that validation has those of train.
+    # With a unit per row, this draw must not change: studies of all versions depend on it.
+    return draw_rows(train.labels, count, names, key, seed=spec.seed, leave=1)
 
 
 def _choose_latest(train: LoadedSplit, count: int, key: str) -> list[int]:

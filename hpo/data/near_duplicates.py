@@ -93,15 +93,13 @@ def _load_findings(data: TextData, folder: Path) -> list[NearDuplicates]:
 # --- search -----------------------------------------------------------------------------------------------------------
 
 
-def find_near_duplicates(
-    texts: Mapping[str, Sequence[str]], max_characters: int = MAX_CHARACTERS
-) -> list[NearDuplicates]:
+def find_near_duplicates(texts: Mapping[str, Sequence[str]]) -> list[NearDuplicates]:
     """Return the splits with near-duplicates of train, train itself among them.
 
     `texts` has the texts of each split. Texts that are equal after normalization count as one: they are repeats and
     leaks, and are reported as such.
     """
-    share = min(1.0, max_characters / max(1, sum(len(text) for split in texts.values() for text in split)))
+    share = min(1.0, MAX_CHARACTERS / max(1, sum(len(text) for split in texts.values() for text in split)))
     positions = {name: _sample(len(split), share, name) for name, split in texts.items()}
     train_texts = [normalize_text(texts["train"][position]) for position in positions["train"]]
     rows_by_text: dict[str, int] = {}

@@ -106,6 +106,13 @@ def test_class_with_a_single_text_stays_in_train(tmp_path: Path) -> None:
     )
 
 
+def test_a_few_repeated_texts_are_divided_and_reported(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", [("good", 1), ("bad", 0)] * 20)
+    data = read(tmp_path, train=train)
+    assert Counter(data.validation.labels) == {0: 4, 1: 4}
+    assert "validation: 8 of 8 texts also occur in train (all exact)" in data.notices[1]
+
+
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
