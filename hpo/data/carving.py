@@ -18,8 +18,8 @@ def carve_splits(splits: dict[str, LoadedSplit], names: Sequence[str], spec: Dat
     """Move a number or share of train's rows to test and validation, if the study sets one; return notices.
 
     With `data.group`, no group is in two of these splits. With `data.order`, test has the latest rows, and validation
-    those before it. With neither, equal texts stay in one split, unless `data.split_equal_texts` is set or there are too
-    few different ones.
+    those before it. With neither, equal texts stay in one split, unless `data.split_equal_texts` is set, or too few are
+    different.
     """
     notices, carved = [], []
     all_rows = splits["train"]
