@@ -217,7 +217,7 @@ def check_same_data(study: Study, spec: StudySpec, data: dict[str, Any]) -> None
     stored = StudyRecord.from_attributes(study.user_attrs).data
     if stored is not None and stored.fingerprint != data["fingerprint"]:
         older = ""
-        if spec.data.draws_units and not spec.data.group:
+        if spec.data.keeps_equal_texts:
             older = "set data.split_equal_texts = true if version 0.1.0 started it and the files are the same, "
         raise StudyError(
             f"{spec.file}: the data changed since study {spec.name!r} was started "

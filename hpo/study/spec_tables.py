@@ -131,10 +131,10 @@ class DataSpec(StrictModel):
         return [self.train] if isinstance(self.train, str) else self.train or []
 
     @property
-    def draws_units(self) -> bool:
-        """Whether rows that belong together are split off train together, at random."""
+    def keeps_equal_texts(self) -> bool:
+        """Whether rows are split off train so that equal texts stay together."""
         is_carved = isinstance(self.validation, int | float) or isinstance(self.test, int | float)
-        return is_carved and self.order is None and (self.group is not None or not self.split_equal_texts)
+        return is_carved and self.group is None and self.order is None and not self.split_equal_texts
 
 
 class ModelSpec(StrictModel):
