@@ -1,6 +1,7 @@
 """Find texts that are nearly equal: most of their character 5-grams agree, as estimated by MinHash (Broder 1997).
 
-rensa computes the signatures. datasketch hashes every 5-gram in Python, which takes minutes for 25,000 film reviews.
+NumPy hashes the 5-grams and rensa computes the signatures, which takes 3 s for 37,500 film reviews. With datasketch,
+which hashes each 5-gram in Python, it took 48 s.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from hpo.data.splits import Split, TextData
 
 SIMILARITY = 0.8  # share of common 5-grams (Jaccard) from which on two texts are near-duplicates
-MAX_CHARACTERS = 50_000_000  # of all texts; they take ten seconds. Of more, a sample is searched
+MAX_CHARACTERS = 50_000_000  # of all texts; they take less than ten seconds. Of more, a sample is searched
 SEARCH_VERSION = 1  # of the cached findings; part of their names
 _SHINGLE = 5  # characters
 _PERMUTATIONS = 126
-_BAND = 6  # rows of a signature that candidates have in common: of pairs with similarity 0.8, 99.8 % become candidates
+_BAND = (
+    6  # values of a signature that candidates have in common: of pairs with similarity 0.8, 99.8 % become candidates
+)
 _BUCKET = 10  # candidates per band that a text is compared with
 _BLOCK_CHARACTERS = 2_000_000  # hashed at a time
 _BLOCK_PAIRS = 100_000  # signatures compared at a time

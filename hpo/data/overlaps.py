@@ -40,43 +40,33 @@ def drop_leaks(splits: dict[str, LoadedSplit], name: str, names: Sequence[str]) 
 
     Raises DataError if train loses a class, or validation all its rows.
     """
-    later = [splits[other] for earlier, other in _pairs(splits) if earlier == name]
-    keys = {key for split in later for key in split.keys}
-    groups = {group for split in later for group in split.groups}
-    split = splits[name]
+    split, later = splits[name], _later_splits(splits, name)
+    keys = {key for other in later for key in splits[other].keys}
+    groups = {group for other in later for group in splits[other].groups}
     is_leak = [key in keys for key in split.keys]
     if groups:
         is_leak = [leaks or group in groups for leaks, group in zip(is_leak, split.groups, strict=True)]
-    what = "texts or groups" if groups else "texts"
-    where = _join([other for earlier, other in _pairs(splits) if earlier == name])
-    count = f"{sum(is_leak):,} of {len(split):,}"
-    return _remove(
-        splits,
-        name,
-        names,
-        is_leak,
-        f"{name}: drop_leaks removed {count} rows, because their {what} also occur in {where}",
-        "data.drop_leaks",
+    notice = (
+        f"{name}: drop_leaks removed {sum(is_leak):,} of {len(split):,} rows, because their "
+        f"{'texts or groups' if groups else 'texts'} also occur in {' or '.join(later)}"
     )
+    return _remove(splits, name, names, is_leak, notice, "data.drop_leaks")
 
 
 def drop_shared_groups(splits: dict[str, LoadedSplit], carved: Collection[str], names: Sequence[str]) -> list[str]:
     """Leave out the rows of each group that a carved split has later rows of, so that no group is in two splits."""
     notices = []
     for name in ("validation", "train"):
-        later = [other for earlier, other in _pairs(splits) if earlier == name and other in carved]
+        if name == "validation" and name not in carved:
+            continue
+        later = [other for other in _later_splits(splits, name) if other in carved]
         groups = {group for other in later for group in splits[other].groups}
         is_shared = [group in groups for group in splits[name].groups]
-        if name == "train" or name in carved:
-            notices += _remove(
-                splits,
-                name,
-                names,
-                is_shared,
-                f"{name}: {sum(is_shared):,} of {len(is_shared):,} rows are left out, because {_join(later)} has later "
-                "rows of their groups (data.group, data.order)",
-                "data.group",
-            )
+        notice = (
+            f"{name}: {sum(is_shared):,} of {len(is_shared):,} rows are left out, because {' or '.join(later)} has "
+            "later rows of their groups (data.group, data.order)"
+        )
+        notices += _remove(splits, name, names, is_shared, notice, "data.group")
     return notices
 
 
@@ -90,17 +80,17 @@ def refuse_missing_class(train: LoadedSplit, labels: Collection[int], names: Seq
 
 
 def _pairs(splits: Mapping[str, LoadedSplit]) -> list[tuple[str, str]]:
-    existing = [name for name in SPLIT_ORDER if name in splits]
-    return [(earlier, later) for index, earlier in enumerate(existing) for later in existing[index + 1 :]]
+    return [(name, later) for name in SPLIT_ORDER if name in splits for later in _later_splits(splits, name)]
 
 
-def _join(names: Sequence[str]) -> str:
-    return " or ".join(names)
+def _later_splits(splits: Mapping[str, LoadedSplit], name: str) -> list[str]:
+    return [later for later in SPLIT_ORDER[SPLIT_ORDER.index(name) + 1 :] if later in splits]
 
 
 def _remove(
     splits: dict[str, LoadedSplit], name: str, names: Sequence[str], is_removed: Sequence[bool], notice: str, key: str
 ) -> list[str]:
+    """Remove rows of a split; return the notice in a list, or none if there are no such rows."""
     split = splits[name]
     kept = [row for row, removed in enumerate(is_removed) if not removed]
     if len(kept) == len(split):

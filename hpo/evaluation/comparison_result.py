@@ -154,7 +154,7 @@ class SplitUses(FrozenRecord):
     count: int
     first: str
     studies: list[str] = Field(description="Hashes of the study files that used it")
-    elsewhere: dict[str, int] = Field(description="Other studies of the store on the same rows -> number of uses")
+    elsewhere: dict[str, int] = Field(description="Other studies of the store with some of the rows -> number of uses")
     shares: dict[str, float] = Field(
         default_factory=dict, description="Other studies of the store -> share of this study's test rows that they used"
     )

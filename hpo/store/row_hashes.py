@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
 _PREFIX = "test_rows:"  # of the study attributes that hold the hashes
-_CHUNK = 4096  # hashes per attribute: 43,692 characters, because MySQL cuts an attribute at 64 KiB
+_CHUNK = 4096  # hashes per attribute: 43,692 characters, because MySQL allows 64 KiB
 
 
 def write_row_hashes(study: Study, hashes: Iterable[int]) -> None:
