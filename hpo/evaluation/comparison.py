@@ -31,7 +31,7 @@ from hpo.evaluation.differences import compare_systems, find_sides
 from hpo.evaluation.predictions import read_predictions
 from hpo.evaluation.recipe_comparison import measure_lost_gain, score_at_equal_cost
 from hpo.evaluation.scores import summarize_seeds
-from hpo.evaluation.sealed_split import count_uses_elsewhere, list_uses, record_use
+from hpo.evaluation.sealed_split import find_reuse, list_uses, record_use
 from hpo.evaluation.statistics import ResampledScores, resample_scores
 from hpo.evaluation.stored_systems import find_studies, find_trials, read_systems
 from hpo.evaluation.system_runs import SystemRuns
@@ -257,11 +257,14 @@ def build_comparison(
 def _summarize_uses(companion: optuna.Study, is_recorded: bool) -> SplitUses:
     """Count the uses of the test split, by other studies of the store too."""
     entries = list_uses(companion)
+    reuse = find_reuse(companion, entries[-1].test)
     return SplitUses(
         count=len(entries),
         first=entries[0].when,
         studies=sorted({use.spec_hash for use in entries}),
-        elsewhere=count_uses_elsewhere(companion, entries[-1].test),
+        elsewhere=reuse.uses,
+        shares=reuse.shares,
+        share=reuse.share,
         entries=entries,
         recorded=is_recorded,
     )

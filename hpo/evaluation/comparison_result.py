@@ -181,7 +181,11 @@ class SplitUses(FrozenRecord):
     count: int
     first: str
     studies: list[str] = Field(description="Hashes of the study files that used it")
-    elsewhere: dict[str, int] = Field(description="Other studies of the store on the same rows -> number of uses")
+    elsewhere: dict[str, int] = Field(description="Other studies of the store with some of the rows -> number of uses")
+    shares: dict[str, float] = Field(
+        default_factory=dict, description="Other studies of the store -> share of this study's test rows that they used"
+    )
+    share: float = Field(0.0, description="Share of the test rows that any other study of the store used")
     recorded: bool = Field(True, description="Whether this use is among them; false if the store cannot be written")
     entries: list[SplitUse]
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 from hpo.evaluation.comparison_result import WINNER, ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import describe_failures, format_amount
-from hpo.results.formatting import format_cost, format_mean_sd
+from hpo.results.formatting import format_cost, format_mean_sd, format_test_share
 from hpo.study.spec_tables import RECIPE, RERUN
 
 FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
 FEW_USES = 10  # of the test split; with more, choices made by its scores make them too favorable
+SMALL_SHARE = 0.01  # of the test rows; short texts such as "good film" occur in unrelated data sets
 MAJORITY = "majority"  # the baseline that no one should use
 
 
@@ -116,7 +117,7 @@ def can_it_be_trusted(comparison: ComparisonResult) -> Answer:
         "some runs failed or predict one class": any(
             system.failures and system.failures.count for system in comparison.systems
         ),
-        "other studies used the same test rows": bool(uses.elsewhere),
+        f"other studies used {format_test_share(uses.share)}": uses.share >= SMALL_SHARE,
         "the test split was looked at often": uses.count - _count_runs(comparison) > FEW_USES,
     }
     applicable = [caution for caution, applies in cautions.items() if applies]

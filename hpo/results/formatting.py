@@ -153,7 +153,9 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
     remarks.append(describe_uses(comparison))
     if not uses.recorded:
         remarks.append("this use of the test split could not be recorded, because the store cannot be written")
-    remarks += [f"study {study} also used the test split {count} times" for study, count in uses.elsewhere.items()]
+    for study, count in uses.elsewhere.items():
+        times = "once" if count == 1 else f"{count} times"
+        remarks.append(f"study {study} also used {format_test_share(uses.shares.get(study, 1.0))}, {times}")
     return remarks
 
 
@@ -165,6 +167,11 @@ def describe_uses(comparison: ComparisonResult) -> str:
         f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC: {by_runs} times to "
         "score a run, otherwise to show a comparison; if anything was changed after one, the scores are too favorable"
     )
+
+
+def format_test_share(share: float) -> str:
+    """Return which part of the test rows other studies used."""
+    return "all of the test rows" if share == 1.0 else f"{share:.1%} of the test rows"
 
 
 def join_labels(labels: Sequence[str]) -> str:

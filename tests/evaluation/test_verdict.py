@@ -237,7 +237,8 @@ def test_remarks_list_what_limits_the_comparison() -> None:
             count=3,
             first="2026-11-27T17:14:51.459+00:00",
             studies=[],
-            elsewhere={"other": 2},
+            elsewhere={"other": 2, "third": 1},
+            shares={"other": 0.5},  # of a JSON without shares, it is the whole split
             entries=[SplitUse(when="", command="", spec_hash="", test="", run=run) for run in (0, 1, None)],
         ),
     )
@@ -248,5 +249,6 @@ def test_remarks_list_what_limits_the_comparison() -> None:
         "pretrained: a linear probe",
         "the test split was used 3 times since 2026-11-27 17:14 UTC: 2 times to score a run, otherwise to show a "
         "comparison; if anything was changed after one, the scores are too favorable",
-        "study other also used the test split 2 times",
+        "study other also used 50.0% of the test rows, 2 times",
+        "study third also used all of the test rows, once",
     ]

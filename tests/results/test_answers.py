@@ -80,3 +80,19 @@ def test_what_is_as_good_is_named_with_its_cost() -> None:
     assert use.answer == "The winner." and use.evidence[1] == (
         "nb-svm is not worse by more than 0.5 points either: accuracy 0.9000 +/- 0.0100 on test, cost 1.0 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "caution"),
+    [
+        (0.0, None),
+        (0.005, None),  # a few short texts, which occur in unrelated data too
+        (0.25, "other studies used 25.0% of the test rows"),
+        (1.0, "other studies used all of the test rows"),
+    ],
+)
+def test_caution_names_the_share_of_test_rows_that_other_studies_used(share: float, caution: str | None) -> None:
+    result = compare(difference("recipe"))
+    uses = result.test_uses.model_copy(update={"elsewhere": {"other": 2}, "shares": {"other": share}, "share": share})
+    trust = answers(result.model_copy(update={"test_uses": uses}))[3]
+    assert caution in trust if caution else "other studies" not in trust
