@@ -66,7 +66,7 @@ def predict(
         options = parse_read_options(separator, quoting, encoding, header)
         folder, trusted = locate_model(model, tuple(set_ or []))
         texts, is_ready = choose_input(folder, text, file, column, options, skip_bad)
-        configure_output(verbose)
+        configure_output(verbose, optuna=False)
         from hpo.terminal.prediction_output import PredictionPrinter
         from hpo.terminal.progress import PredictionProgress
 

@@ -14,7 +14,7 @@ from scipy.special import expit, softmax
 from hpo.errors import ModelError
 from hpo.training.checkpoint import save_model
 from hpo.training.checkpoint_errors import first_line
-from hpo.training.inference import InferenceProgress, TransformerClassifier, as_rows, mean_embeddings
+from hpo.training.inference import InferenceProgress, TransformerClassifier, mean_embeddings
 from hpo.training.model_folder import INFO_FILE, ModelInfo, read_transformer
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class LinearProbeClassifier(TransformerClassifier):
         self, encoded: Sequence[list[int]], on_progress: InferenceProgress | None = None
     ) -> NDArray[np.float64]:
         """Return class probabilities (texts, classes)."""
-        embeddings = mean_embeddings(self.model, self.tokenizer, as_rows(encoded), on_progress)
+        rows = [{"input_ids": ids} for ids in encoded]
+        embeddings = mean_embeddings(self.model, self.tokenizer, rows, on_progress)
         return self.head.predict_probabilities(embeddings)
 
 

@@ -92,7 +92,7 @@ def read_word_counts(folder: Path, info: ModelInfo) -> WordCountClassifier:
             untrusted = _find_untrusted(json.loads(archive.read("schema.json")))
         if untrusted:
             raise ModelError(
-                f"{folder / CLASSIFIER_FILE}: holds {shorten(untrusted[0])}, which hpo does not store; nothing was loaded"
+                f"{folder / CLASSIFIER_FILE}: holds {shorten(untrusted[0])}, which hpo never stores; not loaded"
             )
         content = import_skops_io().load(folder / CLASSIFIER_FILE, trusted=list(TRUSTED_TYPES))
         classifier = WordCountClassifier(content["vectorizer"], content["classifier"])
@@ -141,6 +141,6 @@ def _check(model: WordCountClassifier, words: int) -> None:
         nodes = np.arange(tree.node_count)
         is_leaf = children[0] == _LEAF
         # scikit-learn numbers a node's children after it. So no path through the tree comes back, and each one ends.
-        are_inside = (nodes < children) & (children < tree.node_count) & (0 <= tree.feature) & (tree.feature < words)
+        are_inside = (nodes < children) & (children < tree.node_count) & (tree.feature >= 0) & (tree.feature < words)
         if not (is_leaf | are_inside.all(axis=0)).all():
             raise ValueError("a tree has nodes outside of it")

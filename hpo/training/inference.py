@@ -36,7 +36,8 @@ class TransformerClassifier:
         self, encoded: Sequence[list[int]], on_progress: InferenceProgress | None = None
     ) -> NDArray[Any]:
         """Return class probabilities (texts, classes)."""
-        return predict_probabilities(self.model, self.tokenizer, as_rows(encoded), on_progress)
+        rows = [{"input_ids": ids} for ids in encoded]
+        return predict_probabilities(self.model, self.tokenizer, rows, on_progress)
 
 
 class TokenizedTexts(Protocol):
@@ -44,10 +45,6 @@ class TokenizedTexts(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
-
-
-def as_rows(encoded: Sequence[list[int]]) -> list[dict[str, list[int]]]:
-    return [{"input_ids": ids} for ids in encoded]
 
 
 def to_accelerator(model: PreTrainedModel) -> PreTrainedModel:
