@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 import optuna
@@ -32,9 +33,10 @@ from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.verdict import describe_comparison, describe_difference
 from hpo.evaluation.winner import Candidate, choose_deployed_run, find_winner, select_candidates, selection_runs
 from hpo.search.budget import count_finished
+from hpo.store.attributes import write_attributes
 from hpo.store.database import is_read_only_error
 from hpo.store.storage import open_artifact_store, open_storage
-from hpo.store.study_record import StudyRecord
+from hpo.store.study_record import StoredVerdict, StudyRecord, study_attributes
 from hpo.store.trial_order import sign
 from hpo.store.trial_state import wall_seconds
 from hpo.study.spec import StudySpec
@@ -152,6 +154,12 @@ class Comparison:
         result = result.model_copy(update={"differences": described})
         return result.model_copy(update={"verdict": describe_comparison(result)})
 
+    def store_verdict(self, result: ComparisonResult) -> None:
+        """Keep the verdict in the store, where `hpo show` finds it, unless the store can only be read."""
+        if self.is_recorded:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            write_attributes(self.companion, study_attributes(verdict=StoredVerdict(result.verdict, now)))
+
 
 def no_progress(share: float, description: str) -> None:
     """Ignore the progress of a comparison."""
@@ -159,7 +167,10 @@ def no_progress(share: float, description: str) -> None:
 
 def compare_study(spec: StudySpec, url: str, progress: ComparisonProgress = no_progress) -> ComparisonResult:
     """Compare a study's winner with its baselines; see `build_comparison`."""
-    return build_comparison(spec, url, progress).to_result()
+    comparison = build_comparison(spec, url, progress)
+    result = comparison.to_result()
+    comparison.store_verdict(result)
+    return result
 
 
 def build_comparison(

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import describe_failures, format_amount
 from hpo.results.formatting import format_cost, format_mean_sd
-from hpo.study.spec_tables import RERUN
+from hpo.study.spec_tables import RECIPE, RERUN
 
 FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
 FEW_USES = 10  # of the test split; with more, choices made by its scores make them too favorable
-RECIPE = "recipe"  # the baseline with published values: what a user has without a search
 MAJORITY = "majority"  # the baseline that no one should use
 
 
