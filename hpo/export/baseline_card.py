@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hpo.export.model_card import (
     card_metadata,
     checkpoint_name,
     choose_score,
+    comparison_blocks,
     limitations_section,
     provenance_section,
     render_card,
     source_name,
     usage_section,
 )
-from hpo.report.blocks import Block, BulletList, Paragraph, Section, Table
+from hpo.report.blocks import Paragraph, Section
 from hpo.results.best_config import stored_data
-from hpo.results.formatting import explain_gains_table, format_mean_sd, gains_table, join_labels, scores_table
+from hpo.results.formatting import format_mean_sd, join_labels
 from hpo.results.study_results import StudyResults
 from hpo.store.run_record import RunRecord
 from hpo.training.model_folder import TRANSFORMER, WORD_COUNTS, ModelInfo
 
 
-def baseline_card(results: StudyResults, info: ModelInfo, run: RunRecord, runs: int) -> str:
+def baseline_card(results: StudyResults, info: ModelInfo, run: RunRecord, runs: int, notices: Sequence[str]) -> str:
     """Return the card of a baseline's model: YAML metadata, then Markdown.
 
     It names no folder of this machine and not the store. It shows the comparison, which the ledger of the test split
@@ -31,6 +34,7 @@ def baseline_card(results: StudyResults, info: ModelInfo, run: RunRecord, runs: 
         info: The info of the model folder.
         run: The run whose model it is.
         runs: How many complete runs the baseline has.
+        notices: What is to be said about its data.
     """
     results.compare()
     spec, with_transformers = results.spec, info.kind == TRANSFORMER
@@ -47,7 +51,7 @@ def baseline_card(results: StudyResults, info: ModelInfo, run: RunRecord, runs: 
         usage_section(spec, with_transformers),
         _evaluation(results),
         provenance_section(results, run),
-        limitations_section(results, info.max_length),
+        limitations_section(results, notices, info.max_length),
     ]
     return render_card(title, metadata, sections)
 
@@ -55,28 +59,31 @@ def baseline_card(results: StudyResults, info: ModelInfo, run: RunRecord, runs: 
 def _description(results: StudyResults, info: ModelInfo, run: RunRecord, runs: int) -> Section:
     spec, name = results.spec, str(info.baseline)
     labels = join_labels(stored_data(results).labels)
-    what = f"{name} ({run.description})" if run.description else name
-    checkpoint = "" if info.kind == WORD_COUNTS else f" with {checkpoint_name(spec)}"
     choice = "the only one" if runs == 1 else f"the best of {runs} on validation"
     if runs > 1 and spec.final.train_on != "train":
         choice = f"the first of {runs}"
     lines = [
-        f"A text classifier: {what}{checkpoint} on {source_name(spec)}. Labels: {labels}.",
-        f"It is a baseline of the study {spec.name}: no hyperparameters were searched for it. It is the run with seed "
-        f"{run.seed}, {choice}: {choose_score(run, spec.objective)}.",
+        f"A text classifier for {source_name(spec)}. Labels: {labels}.",
+        f"It is the baseline {name} of the study {spec.name}; no search was made for it. "
+        f"It is the run with seed {run.seed}, {choice}: {choose_score(run, spec.objective)}.",
     ]
+    if run.description:
+        lines.append(f"What it is: {run.description}.")
+    if info.kind != WORD_COUNTS:
+        lines.append(f"The checkpoint: {checkpoint_name(spec)}.")
     comparison = results.comparison
     if comparison is None:
         lines.append(f"It was not compared with the winner of the search: {results.missing_reason}.")
     else:
-        scores = comparison.system(name).test[spec.objective]
-        lines.append(
-            f"Over {len(scores.values)} seeds: {spec.objective} {format_mean_sd(scores)} on "
-            f"{comparison.rows['test']:,} test rows."
-        )
+        rows = f"{comparison.rows['test']:,} test rows"
+        means = [system.test[spec.objective] for system in comparison.systems if system.system == name]
         lines += [
-            f"Of the winner of the search: {each.verdict}." for each in comparison.differences if each.against == name
+            f"Over {len(mean.values)} seeds: {spec.objective} {format_mean_sd(mean)} on {rows}."
+            for mean in means
+            if len(mean.values) > 1
         ]
+        verdicts = [difference.verdict for difference in comparison.differences if difference.against == name]
+        lines += [f"The winner of the search, compared with it: {verdict}." for verdict in verdicts]
     return Section("description", "Model description", [Paragraph(line) for line in lines])
 
 
@@ -86,10 +93,4 @@ def _evaluation(results: StudyResults) -> Section:
     comparison = results.comparison
     if comparison is None:
         return Section(anchor, title, [Paragraph(f"There is no evaluation on a test split: {results.missing_reason}.")])
-    blocks: list[Block] = [
-        Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
-        Paragraph(explain_gains_table(comparison.objective)),
-        BulletList([difference.verdict for difference in comparison.differences]),
-        Table("Metrics on the test split, means over seeds", scores_table(comparison)),
-    ]
-    return Section(anchor, title, blocks)
+    return Section(anchor, title, comparison_blocks(comparison))

@@ -11,9 +11,10 @@ from hpo.evaluation.refitting import choose_baseline_run, find_baseline_runs, re
 from hpo.evaluation.retraining import describe_model
 from hpo.export.baseline_card import baseline_card
 from hpo.export.formats import CARD_FILE, ExportFormat, write_export
+from hpo.results.best_config import stored_data
 from hpo.results.study_results import StudyResults
 from hpo.store.run_record import RunRecord
-from hpo.training.model_folder import write_model_info
+from hpo.training.model_folder import WORD_COUNTS, write_model_info
 
 
 def read_baseline_runs(results: StudyResults, name: str) -> list[RunRecord]:
@@ -49,4 +50,7 @@ def _write_baseline(results: StudyResults, target: Path, final: FinalRuns, name:
     model.write(target)
     info = describe_model(final, run, model.max_length, model.kind, name)
     write_model_info(target, info)
-    (target / CARD_FILE).write_text(baseline_card(results, info, run, len(runs)), encoding="utf8")
+    notices = stored_data(results).notices
+    if model.kind == WORD_COUNTS:  # those about the data come first, and then those about the checkpoint
+        notices = notices[: len(final.data.notices)]
+    (target / CARD_FILE).write_text(baseline_card(results, info, run, len(runs), notices), encoding="utf8")

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from hpo.data.readers import READERS
 from hpo.errors import ModelError, StudyError
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.evaluation.winner import choose_deployed_run
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
 from hpo.report.error_analysis import MAX_CLASSES, select_winner
@@ -53,7 +54,7 @@ def model_card(results: StudyResults) -> str:
         _training(best, run),
         _search(results),
         provenance_section(results, run),
-        limitations_section(results, results.spec.model.max_length),
+        limitations_section(results, stored_data(results).notices, results.spec.model.max_length),
     ]
     return render_card(results.spec.name, card_metadata(results.spec, run, results.spec.name), sections)
 
@@ -161,17 +162,22 @@ def _evaluation(results: StudyResults) -> Section:
     if comparison is None:
         return Section(anchor, title, [Paragraph(f"There is no evaluation on a test split: {results.missing_reason}.")])
     public = comparison.without_paths()
-    blocks: list[Block] = [
-        Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
-        Paragraph(explain_gains_table(comparison.objective)),
-        BulletList([difference.verdict for difference in comparison.differences]),
-        Table("Metrics on the test split, means over seeds", scores_table(comparison)),
-    ]
+    blocks = comparison_blocks(comparison)
     if len(comparison.labels) <= MAX_CLASSES:
         caption = "Scores of the winner per class, means over seeds; rows are true labels"
         blocks.append(Table(caption, classes_table(select_winner(comparison))))
     blocks.append(BulletList([*generalization_sentences(comparison), *comparison_remarks(public)]))
     return Section(anchor, title, blocks)
+
+
+def comparison_blocks(comparison: ComparisonResult) -> list[Block]:
+    """Show the winner's gain over each baseline, and the scores of all."""
+    return [
+        Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
+        Paragraph(explain_gains_table(comparison.objective)),
+        BulletList([difference.verdict for difference in comparison.differences]),
+        Table("Metrics on the test split, means over seeds", scores_table(comparison)),
+    ]
 
 
 def _training(best: BestConfig, run: RunRecord) -> Section:
@@ -225,17 +231,17 @@ def provenance_section(results: StudyResults, run: RunRecord) -> Section:
     return Section("provenance", "Provenance", [Table("Provenance", TextTable(["", ""], facts, words=2))])
 
 
-def limitations_section(results: StudyResults, max_length: int | None) -> Section:
+def limitations_section(results: StudyResults, notices: Sequence[str], max_length: int | None) -> Section:
     """List what the model does not do, and what is wrong with its data."""
     spec = results.spec
     lines = [
         *([f"Texts are truncated after {max_length} tokens."] if max_length is not None else []),
-        *(f"{notice[0].upper()}{notice[1:]}." for notice in stored_data(results).notices),
+        *(f"{notice[0].upper()}{notice[1:]}." for notice in notices),
     ]
     if comparison := results.comparison:
         uses = comparison.test_uses.count
         lines.append(f"The test split was used {uses} times; the more often, the less its scores prove.")
-    if spec.model.trust_remote_code:
+    if spec.model.trust_remote_code and max_length is not None:
         lines.append("The checkpoint contains code of its own; loading it needs trust_remote_code=True.")
     lines.append("It was not evaluated on texts that are unlike its training and test data.")
     return Section("limitations", "Limitations", [BulletList(lines)])
