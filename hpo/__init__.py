@@ -26,12 +26,12 @@ def __getattr__(name: str) -> type[Study]:
 
 
 def load(path: str | PathLike[str], trust_remote_code: bool = False) -> Predictor:
-    """Load the retrained model of a study file or a model folder: `hpo.load("studies/imdb.toml").predict(texts)`.
+    """Load the winner's model of a study file, or any model folder: `hpo.load("studies/imdb.toml").predict(texts)`.
 
     `predict` returns a Prediction per text with `label`, `probability` and `probabilities`; `stream` yields them while
     texts are still being read. Code that comes with a model runs only if the study file or the argument sets
     `trust_remote_code`. Raises SpecError for the study file; ModelError for a folder that does not exist, was not
-    created by `hpo retrain`, or is damaged.
+    created by hpo, or is damaged.
     """
     from hpo.predict import load_predictor
 

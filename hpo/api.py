@@ -194,19 +194,35 @@ class Study:
         *,
         overwrite: bool = False,
         raw: bool = False,
+        system: str | None = None,
         listener: RunListener | None = None,
     ) -> Path:
         """Write one of `hpo.export.formats.FORMATS`, and return the path of the file or folder.
 
         What hpo has not written there is replaced only with `overwrite`. With `raw`, texts in a CSV file that a
-        spreadsheet would run as formulas are left as they are.
+        spreadsheet would run as formulas are left as they are. `system` is the one whose model the format `model`
+        writes: a baseline, which is fitted again, or `winner`, the default.
         """
+        from hpo.evaluation.comparison_result import WINNER
         from hpo.export.formats import check_format, export_format
 
-        check_format(name, raw=raw)
+        check_format(name, raw=raw, system=system)
+        target = target and expand_path(target)
         with _choose_listener(listener, lambda: RunProgress("reading the store")) as progress:
             results = self.results(progress.step, "export")
-            return export_format(results, name, target and expand_path(target), overwrite, raw)
+            if system is None or system == WINNER:
+                return export_format(results, name, target, overwrite, raw)
+            return self._export_baseline(results, system, target, overwrite, progress)
+
+    def _export_baseline(
+        self, results: StudyResults, name: str, target: Path | None, overwrite: bool, listener: RunListener
+    ) -> Path:
+        from hpo.evaluation.baselines import uses_checkpoint
+        from hpo.export.baseline_export import export_baseline, read_baseline_runs
+
+        runs = read_baseline_runs(results, name)  # first, because loading data and checkpoint takes longer
+        with self.open_final_runs(listener, uses_checkpoint=uses_checkpoint([name])) as final:
+            return export_baseline(results, final, name, runs, target, overwrite)
 
     def status(self, most: int | None = None) -> StudyStatus:
         """Return the status of the study; with `most`, only that many trials with all their details."""

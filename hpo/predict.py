@@ -1,4 +1,4 @@
-"""Predict labels and probabilities of texts with a model folder that `hpo retrain` created."""
+"""Predict labels and probabilities of texts with a model folder that `hpo retrain` or `hpo export` created."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from hpo.data.cleaning import build_cleaner
 from hpo.data.readers import READERS
 from hpo.data.text_validation import check_text
 from hpo.errors import DataError, HpoError, ModelError, SpecError, quote_value
+from hpo.evaluation.model_kinds import TextClassifier, read_classifier
 from hpo.paths import expand_path
 from hpo.study.overrides import mask_override
 from hpo.study.spec import load_study
-from hpo.training.model_folder import INFO_FILE, REMEDY, ModelInfo, read_model_folder
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from hpo.training.model_folder import INFO_FILE, ModelInfo
 
 MAX_CHUNK = 1024  # texts; large, because texts of similar length within a chunk share a batch
 WAIT_SECONDS = 1.0  # an incomplete chunk waits no longer than this for more texts: a person may be typing them
@@ -40,15 +38,12 @@ class Prediction:
 
 
 class Predictor:
-    """A retrained model that cleans and truncates texts as in training. Created by `hpo.load`."""
+    """A model that cleans and truncates texts as in training. Created by `hpo.load`."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, info: ModelInfo) -> None:
-        from hpo.training.inference import to_accelerator
-
+    def __init__(self, classifier: TextClassifier, info: ModelInfo) -> None:
         self.info = info
         self.labels = tuple(info.labels)
-        self._model = to_accelerator(model)
-        self._tokenizer = tokenizer
+        self._classifier = classifier
         self._clean = build_cleaner(info.clean)
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
@@ -113,38 +108,32 @@ class Predictor:
         self, chunk: Sequence[str | DataError], done: int, on_progress: PredictProgress | None
     ) -> list[Prediction | DataError]:
         """Return what is yielded for a chunk, of which `done` texts came before."""
-        tokens = self._tokenize(chunk, done)
+        encoded = self._encode(chunk, done)
         report = (lambda done_in_chunk, _: on_progress(done + done_in_chunk)) if on_progress else None
-        predictions = iter(self._predict_tokens([ids for ids in tokens if not isinstance(ids, DataError)], report))
-        return [ids if isinstance(ids, DataError) else next(predictions) for ids in tokens]
+        readable = [item for item in encoded if not isinstance(item, DataError)]
+        predictions = iter(self._predict_encoded(readable, report))
+        return [item if isinstance(item, DataError) else next(predictions) for item in encoded]
 
-    def _tokenize(self, chunk: Sequence[str | DataError], done: int) -> list[list[int] | DataError]:
-        """Return the token ids of each text, or a DataError if it has none or is one."""
+    def _encode(self, chunk: Sequence[str | DataError], done: int) -> list[Any]:
+        """Return what the model reads of each text, or a DataError if that is nothing or the text is one."""
         texts = [text for text in chunk if not isinstance(text, DataError)]
-        if not texts:
-            return [text for text in chunk if isinstance(text, DataError)]
-        ids_only = {"return_attention_mask": False, "return_token_type_ids": False}
-        encoded = self._tokenizer(texts, truncation=True, max_length=self.info.max_length, **ids_only)
-        ids_of_texts = iter(encoded["input_ids"])
-        tokens: list[list[int] | DataError] = []
+        encoded_texts = iter(self._classifier.encode(texts) if texts else [])
+        encoded: list[Any] = []
         for number, text in enumerate(chunk, start=done + 1):
-            ids = text if isinstance(text, DataError) else next(ids_of_texts)
-            tokens.append(ids or DataError(f"text {number} has no tokens: {quote_value(text)}; remove it"))
-        return tokens
+            item = text if isinstance(text, DataError) else next(encoded_texts)
+            encoded.append(item or DataError(f"text {number} has no tokens: {quote_value(text)}; remove it"))
+        return encoded
 
-    def _predict_tokens(
-        self, tokens: Sequence[list[int]], report: Callable[[int, int], None] | None
-    ) -> list[Prediction]:
+    def _predict_encoded(self, encoded: Sequence[Any], report: Callable[[int, int], None] | None) -> list[Prediction]:
         import numpy as np
 
-        from hpo.training.inference import predict_probabilities
-
-        if not tokens:
+        if not encoded:
             return []
-        rows = [{"input_ids": ids} for ids in tokens]
-        probabilities = predict_probabilities(self._model, self._tokenizer, rows, report)
+        probabilities = self._classifier.predict_probabilities(encoded, report)
         if not np.isfinite(probabilities).all():
-            raise ModelError(f"the predicted probabilities are not finite: the model's weights are damaged; {REMEDY}")
+            raise ModelError(
+                f"the predicted probabilities are not finite: the model's weights are damaged; {self.info.remedy}"
+            )
         return [self._build_prediction(row) for row in probabilities.tolist()]
 
     def _build_prediction(self, probabilities: list[float]) -> Prediction:
@@ -157,20 +146,12 @@ def load_predictor(path: str | PathLike[str], trust_remote_code: bool = False) -
     """Return the Predictor of a model folder, or of a study file for which `hpo retrain` has created one.
 
     Code that comes with a model runs only if the study file or the argument sets `trust_remote_code`. Raises SpecError
-    for the study file; ModelError for a folder that does not exist, was not created by `hpo retrain`, or is damaged.
+    for the study file; ModelError for a folder that does not exist, was not created by hpo, or is damaged.
     """
     folder, is_trusted = locate_model(path)
-    model, tokenizer, info = read_model_folder(folder, trust_remote_code or is_trusted)
-    # Without tokenizer files, transformers 5 silently returns a tokenizer with special tokens only.
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{folder}: contains no tokenizer; {REMEDY}")
-    if model.config.num_labels != len(info.labels):
-        raise ModelError(
-            f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the weights have {model.config.num_labels}; "
-            f"{REMEDY}"
-        )
+    classifier, info = read_classifier(folder, trust_remote_code or is_trusted)
     try:
-        return Predictor(model, tokenizer, info)
+        return Predictor(classifier, info)
     except ValueError as error:  # a cleaning step that this version, or a plug-in that is missing, does not have
         raise ModelError(f"{folder / INFO_FILE}: clean: {error}") from None
 

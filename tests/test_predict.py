@@ -115,9 +115,7 @@ def test_texts_are_cleaned_and_truncated_as_in_training(model: Predictor) -> Non
     plain, marked_up, longer = model.predict(["a fine film", "A <b>fine</b> FILM", "a fine film " * 50])
     assert probabilities([plain]) == pytest.approx(probabilities([marked_up]), abs=1e-5)
     cut = " ".join(("a fine film " * 50).split()[: MAX_LENGTH - 2])
-    long_ids, cut_ids = model._tokenizer(["a fine film " * 50, cut], truncation=True, max_length=MAX_LENGTH)[
-        "input_ids"
-    ]
+    long_ids, cut_ids = model._classifier.encode(["a fine film " * 50, cut])
     assert long_ids == cut_ids
     assert probabilities([longer]) == pytest.approx(probabilities(model.predict([cut])), abs=1e-5)
 

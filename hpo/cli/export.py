@@ -31,7 +31,15 @@ def export(
             "--format",
             metavar="FORMAT",
             help="best-config (TOML; -json, -yaml, -python), trials-csv, trials-parquet, model-card, model, bundle.",
-            show_default="best-config, and model with --push-to-hub",
+            show_default="best-config, and model with --system or --push-to-hub",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whose model to write: a baseline, which is fitted again, or winner.",
+            show_default="winner",
         ),
     ] = None,
     output: Annotated[
@@ -55,25 +63,25 @@ def export(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Export the best configuration, the trials, the model with its card, or a bundle to reproduce it.
+    """Export the best configuration, the trials, a model with its card, or a bundle to reproduce it.
 
     Example: hpo export studies/imdb.toml --format model --output imdb-model
     """
     opened = open_study(study, without_texts(set_, no_texts), storage, verbose)
     from hpo.api_results import ExportResult
     from hpo.export import hub_upload
-    from hpo.export.formats import check_format
+    from hpo.export.formats import MODEL_FORMAT, check_format
     from hpo.terminal.progress import RunProgress
 
-    name = format_ or ("model" if push_to_hub else "best-config")
-    check_format(name, push_to_hub is not None, raw)
+    name = format_ or ("best-config" if push_to_hub is None and system is None else MODEL_FORMAT)
+    check_format(name, push_to_hub is not None, raw, system)
     if push_to_hub is not None:
         hub_upload.check_upload(push_to_hub)
     elif public:
         raise HubError("--public needs --push-to-hub NAME")
     url = None
     with interruptible(RunProgress("reading the store")) as progress:
-        path = opened.export(name, output, overwrite=overwrite, raw=raw, listener=progress)
+        path = opened.export(name, output, overwrite=overwrite, raw=raw, system=system, listener=progress)
         if push_to_hub is not None:
             progress.set_heading(f"uploading {path} to {push_to_hub}")
             url = hub_upload.push_to_hub(path, push_to_hub, public)

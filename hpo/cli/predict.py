@@ -16,7 +16,9 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="STUDY|MODEL_DIR", help="Study file, or a folder written by hpo retrain.", parser=parse_path
+            metavar="STUDY|MODEL_DIR",
+            help="Study file, or a folder written by hpo retrain or hpo export.",
+            parser=parse_path,
         ),
     ],
     text: Annotated[
@@ -55,7 +57,7 @@ def predict(
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Predict the label of texts with the model that hpo retrain saved.
+    """Predict the label of texts with the model that hpo retrain or hpo export has saved.
 
     Example: hpo predict studies/imdb.toml "I would see it again."
     """
@@ -66,7 +68,7 @@ def predict(
         options = parse_read_options(separator, quoting, encoding, header)
         folder, trusted = locate_model(model, tuple(set_ or []))
         texts, is_ready = choose_input(folder, text, file, column, options, skip_bad)
-        configure_output(verbose)
+        configure_output(verbose, optuna=False)
         from hpo.terminal.prediction_output import PredictionPrinter
         from hpo.terminal.progress import PredictionProgress
 

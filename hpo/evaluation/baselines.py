@@ -16,14 +16,17 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import StudyError, TrainingError, suggest_name, unknown_name
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, predict_splits
-from hpo.evaluation.pretrained_baseline import fit_pretrained
-from hpo.evaluation.retraining import train_and_predict
-from hpo.evaluation.text_baselines import TEXT_BASELINES
+from hpo.evaluation.pretrained_baseline import fit_pretrained, refit_pretrained
+from hpo.evaluation.refitted_model import RefittedModel
+from hpo.evaluation.retraining import refit_fine_tuned, train_and_predict
+from hpo.evaluation.text_baselines import TEXT_BASELINES, FitDetails, TextBaseline
 from hpo.evaluation.winner import find_winner, select_candidates
+from hpo.evaluation.word_count_files import write_word_counts
 from hpo.plugins import load_entry_points
 from hpo.store.run_record import run_attributes
 from hpo.study.spec import StudySpec
 from hpo.study.spec_tables import RERUN
+from hpo.training.model_folder import WORD_COUNTS
 
 ENTRY_POINT_GROUP = "hpo.baselines"
 RERUN_SEED_OFFSET = 1_000_003  # added to the final seeds for runs that must share none of them with the winner
@@ -42,6 +45,8 @@ class Baseline:
             final seed; else one run, with the first seed.
         seed_offset: Added to the final seeds.
         is_default: Whether a study file without `final.baselines` has it.
+        refit: Fits a run once more, so that `hpo export --system` can write its model; called as `fit` is. None if
+            there is no model to export.
     """
 
     fit: Callable[[FinalRuns, RunKey, str], RunOutcome]
@@ -49,6 +54,7 @@ class Baseline:
     is_stochastic: bool = False
     seed_offset: int = 0
     is_default: bool = True
+    refit: Callable[[FinalRuns, RunKey, str], RefittedModel] | None = None
 
     @property
     def needs_starting_point(self) -> bool:
@@ -93,33 +99,48 @@ class Baseline:
 
 def fit_text_baseline(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     """Fit one of TEXT_BASELINES and predict with it."""
-    model = TEXT_BASELINES[name](run.seed)
-
-    def on_progress(share: float, description: str) -> None:
-        final.stop.check()
-        final.listener.step(share, description)
-
     started = time.monotonic()
-    details = model.fit(final.train.texts, final.train.labels, on_progress)
+    model, details = _fit_text_model(final, run, name)
     fit_seconds = time.monotonic() - started
     validation, test, seconds = predict_splits(final, lambda split: model.predict(split.texts))
     times = {"fit": fit_seconds, "predict": seconds, "wall": fit_seconds + seconds}
     return RunOutcome(validation, test, times, run_attributes(effective=details))
 
 
+def refit_text_baseline(final: FinalRuns, run: RunKey, name: str) -> RefittedModel:
+    """Fit one of TEXT_BASELINES once more."""
+    model, _ = _fit_text_model(final, run, name)
+    write = partial(write_word_counts, model.vectorizer, model.classifier)
+    return RefittedModel(WORD_COUNTS, model.predict(final.data.validation.texts), write, max_length=None)
+
+
+def _fit_text_model(final: FinalRuns, run: RunKey, name: str) -> tuple[TextBaseline, FitDetails]:
+    def on_progress(share: float, description: str) -> None:
+        final.stop.check()
+        final.listener.step(share, description)
+
+    model = TEXT_BASELINES[name](run.seed)
+    return model, model.fit(final.train.texts, final.train.labels, on_progress)
+
+
 BASELINES: dict[str, Baseline] = {
     "majority": Baseline(fit_text_baseline),
-    "tfidf-logreg": Baseline(fit_text_baseline),
-    "tfidf-logreg-tuned": Baseline(fit_text_baseline, is_stochastic=True),
-    "bow-forest": Baseline(fit_text_baseline, is_stochastic=True),
-    "nb-svm": Baseline(fit_text_baseline, is_stochastic=True),
+    "tfidf-logreg": Baseline(fit_text_baseline, refit=refit_text_baseline),
+    "tfidf-logreg-tuned": Baseline(fit_text_baseline, is_stochastic=True, refit=refit_text_baseline),
+    "bow-forest": Baseline(fit_text_baseline, is_stochastic=True, refit=refit_text_baseline),
+    "nb-svm": Baseline(fit_text_baseline, is_stochastic=True, refit=refit_text_baseline),
     # The checkpoint's own head if it has the study's labels, else a linear probe on its frozen embeddings.
-    "pretrained": Baseline(fit_pretrained),
+    "pretrained": Baseline(fit_pretrained, refit=refit_pretrained),
     # The first starting point as published: what one would have used without a search.
-    "recipe": Baseline(train_and_predict, fine_tunes="starting point", is_stochastic=True),
+    "recipe": Baseline(train_and_predict, fine_tunes="starting point", is_stochastic=True, refit=refit_fine_tuned),
     # An A/A check, no competitor: the winner's own values with other seeds. A gain over it is a false positive.
     RERUN: Baseline(
-        train_and_predict, fine_tunes="winner", is_stochastic=True, seed_offset=RERUN_SEED_OFFSET, is_default=False
+        train_and_predict,
+        fine_tunes="winner",
+        is_stochastic=True,
+        seed_offset=RERUN_SEED_OFFSET,
+        is_default=False,
+        refit=refit_fine_tuned,
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,21 @@ from numpy.typing import NDArray
 
 from hpo.data.splits import Split
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome, predict_splits
+from hpo.evaluation.refitted_model import RefittedModel
 from hpo.evaluation.retraining import predict_split
 from hpo.store.run_record import run_attributes
+from hpo.training.checkpoint import save_model
 from hpo.training.head_labels import list_labels
+from hpo.training.model_folder import LINEAR_PROBE, TRANSFORMER
 
 MAX_P = 0.001  # for a claim that the labels of a head are in another order
 
 
 def fit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     """Predict with the checkpoint's own head if it has the study's labels, else with a linear probe."""
-    from transformers import set_seed
-
-    from hpo.training.inference import to_accelerator
-
-    set_seed(run.seed)  # of weights that a checkpoint lacks: all of them for builtin:tiny
-    model = to_accelerator(final.checkpoint.fresh())
+    model = _load_checkpoint(final, run)
     if not final.checkpoint.has_head:
-        return _fit_linear_probe(final, model)
+        return _predict_with_probe(final, model)
     validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
     description = "the checkpoint as it is, with its own head"
     if assumed := final.checkpoint.assumed_labels:
@@ -38,6 +37,29 @@ def fit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
         final.listener.notice(f"{name}: {better}")
     attributes = run_attributes(effective={"as": description})
     return RunOutcome(validation, test, {"fit": 0.0, "predict": seconds, "wall": seconds}, attributes)
+
+
+def refit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RefittedModel:
+    """Load the checkpoint's own head, or fit the linear probe once more."""
+    from hpo.evaluation.linear_probe import LinearHead, write_linear_probe
+
+    model, tokenizer, length = _load_checkpoint(final, run), final.checkpoint.tokenizer, final.spec.model.max_length
+    if final.checkpoint.has_head:
+        validation = predict_split(final, model, final.data.validation)
+        return RefittedModel(TRANSFORMER, validation, partial(save_model, model, tokenizer), length)
+    probe = _fit_linear_probe(final, model)
+    validation = probe.predict_proba(_embed(final, model, final.data.validation))
+    write = partial(write_linear_probe, model, tokenizer, LinearHead.from_pipeline(probe))
+    return RefittedModel(LINEAR_PROBE, validation, write, length)
+
+
+def _load_checkpoint(final: FinalRuns, run: RunKey) -> Any:
+    from transformers import set_seed
+
+    from hpo.training.inference import to_accelerator
+
+    set_seed(run.seed)  # of weights that a checkpoint lacks: all of them for builtin:tiny
+    return to_accelerator(final.checkpoint.fresh())
 
 
 def find_better_order(probabilities: NDArray[Any], labels: Sequence[int], names: Sequence[str]) -> str | None:
@@ -69,26 +91,33 @@ def find_better_order(probabilities: NDArray[Any], labels: Sequence[int], names:
     return None
 
 
-def _fit_linear_probe(final: FinalRuns, model: Any) -> RunOutcome:
-    """Fit a logistic regression to the model's frozen, mean-pooled embeddings."""
+def _predict_with_probe(final: FinalRuns, model: Any) -> RunOutcome:
+    started = time.monotonic()
+    probe = _fit_linear_probe(final, model)
+    fit_seconds = time.monotonic() - started
+    validation, test, seconds = predict_splits(
+        final, lambda split: np.asarray(probe.predict_proba(_embed(final, model, split)))
+    )
+    times = {"fit": fit_seconds, "predict": seconds, "wall": fit_seconds + seconds}
+    attributes = run_attributes(effective={"as": "a linear probe on its frozen, mean-pooled embeddings"})
+    return RunOutcome(validation, test, times, attributes)
+
+
+def _fit_linear_probe(final: FinalRuns, model: Any) -> Any:
+    """Fit a logistic regression to the model's frozen, mean-pooled embeddings of train."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    return probe.fit(_embed(final, model, final.train), np.asarray(final.train.labels))
+
+
+def _embed(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
     from hpo.training.inference import mean_embeddings
 
-    def embed(split: Split) -> NDArray[Any]:
-        def on_batch(done: int, count: int) -> None:
-            final.stop.check()
-            final.listener.step(done / count, f"embedding {done:,} of {count:,}")
+    def on_batch(done: int, count: int) -> None:
+        final.stop.check()
+        final.listener.step(done / count, f"embedding {done:,} of {count:,}")
 
-        return mean_embeddings(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
-
-    started = time.monotonic()
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
-    probe.fit(embed(final.train), np.asarray(final.train.labels))
-    fit_seconds = time.monotonic() - started
-    validation, test, seconds = predict_splits(final, lambda split: probe.predict_proba(embed(split)))
-    times = {"fit": fit_seconds, "predict": seconds, "wall": fit_seconds + seconds}
-    attributes = run_attributes(effective={"as": "a linear probe on its frozen, mean-pooled embeddings"})
-    return RunOutcome(validation, test, times, attributes)
+    return mean_embeddings(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)

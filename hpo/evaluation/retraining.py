@@ -15,6 +15,7 @@ from hpo.atomic import sweep_leftovers
 from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome, predict_splits
+from hpo.evaluation.refitted_model import RefittedModel
 from hpo.evaluation.winner import (
     Candidate,
     choose_candidate,
@@ -29,8 +30,9 @@ from hpo.paths import copy_files
 from hpo.store.attributes import RunProvenance, read_part
 from hpo.store.run_record import RunRecord, run_attributes
 from hpo.study.spec import StudySpec
+from hpo.training.checkpoint import save_model
 from hpo.training.measurements import RunMeasurements, TrialEnded
-from hpo.training.model_folder import ModelInfo, read_model_info, write_model_folder
+from hpo.training.model_folder import TRANSFORMER, ModelInfo, read_model_info, write_model_folder
 
 
 def check_model_folders(spec: StudySpec) -> None:
@@ -119,28 +121,50 @@ def predict_split(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
     return predict_probabilities(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
 
 
-def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> None:
-    """Save the model of the run that was just trained, in place of the candidate's best so far."""
-    spec = final.spec
+def refit_fine_tuned(final: FinalRuns, run: RunKey, name: str) -> RefittedModel:
+    """Train a run of a baseline once more; experiment trackers do not log it again."""
+    try:
+        train_run(final, run)
+    except TrialEnded as error:
+        raise TrainingError(f"{name}, seed {run.seed}, trained again: {error}") from None
+    model, tokenizer = final.trainer.final_model(), final.checkpoint.tokenizer
+    validation = predict_split(final, model, final.data.validation)
+    write = partial(save_model, model, tokenizer)
+    return RefittedModel(TRANSFORMER, validation, write, final.spec.model.max_length)
+
+
+def describe_model(
+    final: FinalRuns, run: RunRecord, max_length: int | None, kind: str = TRANSFORMER, baseline: str | None = None
+) -> ModelInfo:
+    """Return the info of a model folder with the model of a run."""
+    data = final.spec.data
     assert run.validation is not None
-    info = ModelInfo(
-        study=spec.name,
-        text=spec.data.text,
-        separator=spec.data.separator,
-        quoting=spec.data.quoting,
-        encoding=spec.data.encoding,
-        header=spec.data.header,
-        clean=spec.data.clean,
-        max_length=spec.model.max_length,
+    return ModelInfo(
+        study=final.spec.name,
+        baseline=baseline,
+        kind=kind,
+        text=data.text,
+        separator=data.separator,
+        quoting=data.quoting,
+        encoding=data.encoding,
+        header=data.header,
+        clean=data.clean,
+        max_length=max_length,
         labels=list(final.data.label_names),
         made={
             "run": run.key,
-            "trial": candidate.trial,
-            "objective": spec.objective,
+            "objective": final.spec.objective,
             "validation": run.validation.metrics,
             "provenance": asdict(run.provenance),
         },
     )
+
+
+def _save_weights(final: FinalRuns, candidate: Candidate, run: RunRecord) -> None:
+    """Save the model of the run that was just trained, in place of the candidate's best so far."""
+    spec = final.spec
+    info = describe_model(final, run, spec.model.max_length)
+    info = info.model_copy(update={"made": {**info.made, "trial": candidate.trial}})
     with owned_folder(_weights_folder(spec, candidate)) as folder:
         write_model_folder(folder, final.trainer.final_model(), final.checkpoint.tokenizer, info)
 

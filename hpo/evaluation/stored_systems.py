@@ -67,7 +67,7 @@ def read_systems(
     failed: dict[str, str] = {}
     wanted = baseline_names(spec)
     for name in dict.fromkeys([*wanted, *_stored_baselines(companion)]):  # also those run without being in the file
-        trials = _find_baseline_trials(name, spec, companion, winner.values)
+        trials = find_baseline_trials(name, spec, companion, winner.values)
         if name not in wanted and trials == winner_trials:
             continue  # the search chose the values of a baseline that is not in the file, so this is the winner itself
         if not trials:
@@ -95,7 +95,7 @@ def _stored_baselines(companion: optuna.Study) -> list[str]:
     return [*BASELINES, *(name for name in load_entry_points(ENTRY_POINT_GROUP) if name in systems)]
 
 
-def _find_baseline_trials(name: str, spec: StudySpec, companion: optuna.Study, winner: Values) -> list[FrozenTrial]:
+def find_baseline_trials(name: str, spec: StudySpec, companion: optuna.Study, winner: Values) -> list[FrozenTrial]:
     """Return the trials of a baseline's runs; none if it is fine-tuned and not all of them were made.
 
     Of the other baselines, earlier versions made a single run.

@@ -231,7 +231,10 @@ def _fit_nb_svm(seed: int, features: Any, labels: Labels, progress: FitProgress)
         progress(done / (folds.n_splits + 1), description)
 
     model = CalibratedClassifierCV(NbSvm(seed=seed, on_fit=on_fit), cv=folds, ensemble=False)
-    return model.fit(features, labels), {"folds": folds.n_splits}
+    model.fit(features, labels)
+    for fitted in (model, *model.calibrated_classifiers_):
+        fitted.estimator.set_params(on_fit=None)  # the function belongs to this call, and cannot be saved
+    return model, {"folds": folds.n_splits}
 
 
 def _make_folds(labels: Labels, seed: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo.atomic import sweep_leftovers
@@ -20,6 +20,7 @@ from hpo.training.model_folder import read_model_info
 
 WriteExport = Callable[[StudyResults, Path], None]
 CARD_FILE = "README.md"
+MODEL_FORMAT = "model"
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,21 @@ FORMATS: dict[str, ExportFormat] = {
     "trials-csv": ExportFormat("trials.csv", _csv_writer(raw=False), write_raw=_csv_writer(raw=True)),
     "trials-parquet": ExportFormat("trials.parquet", _write_parquet),
     "model-card": ExportFormat(CARD_FILE, _text_writer(model_card)),
-    "model": ExportFormat("model", _write_model, is_folder=True),
+    MODEL_FORMAT: ExportFormat("model", _write_model, is_folder=True),
     "bundle": ExportFormat("{study}.bundle.zip", write_bundle),
 }
 
 
-def check_format(name: str, push: bool = False, raw: bool = False) -> None:
-    """Raise StudyError for an unknown format, for one that `push_to_hub` cannot upload, and for one without --raw."""
+def check_format(name: str, push: bool = False, raw: bool = False, system: str | None = None) -> None:
+    """Raise StudyError for an unknown format, and for an option that the format does not have."""
     if name not in FORMATS:
         raise StudyError(f"--format is {name!r}; known: {', '.join(FORMATS)}")
     if push and not FORMATS[name].is_folder:
         raise StudyError(
             f"--push-to-hub takes --format model, not {name}: a repository holds the weights and the model card"
         )
+    if system is not None and name != MODEL_FORMAT:
+        raise StudyError(f"--system takes --format {MODEL_FORMAT}, not {name}: the others are of the search")
     if raw and FORMATS[name].write_raw is None:
         known = ", ".join(known_name for known_name, row in FORMATS.items() if row.write_raw)
         raise StudyError(f"--raw takes --format {known}, not {name}: no other has cells that a spreadsheet would run")
@@ -98,12 +101,18 @@ def export_format(
     """
     check_format(name, raw=raw)
     export = FORMATS[name]
+    if raw and export.write_raw:
+        export = replace(export, write=export.write_raw)
+    return write_export(results, export, output, overwrite)
+
+
+def write_export(results: StudyResults, export: ExportFormat, output: Path | None, overwrite: bool) -> Path:
+    """Write a format as `export_format` does."""
     file = export.file.format(study=results.search.study_name.replace("/", "-"))
     target = output or results.spec.folder / "export" / file
     if target.is_dir() and not export.is_folder:
         target /= file
     check_outside(target, results.needed_paths)
-    write = export.write_raw if raw and export.write_raw else export.write
     try:
         with _parent_folders(target):
             if export.is_folder:
@@ -112,7 +121,7 @@ def export_format(
             else:
                 replacing = owned_file(target, results.spec.folder, overwrite)
             with replacing as temporary:
-                write(results, temporary)
+                export.write(results, temporary)
     except OSError as error:
         raise StudyError(f"{target}: cannot be written: {error.strerror or error}; choose another --output") from None
     sweep_leftovers(results.spec.folder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from hpo.data.readers import READERS
 from hpo.errors import ModelError, StudyError
+from hpo.evaluation.comparison_result import ComparisonResult
 from hpo.evaluation.winner import choose_deployed_run
 from hpo.report.blocks import Block, BulletList, Code, Paragraph, Section, Table
 from hpo.report.error_analysis import MAX_CLASSES, select_winner
@@ -47,15 +49,20 @@ def model_card(results: StudyResults) -> str:
     results.compare()
     sections = [
         _description(best, run),
-        _usage(results.spec),
+        usage_section(results.spec),
         _evaluation(results),
         _training(best, run),
         _search(results),
-        _provenance(results, run),
-        _limitations(results),
+        provenance_section(results, run),
+        limitations_section(results, stored_data(results).notices, results.spec.model.max_length),
     ]
-    body = "\n\n".join([f"# {results.spec.name}", *(section.markdown() for section in sections)])
-    return f"---\n{_metadata(results.spec, run).to_yaml()}\n---\n\n{strip_folders(body)}\n"
+    return render_card(results.spec.name, card_metadata(results.spec, run, results.spec.name), sections)
+
+
+def render_card(title: str, metadata: ModelCardData, sections: Sequence[Section]) -> str:
+    """Return a card as text, without folders of this machine."""
+    body = "\n\n".join([f"# {title}", *(section.markdown() for section in sections)])
+    return f"---\n{metadata.to_yaml()}\n---\n\n{strip_folders(body)}\n"
 
 
 def _find_deployed_run(best: BestConfig) -> RunRecord:
@@ -74,7 +81,9 @@ def _find_deployed_run(best: BestConfig) -> RunRecord:
     return run
 
 
-def _metadata(spec: StudySpec, run: RunRecord) -> ModelCardData:
+def card_metadata(
+    spec: StudySpec, run: RunRecord, model_name: str, library: str = "transformers", has_base_model: bool = True
+) -> ModelCardData:
     """Return task, base model, data and the test scores of this model."""
     dataset = hub_id(spec, spec.data.source)
     scores = run.test.metrics if run.test else {}
@@ -94,12 +103,12 @@ def _metadata(spec: StudySpec, run: RunRecord) -> ModelCardData:
         for name, hub_name in hub_names.items()
     ]
     return ModelCardData(
-        base_model=hub_id(spec, spec.model.checkpoint),
+        base_model=hub_id(spec, spec.model.checkpoint) if has_base_model else None,
         datasets=[dataset] if dataset else None,
         eval_results=results or None,
-        library_name="transformers",
+        library_name=library,
         metrics=list(dict.fromkeys(hub_names.values())) or None,
-        model_name=spec.name,
+        model_name=model_name,
         pipeline_tag="text-classification",
         tags=["hyperparameter-search", "optuna"],
     )
@@ -108,11 +117,10 @@ def _metadata(spec: StudySpec, run: RunRecord) -> ModelCardData:
 def _description(best: BestConfig, run: RunRecord) -> Section:
     results, spec = best.results, best.results.spec
     labels = join_labels(stored_data(results).labels)
-    score = _score_on(run, "test", spec.objective) or _score_on(run, "validation", spec.objective)
     lines = [
         f"A text classifier: {checkpoint_name(spec)} fine-tuned on {source_name(spec)}. Labels: {labels}.",
         f"Its hyperparameters are those of trial #{best.trial.number}, the winner of a search. It is the run with seed "
-        f"{run.seed}, {_explain_choice(best, run)}: {score}.",
+        f"{run.seed}, {_explain_choice(best, run)}: {choose_score(run, spec.objective)}.",
     ]
     if comparison := results.comparison:
         test = comparison.generalization.test
@@ -123,15 +131,18 @@ def _description(best: BestConfig, run: RunRecord) -> Section:
     return Section("description", "Model description", [Paragraph(line) for line in lines])
 
 
-def _usage(spec: StudySpec) -> Section:
-    """Show how to call the model with transformers alone, and with hpo, which prepares texts as in training."""
-    with_transformers = (
+def usage_section(spec: StudySpec, with_transformers: bool = True) -> Section:
+    """Show how to call the model with hpo, which prepares texts as in training, and with transformers if it can."""
+    with_hpo = f'import hpo\n\nprint(hpo.load("{spec.name}").predict(["a text"])[0])'
+    if not with_transformers:
+        place = Paragraph(f'Replace "{spec.name}" by the path of this folder.')
+        return Section("usage", "How to use it", [place, Code("With hpo", with_hpo, "python")])
+    pipeline = (
         "from transformers import pipeline\n\n"
         f'classify = pipeline("text-classification", model="{spec.name}", truncation=True, '
         f"max_length={spec.model.max_length})\n"
         'print(classify("a text"))'
     )
-    with_hpo = f'import hpo\n\nprint(hpo.load("{spec.name}").predict(["a text"])[0])'
     blocks: list[Block] = [
         Paragraph(f'Replace "{spec.name}" by the path of this folder or, for transformers, by its name on the hub.')
     ]
@@ -140,7 +151,7 @@ def _usage(spec: StudySpec) -> Section:
         blocks.append(
             Paragraph(f"Texts were cleaned for training ({steps}). hpo cleans them too, transformers does not.")
         )
-    blocks += [Code("With transformers", with_transformers, "python"), Code("With hpo", with_hpo, "python")]
+    blocks += [Code("With transformers", pipeline, "python"), Code("With hpo", with_hpo, "python")]
     return Section("usage", "How to use it", blocks)
 
 
@@ -151,17 +162,22 @@ def _evaluation(results: StudyResults) -> Section:
     if comparison is None:
         return Section(anchor, title, [Paragraph(f"There is no evaluation on a test split: {results.missing_reason}.")])
     public = comparison.without_paths()
-    blocks: list[Block] = [
-        Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
-        Paragraph(explain_gains_table(comparison.objective)),
-        BulletList([difference.verdict for difference in comparison.differences]),
-        Table("Metrics on the test split, means over seeds", scores_table(comparison)),
-    ]
+    blocks = comparison_blocks(comparison)
     if len(comparison.labels) <= MAX_CLASSES:
         caption = "Scores of the winner per class, means over seeds; rows are true labels"
         blocks.append(Table(caption, classes_table(select_winner(comparison))))
     blocks.append(BulletList([*generalization_sentences(comparison), *comparison_remarks(public)]))
     return Section(anchor, title, blocks)
+
+
+def comparison_blocks(comparison: ComparisonResult) -> list[Block]:
+    """Show the winner's gain over each baseline, and the scores of all."""
+    return [
+        Table(f"{comparison.objective} on {comparison.rows['test']:,} test rows", gains_table(comparison)),
+        Paragraph(explain_gains_table(comparison.objective)),
+        BulletList([difference.verdict for difference in comparison.differences]),
+        Table("Metrics on the test split, means over seeds", scores_table(comparison)),
+    ]
 
 
 def _training(best: BestConfig, run: RunRecord) -> Section:
@@ -199,7 +215,8 @@ def _search(results: StudyResults) -> Section:
     )
 
 
-def _provenance(results: StudyResults, run: RunRecord) -> Section:
+def provenance_section(results: StudyResults, run: RunRecord) -> Section:
+    """Show which data, versions and device the model of a run is from."""
     data = stored_data(results)
     facts = [
         ["data", source_name(results.spec)],
@@ -214,16 +231,17 @@ def _provenance(results: StudyResults, run: RunRecord) -> Section:
     return Section("provenance", "Provenance", [Table("Provenance", TextTable(["", ""], facts, words=2))])
 
 
-def _limitations(results: StudyResults) -> Section:
+def limitations_section(results: StudyResults, notices: Sequence[str], max_length: int | None) -> Section:
+    """List what the model does not do, and what is wrong with its data."""
     spec = results.spec
     lines = [
-        f"Texts are truncated after {spec.model.max_length} tokens.",
-        *(f"{notice[0].upper()}{notice[1:]}." for notice in stored_data(results).notices),
+        *([f"Texts are truncated after {max_length} tokens."] if max_length is not None else []),
+        *(f"{notice[0].upper()}{notice[1:]}." for notice in notices),
     ]
     if comparison := results.comparison:
         uses = comparison.test_uses.count
         lines.append(f"The test split was used {uses} times; the more often, the less its scores prove.")
-    if spec.model.trust_remote_code:
+    if spec.model.trust_remote_code and max_length is not None:
         lines.append("The checkpoint contains code of its own; loading it needs trust_remote_code=True.")
     lines.append("It was not evaluated on texts that are unlike its training and test data.")
     return Section("limitations", "Limitations", [BulletList(lines)])
@@ -263,10 +281,10 @@ def _explain_choice(best: BestConfig, run: RunRecord) -> str:
     return f"the best of {count} on validation" if spec.final.train_on == "train" else f"the first of {count}"
 
 
-def _score_on(run: RunRecord, split: str, objective: str) -> str:
-    scores = run.scores_on(split)
-    value = scores.metrics.get(objective) if scores else None
-    return "" if value is None else f"{objective} {value:.4f} on {split}"
+def choose_score(run: RunRecord, objective: str) -> str:
+    """Return the score of a run on test; on validation if there is no test split."""
+    split, scores = ("test", run.test) if run.test else ("validation", run.validation)
+    return f"{objective} {scores.metrics[objective]:.4f} on {split}" if scores else "it has no scores"
 
 
 def _describe_component(component: NamedComponent) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from hpo.errors import HpoError
@@ -33,7 +32,6 @@ from hpo.results.formatting import (
     scores_table,
 )
 from hpo.results.study_results import StudyResults
-from hpo.training.model_folder import INFO_FILE
 
 
 def verdict_section(results: StudyResults) -> Section:
@@ -50,7 +48,7 @@ def verdict_section(results: StudyResults) -> Section:
             Paragraph(_summary_sentence(comparison)),
             _question(search),
             _question(fine_tuning),
-            _question(use, _model_command(results)),
+            _question(use, [f"`{command}`" for command in use.commands]),
             _question(trust, [*generalization_sentences(comparison), describe_uses(comparison)]),
             SectionLink(METHOD_TITLE, METHOD_ANCHOR),
         ],
@@ -123,11 +121,3 @@ def _summary_sentence(comparison: ComparisonResult) -> str:
 
 def _question(answer: Answer, more: Sequence[str] = ()) -> QuestionAnswer:
     return QuestionAnswer(answer.question, answer.answer, [*answer.evidence, *more])
-
-
-def _model_command(results: StudyResults) -> list[str]:
-    """Return how to try the winner's model, if it was saved."""
-    folder = results.spec.model_folder
-    if not (folder / INFO_FILE).is_file():
-        return []
-    return [f"the winner's model: try `hpo predict {shlex.quote(str(folder))} 'a text'`"]

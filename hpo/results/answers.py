@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hpo.evaluation.comparison_result import WINNER, ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import describe_failures, format_amount
 from hpo.results.formatting import format_cost, format_mean_sd, format_test_share
+from hpo.results.system_commands import system_commands
 from hpo.study.spec_tables import RECIPE, RERUN
 
 FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
@@ -21,11 +22,12 @@ MAJORITY = "majority"  # the baseline that no one should use
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, its answer in one sentence, and the evidence."""
+    """A question, its answer in one sentence, the evidence, and the commands that follow from it."""
 
     question: str
     answer: str
     evidence: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
 
 def answer_questions(comparison: ComparisonResult) -> list[Answer]:
@@ -94,7 +96,7 @@ def what_to_use(comparison: ComparisonResult) -> Answer:
     if worse:
         best = min(worse, key=lambda each: each.difference).against
         facts.append(f"{best}: {_score_and_cost(comparison.system(best), comparison)}")
-        return Answer(question, f"{best}, which is better.", facts)
+        return Answer(question, f"{best}, which is better.", facts, system_commands(comparison, best))
     # What is as good and faster is worth knowing, but the winner is trained already.
     margin = format_amount(comparison.margin, comparison.objective)
     facts += [
@@ -103,7 +105,7 @@ def what_to_use(comparison: ComparisonResult) -> Answer:
         for each in rivals
         if each.outcome == "none" and each.high < comparison.margin and each.against != MAJORITY
     ]
-    return Answer(question, "The winner.", facts)
+    return Answer(question, "The winner.", facts, system_commands(comparison, WINNER))
 
 
 def can_it_be_trusted(comparison: ComparisonResult) -> Answer:

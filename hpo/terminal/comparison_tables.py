@@ -44,6 +44,8 @@ def print_comparison(comparison: ComparisonResult) -> None:
     print_line(f"verdict: {comparison.verdict}", style="bold")
     for answer in answer_questions(comparison):
         print_line(f"{answer.question} {answer.answer}")
+        for command in answer.commands:
+            print_line(f"- {command}")
 
 
 def _print_table(table: TextTable) -> None:

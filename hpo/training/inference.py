@@ -18,6 +18,28 @@ INFERENCE_BATCH = 32  # texts in a forward pass
 InferenceProgress = Callable[[int, int], None]  # takes texts done and texts in all; may raise to stop
 
 
+class TransformerClassifier:
+    """A model and its tokenizer as a classifier of texts; see `TextClassifier`."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, max_length: int | None) -> None:
+        self.model = to_accelerator(model)
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, truncated as in training."""
+        ids_only = {"return_attention_mask": False, "return_token_type_ids": False}
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length, **ids_only)
+        return list(encoded["input_ids"])
+
+    def predict_probabilities(
+        self, encoded: Sequence[list[int]], on_progress: InferenceProgress | None = None
+    ) -> NDArray[Any]:
+        """Return class probabilities (texts, classes)."""
+        rows = [{"input_ids": ids} for ids in encoded]
+        return predict_probabilities(self.model, self.tokenizer, rows, on_progress)
+
+
 class TokenizedTexts(Protocol):
     """Texts as tokens: each item has `input_ids`."""
 

@@ -1,8 +1,9 @@
-"""The model folder that `hpo retrain` writes: weights, tokenizer, labels, and how texts were prepared."""
+"""The model folder that `hpo retrain` and `hpo export` write: a model, its labels, and how texts were prepared."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 INFO_FILE = "recipe.json"
-REMEDY = "delete the folder, and hpo retrain STUDY writes it again"
+TRANSFORMER, LINEAR_PROBE, WORD_COUNTS = "transformer", "linear-probe", "word-counts"  # kinds of models
 
 
 class ModelInfo(BaseModel):
@@ -27,13 +28,15 @@ class ModelInfo(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)  # a later version may have more fields
 
     study: str
+    baseline: str | None = Field(None, description="Which baseline the model is; null for the winner")
+    kind: str = Field(TRANSFORMER, description="How the model is stored, which decides how it is loaded")
     text: str = Field(description="Name of the text column in training")
     clean: list[Component] = Field(description="Cleaning steps, in order")
     separator: Separator | None = Field(None, description="How files were read, as the keys of `data` say")
     quoting: Quoting | None = None
     encoding: Encoding | None = None
     header: bool = True
-    max_length: int = Field(description="Tokens per text")
+    max_length: int | None = Field(description="Tokens per text; null for a model that reads whole texts")
     labels: list[str]
     made: dict[str, Any] = Field(default_factory=dict, description="Values, seed, scores, data, versions")
 
@@ -42,19 +45,31 @@ class ModelInfo(BaseModel):
         """How files were read in training. A folder of an earlier version does not say, and has the defaults."""
         return ReadOptions(self.separator, self.quoting, self.encoding, self.header)
 
+    @property
+    def remedy(self) -> str:
+        """What helps if the folder is damaged."""
+        command = "hpo retrain STUDY"
+        if self.baseline is not None:
+            command = f"hpo export STUDY --system {quote(self.baseline)}"
+        return f"delete the folder, and {command} writes it again"
+
 
 def write_model_folder(folder: Path, model: PreTrainedModel, tokenizer: Any, info: ModelInfo) -> None:
     """Write everything that `hpo predict` needs into a folder."""
     save_model(model, tokenizer, folder)
+    write_model_info(folder, info)
+
+
+def write_model_info(folder: Path, info: ModelInfo) -> None:
+    """Write the info next to the files of a model."""
     (folder / INFO_FILE).write_text(info.model_dump_json(indent=2), encoding="utf8")
 
 
-def read_model_folder(folder: Path, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any, ModelInfo]:
-    """Load the model (in evaluation mode), the tokenizer and the info of a model folder; safetensors only.
+def read_transformer(folder: Path, remedy: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:
+    """Load the model (in evaluation mode) and the tokenizer of a folder; safetensors only.
 
-    Raises ModelError if the folder does not exist, was not written by hpo, or is damaged.
+    Raises ModelError, which ends with the remedy, if they are damaged.
     """
-    info = read_model_info(folder)
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
@@ -63,10 +78,13 @@ def read_model_folder(folder: Path, trust_remote_code: bool = False) -> tuple[Pr
             folder, use_safetensors=True, trust_remote_code=trust_remote_code, output_loading_info=True
         )
     except Exception as error:  # a damaged file raises whatever the library that reads it raises
-        raise ModelError(f"{folder}: {first_line(error)}; {REMEDY}") from None
+        raise ModelError(f"{folder}: {first_line(error)}; {remedy}") from None
     if missing := sorted(loading["missing_keys"]):  # transformers would draw them at random and go on
-        raise ModelError(f"{folder}: {len(missing)} weights are missing, first {missing[0]}; {REMEDY}")
-    return model.eval(), tokenizer, info
+        raise ModelError(f"{folder}: {len(missing)} weights are missing, first {missing[0]}; {remedy}")
+    # Without tokenizer files, transformers 5 silently returns a tokenizer with special tokens only.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{folder}: contains no tokenizer; {remedy}")
+    return model.eval(), tokenizer
 
 
 def read_model_info(folder: Path) -> ModelInfo:
@@ -78,7 +96,7 @@ def read_model_info(folder: Path) -> ModelInfo:
     except OSError:
         raise ModelError(f"{folder}: no {INFO_FILE}, so hpo retrain did not make this folder") from None
     except UnicodeDecodeError:
-        raise ModelError(f"{folder / INFO_FILE}: is not UTF-8; {REMEDY}") from None
+        raise ModelError(f"{folder / INFO_FILE}: is not UTF-8; delete the folder, and write it again") from None
     except ValidationError as error:
         first = error.errors()[0]
         location = "".join(f"{part} " for part in first["loc"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.evaluation.comparison_result import ComparisonResult, EqualCost
+from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, EqualCost
 from hpo.results.answers import answer_questions
 from tests.evaluation.test_verdict import compare, difference
 
@@ -67,6 +67,20 @@ def test_one_system_is_recommended() -> None:
     assert answers(compare(difference("recipe"), difference("majority")))[2] == "The winner."
     worse = compare(difference("recipe", "worse"), difference("nb-svm", "worse", difference=-0.05))
     assert answers(worse)[2] == "nb-svm, which is better."
+
+
+def test_what_to_use_comes_with_the_commands_to_get_and_try_it() -> None:
+    def commands(*differences: DifferenceResult) -> list[str]:
+        comparison = compare(*differences).model_copy(update={"baseline_command": "hpo baseline 'my study.toml'"})
+        return answer_questions(comparison)[2].commands
+
+    assert commands(difference("recipe")) == ["hpo predict 'my study.toml' 'a text'"]
+    assert commands(difference("nb-svm", "worse")) == [
+        "hpo export 'my study.toml' --system nb-svm --output nb-svm",
+        "hpo predict nb-svm 'a text'",
+    ]
+    assert commands(difference("in production", "worse")) == []  # its owner knows how to use it
+    assert commands(difference("majority", "worse", difference=-0.03)) == []
 
 
 def test_majority_is_never_recommended() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hpo.evaluation.comparison import compare_study
 from hpo.evaluation.comparison_result import ComparisonResult
+from hpo.results.answers import answer_questions
 from hpo.results.formatting import classes_table, gains_table, scores_table
 from hpo.store.storage import storage_url
 from hpo.terminal.comparison_tables import print_comparison
@@ -33,10 +34,13 @@ def test_80_columns_hold_all_tables(
             assert any(all(cell in line for cell in cells) and len(line.rstrip()) <= 80 for line in lines), row
     assert not any(line.startswith("no room") for line in lines)
     verdict = lines.index(f"verdict: {comparison.verdict}")
+    use = answer_questions(comparison)[2]
+    assert use.commands
     assert [line.partition("?")[0] for line in lines[verdict + 1 :]] == [
         "Did the search pay",
         "Did fine-tuning pay",
         "What should I use",
+        *(f"- {command}" for command in use.commands),
         "Can I trust the result",
     ]
 
