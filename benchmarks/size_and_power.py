@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 
 from benchmarks.results import RUNS, describe_runs, load_or_run, markdown_table, write_table
 from benchmarks.significance_tests import METHODS, RESAMPLES, Decision, measure_as_hpo_0_1
@@ -114,7 +115,8 @@ def main() -> None:
     if options.small:
         print(tables)
         return
-    described = f"{worlds:,} worlds per cell, {RESAMPLES:,} resamples; {describe_runs([*sizes, *powers])}"
+    described = f"scipy {scipy.__version__} · {worlds:,} worlds per cell, {RESAMPLES:,} resamples; "
+    described += describe_runs([*sizes, *powers])
     write_table("size_and_power", described, tables)
 
 
