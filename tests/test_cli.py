@@ -197,7 +197,7 @@ def test_a_dry_run_prints_an_estimate_and_writes_nothing(
     result = run_dry("--dry-run", "--json", "--timeout", "1d")
     estimate = Estimate.model_validate_json(result.stdout)
     assert result.exit_code == 0 and (estimate.trials_wanted, estimate.trials_left) == (3, 3)
-    print_estimate(estimate)
+    print_estimate(estimate, load_study(small))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "small: 3 of 3 trials left to run"
     assert [line.partition(":")[0] for line in lines[1:5]] == ["full trial", "whole search", "memory", "disk"]

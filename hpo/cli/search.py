@@ -80,7 +80,7 @@ def print_dry_run(study: Study, as_json: bool) -> None:
     if as_json:
         typer.echo(estimate.model_dump_json(indent=2))
     else:
-        print_estimate(estimate)
+        print_estimate(estimate, study.spec)
 
 
 def run_search(study: Study) -> optuna.Study:

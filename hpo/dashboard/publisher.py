@@ -23,8 +23,7 @@ from hpo.dashboard.flat_storage import load_unflattened_study
 from hpo.errors import HpoError
 from hpo.store.optuna_internals import storage_of, study_id, trial_id
 from hpo.store.run_record import RunRecord
-from hpo.store.storage import companion_name
-from hpo.store.study_record import StudyRecord
+from hpo.store.study_record import StudyRecord, companion_name
 from hpo.store.trial_order import best_first
 from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import is_alive_here, outcome

@@ -38,14 +38,13 @@ from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import (
     artifact_folder,
     check_store_writable,
-    companion_name,
     find_study,
     no_search_error,
     open_artifact_store,
     open_storage,
     open_study,
 )
-from hpo.store.study_record import StudyRecord, study_attributes
+from hpo.store.study_record import StudyRecord, companion_name, study_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import choose_accelerations, frozen_gc
 from hpo.training.checkpoint import Checkpoint, load_checkpoint

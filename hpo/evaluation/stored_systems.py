@@ -18,8 +18,8 @@ from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.winner import Candidate, retraining_runs
 from hpo.plugins import load_entry_points
 from hpo.store.run_record import RunRecord
-from hpo.store.storage import check_same_spec, companion_name, find_study
-from hpo.store.study_record import StudyRecord
+from hpo.store.storage import check_same_spec, find_study
+from hpo.store.study_record import StudyRecord, companion_name
 from hpo.study.spec import StudySpec
 
 PredictionReader = Callable[[FrozenTrial], pandas.DataFrame | None]

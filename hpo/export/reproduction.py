@@ -23,8 +23,8 @@ from hpo.search.preflight import preflight
 from hpo.search.setup import check_training, load_context
 from hpo.store.provenance import describe_device, installed_versions
 from hpo.store.run_record import RunRecord
-from hpo.store.storage import companion_name, default_storage_url, find_study, open_storage, store_exists
-from hpo.store.study_record import StudyRecord
+from hpo.store.storage import default_storage_url, find_study, open_storage, store_exists
+from hpo.store.study_record import StudyRecord, companion_name
 from hpo.study.spec import StudySpec, load_study
 
 STUDY_FILE = "study.toml"

@@ -8,6 +8,7 @@ from hpo.plots.calibration_figure import draw_calibration
 from hpo.plots.confusion_figure import draw_confusion_matrix
 from hpo.plots.contour_figure import draw_contour
 from hpo.plots.drawing import Drawing
+from hpo.plots.expected_best import draw_expected_best
 from hpo.plots.gain_figures import draw_gains, draw_generalization
 from hpo.plots.history_figures import draw_history, draw_history_by_time
 from hpo.plots.parallel_figure import draw_parallel_coordinates
@@ -28,6 +29,7 @@ FIGURES: dict[str, Callable[[StudyResults], Drawing | None]] = {
     "pareto": draw_pareto_front,
     "history": draw_history,
     "history_by_time": draw_history_by_time,
+    "expected_best": draw_expected_best,
     "curves": draw_rung_curves,
     "importances": draw_importances,
     "slices": draw_slices,

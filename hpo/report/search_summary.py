@@ -21,6 +21,9 @@ def search_section(results: StudyResults) -> Section:
         blocks += figure_blocks(results, "pareto", "Pareto front of the two objectives")
     blocks += figure_blocks(results, "history", "Trials, and the best score so far", "No trial has a value to plot.")
     blocks += figure_blocks(results, "history_by_time", "Best score so far over device time")
+    blocks += figure_blocks(
+        results, "expected_best", "Best score to expect from fewer trials, if those of this search came in random order"
+    )
     blocks += figure_blocks(results, "curves", "Score of each trial at its rungs")
     if note := sampling_note(results):
         blocks.append(Paragraph(note))

@@ -26,13 +26,12 @@ from hpo.store.run_record import RunRecord
 from hpo.store.storage import (
     artifact_folder,
     check_same_spec,
-    companion_name,
     find_study,
     load_stored_study,
     open_artifact_store,
     sqlite_file,
 )
-from hpo.store.study_record import StudyRecord
+from hpo.store.study_record import StudyRecord, companion_name
 from hpo.store.text_redaction import redact_reason, redact_sentence
 from hpo.store.trial_order import sign
 from hpo.store.trial_record import TrialRecord
@@ -98,7 +97,9 @@ class StudyResults:
             )
         try:
             runs = build_comparison(self.spec, self.url, self.on_progress, self.use, self.storage)
-            return LoadedComparison(runs, self._redact_comparison(runs.to_result()), "")
+            result = self._redact_comparison(runs.to_result())
+            runs.store_verdict(result)
+            return LoadedComparison(runs, result, "")
         except HpoError as error:
             return LoadedComparison(missing_reason=self._redact(str(error)))
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpo.results.formatting import format_duration, format_size, format_value
+from hpo.results.study_outputs import StudyOutput, find_outputs
 from hpo.search.budget import spent_seconds, stop_message
+from hpo.store.optuna_internals import storage_of
 from hpo.store.sqlite_reader import StudySnapshot, StudySummary, read_study, read_summaries
-from hpo.store.storage import list_studies, load_stored_study, open_storage
-from hpo.store.study_record import StudyRecord
+from hpo.store.storage import find_study, list_studies, load_stored_study, open_storage
+from hpo.store.study_record import StudyRecord, companion_name
 from hpo.store.trial_order import sign
 from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import TrialView, count_outcomes, is_finished, is_superseded, outcome
@@ -84,6 +86,7 @@ class StudyStatus(StatusRecord):
     best: TrialRow | None = Field(description="Null without a complete trial, or with several objectives")
     front: list[int] | None = Field(description="Trials of the Pareto front, if there are several objectives")
     trials: list[TrialRow] = Field(description="Complete trials first, the best on top")
+    outputs: list[StudyOutput] = Field(default_factory=list, description="Verdict, model and report, if they exist")
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ def read_status(spec: StudySpec, url: str, most: int | None = None) -> StudyStat
 
     Raises StoreError if there is no store, and StudyError if it has no such study.
     """
-    return study_status(read_study(url, spec.name, rank_trials, most) or load_stored_study(spec, url), most)
+    stored = read_study(url, spec.name, rank_trials, most) or snapshot(load_stored_study(spec, url))
+    outputs = find_outputs(spec, stored.companion, stored.last_complete)
+    return study_status(stored, most).model_copy(update={"outputs": outputs})
 
 
 def read_all_studies(url: str) -> list[StudyRow]:
@@ -174,13 +179,18 @@ def snapshot(stored: Study) -> StudySnapshot:
     directions = [direction.name.lower() for direction in stored.directions]
     names = stored.metric_names or [f"objective {index}" for index in range(len(directions))]
     objective = StudyRecord.from_attributes(stored.user_attrs).objective
+    companion = find_study(storage_of(stored), companion_name(stored.study_name))
+    trials = stored.get_trials(deepcopy=False)
+    ended = [trial.datetime_complete for trial in trials if trial.datetime_complete and outcome(trial) == "complete"]
     return StudySnapshot(
         stored.study_name,
         stored.user_attrs,
         directions,
         [objective] if objective else list(names),
-        rank_trials(stored.get_trials(deepcopy=False), directions),
+        rank_trials(trials, directions),
         sorted(trial.number for trial in stored.best_trials) if len(directions) > 1 else None,
+        last_complete=max(ended).astimezone() if ended else None,
+        companion=companion.user_attrs if companion else {},
     )
 
 

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from hpo.store.sqlite_access import connect_read_only
-from hpo.store.study_record import StudyRecord
+from hpo.store.study_record import StudyRecord, companion_name
 from hpo.store.trial_record import PRUNED_SUMMARY_KEY, SUMMARY_KEYS
 from hpo.store.trial_state import TrialView
 from hpo.study.storage_url import StorageUrl
@@ -57,6 +57,8 @@ class StudySnapshot:
     objectives: list[str]
     trials: list[TrialView]  # ranked
     front: list[int] | None = None  # numbers of the Pareto-optimal trials, if there are several objectives
+    last_complete: datetime | None = None  # when the last complete trial ended
+    companion: Mapping[str, Any] = field(default_factory=dict)  # attributes of the study of the final runs
 
 
 @dataclass
@@ -126,7 +128,19 @@ def _read_snapshot(store: sqlite3.Connection, name: str, rank: RankTrials, most:
     trials = _read_trial_summaries(store, study_id)
     ranked = rank(list(trials.values()), directions)
     _complete_trials(store, study_id, trials, {trial.number for trial in ranked[:most]})
-    return StudySnapshot(name, attributes, directions, [objective], ranked)
+    query = "SELECT MAX(datetime_complete) FROM trials WHERE study_id = ? AND state = 'COMPLETE'"
+    ((last_complete,),) = store.execute(query, (study_id,))
+    query = "SELECT study_id FROM studies WHERE study_name = ?"
+    companion = store.execute(query, (companion_name(name),)).fetchone()
+    return StudySnapshot(
+        name,
+        attributes,
+        directions,
+        [objective],
+        ranked,
+        last_complete=_parse_time(last_complete),
+        companion=_read_study_attributes(store, *companion) if companion else {},
+    )
 
 
 def _read_summary(store: sqlite3.Connection, study_id: int, name: str) -> StudySummary:

@@ -123,11 +123,6 @@ def find_study(storage: BaseStorage, name: str) -> Study | None:
         return None
 
 
-def companion_name(name: str) -> str:
-    """Return the name of the companion study that holds a study's final runs; no study file can have such a name."""
-    return f"{name}/final"
-
-
 def no_search_error(spec: StudySpec) -> StudyError:
     """Return the error for a study whose search has not begun."""
     return StudyError(f"no study {spec.name!r} in the store; `{spec.command('search')}` starts it")

@@ -21,6 +21,14 @@ class DataSummary:
 
 
 @dataclass(frozen=True)
+class StoredVerdict:
+    """The verdict of the last comparison, and when it was made (ISO 8601, UTC)."""
+
+    sentence: str
+    when: str
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """The attributes of a stored study. `spec` is None for a study that another program wrote."""
 
@@ -35,11 +43,12 @@ class StudyRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
     stopped: Mapping[str, Any] | None = None  # set when search.stop ended the study: see search.stopping_rule
+    verdict: StoredVerdict | None = None  # of a companion study
 
     @classmethod
     def from_attributes(cls, stored: Mapping[str, Any]) -> Self:
         """Read the user attributes of a study."""
-        data = stored.get("data")
+        data, verdict = stored.get("data"), stored.get("verdict")
         return cls(
             spec=stored.get("spec"),
             identity=stored.get("identity"),
@@ -55,6 +64,7 @@ class StudyRecord:
             versions=stored.get("versions") or {},
             seed=stored.get("seed"),
             stopped=stored.get("stopped"),
+            verdict=StoredVerdict(verdict["sentence"], verdict["when"]) if verdict else None,
         )
 
     @property
@@ -76,3 +86,8 @@ class StudyRecord:
 def study_attributes(**values: Any) -> dict[str, Any]:
     """Return the attributes that store these fields of a StudyRecord, as `trial_attributes` does for a trial."""
     return to_attributes(StudyRecord, {"accelerations": "speed"}, values)
+
+
+def companion_name(name: str) -> str:
+    """Return the name of the companion study that holds a study's final runs; no study file can have such a name."""
+    return f"{name}/final"

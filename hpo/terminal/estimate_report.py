@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hpo.results.formatting import format_cost, format_duration, format_size
 from hpo.search.search_listener import SearchListener
+from hpo.study.spec import StudySpec
 from hpo.terminal.console import print_line
 from hpo.terminal.progress import LiveLine
 
@@ -25,8 +26,10 @@ class EstimateProgress(LiveLine, SearchListener):
         self.set_detail(f"{step} done")
 
 
-def print_estimate(estimate: Estimate) -> None:
-    """Print trials, time, memory and disk use, and notes about them."""
+def print_estimate(estimate: Estimate, spec: StudySpec) -> None:
+    """Print trials, time, memory and disk use, the smallest gain that can be found, and notes."""
+    from hpo.results.smallest_gain import describe_smallest_gain  # imports scipy, which takes a while
+
     seconds = estimate.trial_seconds
     span = f"{format_cost(seconds.shortest)} (shortest) to {format_cost(seconds.longest)} (longest)"
     fitting = estimate.trials_in_timeout
@@ -46,6 +49,8 @@ def print_estimate(estimate: Estimate) -> None:
         "in the store"
     )
     print_line(f"timed for {format_duration(estimate.timed_seconds)} on {estimate.device}")
+    if gain := describe_smallest_gain(spec, estimate.test_rows, seconds.typical):
+        print_line(gain)
     for note in estimate.notes:
         print_line(f"note: {note}")
     print_line("nothing was written; run the same command without --dry-run to start the search")

@@ -17,6 +17,7 @@ from hpo.results.formatting import format_duration, format_values
 from hpo.search.budget import Budget, count_finished
 from hpo.search.search_listener import SearchListener
 from hpo.store.run_record import RunRecord
+from hpo.store.study_record import StudyRecord
 from hpo.store.trial_record import TrialRecord
 from hpo.store.trial_state import outcome
 from hpo.study.spec import StudySpec
@@ -93,8 +94,13 @@ class SearchProgress(LiveLine, SearchListener):
         self.ended_in_session = 0
 
     def opens(self, study: Study) -> None:
-        """Read what earlier sessions have finished."""
+        """Read what earlier sessions have finished; for a new study, print the smallest gain that it can find."""
+        from hpo.results.smallest_gain import describe_smallest_gain  # imports scipy, which `hpo show` does without
+
         self._read_standing(study)
+        data = StudyRecord.from_attributes(study.user_attrs).data
+        if data and not self.finished and (gain := describe_smallest_gain(self.spec, data.rows.get("test"))):
+            self.notice(gain)
 
     def runs(self, study: Study) -> None:
         """Show the progress of workers in other processes."""

@@ -166,6 +166,9 @@ def _print_summary(status: StudyStatus) -> None:
         print_line(f"device: {status.device}")
     if best := status.best:
         print_line(f"best: #{best.trial}, {status.objective} {best.value:.4f} ({status.direction})")
+    for output in status.outputs:
+        age = f"{output.made:%Y-%m-%d %H:%M} UTC" + (", before the last complete trial" if output.is_outdated else "")
+        print_line(f"{output.name} ({age}): {output.content}", whole=output.name != "verdict")
     if status.front:
         print_line(f"Pareto front of {status.objective} ({status.direction}): {_format_numbers(status.front)}")
 

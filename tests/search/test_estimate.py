@@ -125,7 +125,8 @@ def test_an_interrupt_and_a_diverging_run_leave_nothing(wide: Path) -> None:
 
 
 def test_the_report_has_a_line_for_each_figure(wide: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_estimate(estimate(wide, "search.timeout='1d'", 'space.parameters.optim={choices=["sgd","adamw_torch"]}'))
+    result = estimate(wide, "search.timeout='1d'", 'space.parameters.optim={choices=["sgd","adamw_torch"]}')
+    print_estimate(result, load_study(wide))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "small: 3 of 3 trials left to run"
     names = [line.partition(":")[0] for line in lines[1:5]]

@@ -21,7 +21,7 @@ from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.winner import select_candidates
 from hpo.results.study_results import LoadedComparison, StudyResults
 from hpo.store.run_record import RunRecord
-from hpo.store.storage import companion_name
+from hpo.store.study_record import companion_name
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
 from hpo.training.metrics import Direction

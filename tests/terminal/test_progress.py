@@ -30,11 +30,16 @@ def test_a_running_trial_is_described_in_one_line(
 ) -> None:
     monkeypatch.setattr(progress, "PLAIN_INTERVAL", -1)
     display = SearchProgress(load_study(small))
-    study: Any = SimpleNamespace(get_trials=lambda deepcopy: [])
+    study: Any = SimpleNamespace(
+        get_trials=lambda deepcopy: [], user_attrs={"data": {"fingerprint": "", "rows": {"train": 9, "test": 400}}}
+    )
     display.opens(study)
     display.begins(0, {"learning_rate": 1e-3}, Budget(trials=3, timeout=None))
     display.rung(250, 0.3889)
     display.step(23, 51, 0.6931)
-    first, second = capsys.readouterr().err.splitlines()
+    notice, first, second = capsys.readouterr().err.splitlines()
+    assert notice.startswith(
+        "note: the final runs find gains from about 4.9 points with 5 seeds and 400 test rows (in "
+    )
     assert first == "trial 1 of 3 (#0)  learning_rate=0.001"
     assert second.startswith("  step 23/51 · loss 0.693 · accuracy 0.3889 at 25 % of its schedule · about ")

@@ -21,7 +21,8 @@ from hpo.evaluation.final_runs import find_run
 from hpo.evaluation.winner import select_candidates
 from hpo.results.study_status import list_rows, study_status
 from hpo.store.run_record import RunRecord
-from hpo.store.storage import companion_name, find_study, list_studies, load_stored_study, open_storage, storage_url
+from hpo.store.storage import find_study, list_studies, load_stored_study, open_storage, storage_url
+from hpo.store.study_record import companion_name
 from hpo.store.trial_state import outcome
 from hpo.study.spec import StudySpec
 from hpo.terminal.tables import print_baselines, print_studies, print_study

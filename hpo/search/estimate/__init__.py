@@ -62,6 +62,7 @@ class Estimate(BaseModel, frozen=True):
     model_bytes: int
     store_bytes: int
     timed_seconds: float
+    test_rows: int | None  # None without a test split
     notes: list[str]
 
 
@@ -113,6 +114,7 @@ def estimate_search(spec: StudySpec, url: str, listener: SearchListener) -> Esti
         model_bytes=costs.weight_bytes + tokenizer_bytes,
         store_bytes=STORE_BYTES * (not trials) + TRIAL_BYTES * left,
         timed_seconds=costs.timed_seconds,
+        test_rows=checked.data.rows().get("test"),
         notes=[*([message] if message else []), *costs.notes()],
     )
 
