@@ -90,8 +90,8 @@ def find_reuse(study: optuna.Study, fingerprint: str) -> Reuse:
     """Find out which other studies used test rows of a study with this fingerprint of its test split.
 
     A row is recognized by its text before cleaning, so neither another cleaning step nor one row less hides its use.
-    Rows with the same text count as one. Studies of version 0.1.0 have no hashes of rows, and are recognized only if the
-    whole split is equal.
+    Rows with the same text count as one. Studies of version 0.1.0 have no hashes of rows, so they are recognized only
+    if the whole split is equal.
     """
     ours = read_row_hashes(study.user_attrs)
     used: set[int] = set()
