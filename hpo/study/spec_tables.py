@@ -11,7 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hpo.errors import quote_value
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 
-_BUDGET_OVERRIDES = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
