@@ -87,13 +87,16 @@ class Comparison:
             return []
         objective = self.spec.objective
         labels = self.systems[0].tables[0]["label"].to_numpy()
-        runs = [probabilities for system in self.systems for probabilities in system.probabilities]
+        classes = self.systems[0].tables[0].filter(like="probability_").shape[1]
+        runs = [probabilities for system in self.systems for probabilities in system.probabilities(classes)]
         resampled = resample_scores(objective, labels, runs, seed=self.spec.search.seed, progress=self.progress)
         deployed = [self.deployed(system) for system in self.systems]
         return compare_systems(self.systems, deployed, resampled, objective, self.sign)
 
     def deployed(self, system: SystemRuns) -> pandas.DataFrame:
         """Return the test predictions of the run whose model is saved, if no seed is named."""
+        if len(system.tables) == 1:  # a file of predictions has no score on validation to choose by
+            return system.tables[0]
         run = choose_deployed_run(self.spec, system.runs, self.companion.direction.name.lower(), None)
         return system.tables[system.runs.index(run)] if run else system.tables[0]
 
