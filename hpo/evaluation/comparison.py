@@ -193,17 +193,25 @@ def build_comparison(
     stored = read_systems(spec, companion, best, lambda trial: read_predictions(trial, storage, files))
     if any(spec.objective not in scores.metrics for scores in stored.systems[0].scores("test")):
         raise DataError(f"{spec.objective} is undefined on the test split: too few labels; set another data.test")
-    fingerprint = list_uses(companion)[0].test
-    try:
-        record_use(companion, spec, f"{use}: {len(stored.systems)} systems", fingerprint)
-        is_recorded = True
-    except (StorageInternalError, SQLAlchemyError) as error:
-        if not is_read_only_error(error):
-            raise StoreError(f"this use of the test split cannot be recorded in the store: {error}") from None
-        is_recorded = False
+    is_recorded = record_comparison(spec, companion, f"{use}: {len(stored.systems)} systems")
     return Comparison(
         spec, search, companion, best, stored.systems, stored.missing, stored.failed, progress, is_recorded
     )
+
+
+def record_comparison(spec: StudySpec, companion: optuna.Study, use: str) -> bool:
+    """Record a use of the test split; return False if the store cannot be written.
+
+    Raises:
+        StoreError: The use cannot be recorded, although the store can be written.
+    """
+    try:
+        record_use(companion, spec, use, list_uses(companion)[0].test)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        if not is_read_only_error(error):
+            raise StoreError(f"this use of the test split cannot be recorded in the store: {error}") from None
+        return False
+    return True
 
 
 def _summarize_uses(companion: optuna.Study, is_recorded: bool) -> SplitUses:

@@ -82,6 +82,14 @@ def read_systems(
     return StoredSystems(systems, missing, failed)
 
 
+def read_winner(
+    spec: StudySpec, companion: optuna.Study, winner: Candidate, read_table: PredictionReader
+) -> SystemRuns:
+    """Read the runs and test predictions of the winner alone."""
+    trials = find_trials(companion, retraining_runs(spec, winner.values))
+    return _read_system(WINNER, trials, read_table, is_deterministic=False)
+
+
 def find_trials(companion: optuna.Study, runs: Sequence[RunKey]) -> list[FrozenTrial]:
     """Return the stored trials of those runs that were made."""
     return [trial for trial in (find_run(companion, run) for run in runs) if trial is not None]
