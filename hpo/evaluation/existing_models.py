@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.data.class_names import format_classes
 from hpo.errors import DataError, ModelError
 from hpo.paths import expand_path
 from hpo.study.spec_tables import ModelSpec
@@ -120,8 +121,8 @@ def match_model_labels(source: ModelSource, head: Sequence[str], labels: Sequenc
     match = match_labels(head, labels)
     if match is None:
         raise ModelError(
-            f"{source.key}: the labels of {source.name} are {list_labels(head)}, those of the data "
-            f"{list_labels(labels)}; rename them in id2label of its {CONFIG_FILE}, or leave it out"
+            f"{source.key}: the labels of {source.name} are {format_classes(head)}, those of the data "
+            f"{format_classes(labels)}; rename them in id2label of its {CONFIG_FILE}, or leave it out"
         )
     return match
 

@@ -74,7 +74,9 @@ def parse_operands(
 
 def _parse_operand(path: Path, overrides: Sequence[str], storage: str | None) -> Operand:
     if path.is_dir():
-        return Operand(path.resolve().name, "model", path)
+        folder = path.resolve()
+        name = folder.name if folder.name != "model" else f"{folder.parent.name}/model"  # as hpo calls all of them
+        return Operand(name, "model", path)
     if path.suffix.lower() in table_suffixes():
         return Operand(path.name, "predictions", path)
     if not path.exists() and path.suffix != ".toml":

@@ -93,7 +93,7 @@ def _compare_stored(request: PairRequest, studies: Sequence[StoredStudy], progre
                 f"studies {one.operand.name!r} and {other.operand.name!r} have different test splits, so their runs "
                 "cannot be paired; name labelled test rows for both with --file"
             )
-        pair = [one.read_runs(), renumber_runs(other.read_runs())]
+        pair = [one.read_runs(), other.read_runs()]
         if all(len(paired.runs.runs) == 1 for paired in pair):  # nothing shows how much seeds matter
             pair = [keep_deployed_run(paired) for paired in pair]
     else:
@@ -106,7 +106,6 @@ def _compare_stored(request: PairRequest, studies: Sequence[StoredStudy], progre
             stored if operand.study else predict_rows(operand, rows, _describe(operand, progress))
             for operand in request.operands
         ]
-        pair = [pair[0], renumber_runs(pair[1])]
     ledger = [study.record_use(_other(request, study.operand)) for study in studies]
     return _build_result(request, pair, names, where, ledger, progress)
 
@@ -119,7 +118,7 @@ def _build_result(
     ledger: Sequence[str],
     progress: PairProgress,
 ) -> PairResult:
-    objective = request.chosen_objective
+    objective, pair = request.chosen_objective, [pair[0], renumber_runs(pair[1])]
     for paired in pair:
         if any(objective not in scores.metrics for scores in paired.runs.scores("test")):
             reason = "needs probabilities" if METRICS[objective].needs_probabilities else "is undefined on these rows"

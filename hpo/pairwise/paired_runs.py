@@ -91,7 +91,7 @@ def keep_deployed_run(paired: PairedRuns) -> PairedRuns:
 
 
 def renumber_runs(paired: PairedRuns) -> PairedRuns:
-    """Return the system with other numbers of runs: two studies may use the same numbers for different runs."""
+    """Return a system with other numbers of runs: equal numbers would mean that both systems have the same runs."""
     renumbered = [replace(run, number=-1 - run.number) for run in paired.runs.runs]
     return replace(paired, runs=replace(paired.runs, runs=renumbered))
 

@@ -173,6 +173,11 @@ def format_interval(difference: DifferenceResult, objective: str) -> str:
     return f"[{format_difference(difference.low, objective)}, {format_difference(difference.high, objective)}]"
 
 
+def format_p(p: float) -> str:
+    """Return a p-value with three digits: `0.031`, `<.001`."""
+    return f"{p:.3f}" if p >= 0.001 else "<.001"
+
+
 def format_value(value: Any) -> str:
     """Return a hyperparameter's value, floats with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -211,8 +216,8 @@ def _gains_row(system: SystemResult, comparison: ComparisonResult) -> list[str]:
     score = system.test[objective]
     gain = ["", "", ""]
     if difference := comparison.difference_to(system.system):
-        p = f"{difference.p_holm:.3f}" if difference.p_holm >= 0.001 else "<.001"
-        gain = [format_difference(difference.difference, objective), format_interval(difference, objective), p]
+        interval = format_interval(difference, objective)
+        gain = [format_difference(difference.difference, objective), interval, format_p(difference.p_holm)]
     spread = "" if score.sd is None else f"{score.sd:.4f}"
     speed = "" if system.texts_per_second is None else format_throughput(system.texts_per_second)
     cost = [format_cost(system.cost_seconds), speed]

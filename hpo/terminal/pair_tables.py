@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpo.pairwise.pair_result import PairResult
-from hpo.results.formatting import TextTable, metric_heading, table_metrics
+from hpo.results.formatting import TextTable, format_p, metric_heading, table_metrics
 from hpo.terminal.comparison_tables import print_table
 from hpo.terminal.console import print_line
 
@@ -16,7 +16,8 @@ def print_pair(result: PairResult) -> None:
     first, second = (system.name for system in result.systems)
     print_line(
         f"only {first} is right in {mcnemar.only_ours:,} rows, only {second} in {mcnemar.only_theirs:,} "
-        f"(McNemar's exact p {mcnemar.p:.3f}); p of the difference: {result.difference.p:.3f}, {result.difference.test}"
+        f"(McNemar's exact test: p {format_p(mcnemar.p)}); p of the difference {format_p(result.difference.p)}, by "
+        f"{result.difference.test}"
     )
     for line in [*result.assumptions, result.ledger, result.scope]:
         print_line(line)
