@@ -13,7 +13,13 @@ from hpo.data.cleaning import build_cleaner
 from hpo.data.sources import load_source
 from hpo.data.splits import Split, TextData
 from hpo.errors import DataError, StudyError
-from hpo.evaluation.existing_models import ModelSource, load_model, match_model_labels, read_model_labels
+from hpo.evaluation.existing_models import (
+    ModelSource,
+    describe_folder,
+    load_model,
+    match_model_labels,
+    read_model_labels,
+)
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome
 from hpo.evaluation.prediction_file import PredictionColumns, read_prediction_file
 from hpo.evaluation.prediction_table import MatchedPredictions
@@ -58,7 +64,8 @@ def fit_existing_model(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     if final.held_out:
         splits["test"] = final.held_out.blind
     texts = load_raw_texts(final.spec, splits)
-    model = load_model(_locate_model(system, final.spec, run.source), names, final.load_predictor)
+    source = _locate_model(system, final.spec, run.source)
+    model = load_model(source, names, final.load_predictor)
     started = time.monotonic()
 
     def predict(split: str) -> NDArray[np.float64]:
@@ -70,7 +77,8 @@ def fit_existing_model(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
 
     predicted = {split: predict(split) for split in splits}
     seconds = time.monotonic() - started
-    description = f"the model {Path(system.model).name} ({run.source})"
+    what = f"{describe_folder(source.path)} ({run.source})" if source.path.is_dir() else run.source
+    description = f"the model {what}"
     if model.assumed:
         description += f", assuming {model.assumed}"
     if better := find_better_order(predicted["validation"], final.data.validation.labels, names):

@@ -24,6 +24,7 @@ from hpo.training.head_labels import LabelMatch, list_labels, list_pairs, match_
 from hpo.training.model_folder import INFO_FILE, read_model_info
 
 DEFAULT_LENGTH = 512  # tokens per text, for models that take more
+CLASSIFIER_SUFFIX = "ForSequenceClassification"  # of the names of transformers' classes
 
 PredictionProgress = Callable[[int, int], None]  # takes texts done and texts in all; may raise to stop
 
@@ -82,8 +83,6 @@ class ModelSource:
         Raises:
             ModelError: There is no such folder, or no model in it.
         """
-        if self.name.startswith("builtin:"):
-            raise ModelError(f"{self.key}: {self.name} is not trained; name a model folder or a hub id")
         return self.path if self.is_ours else find_model_folder(self.name, self.base, self.key)
 
 
@@ -100,6 +99,12 @@ class RunnableModel:
     assumed: str
 
 
+def describe_folder(folder: Path) -> str:
+    """Return the name of a model folder; all those that `hpo retrain` writes are called `model`."""
+    path = folder.resolve()
+    return path.name if path.name != "model" else f"{path.parent.name}/{path.name}"
+
+
 def read_model_labels(source: ModelSource) -> list[str]:
     """Return the labels of a model in a folder, without loading it. Raises ModelError if there is no such model."""
     folder = source.find_folder()
@@ -108,12 +113,15 @@ def read_model_labels(source: ModelSource) -> list[str]:
     assert folder is not None, "a model of the hub"
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf8"))
-        named = {int(index): str(name) for index, name in config["id2label"].items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        architectures = [str(name) for name in config.get("architectures") or ()]
+        # transformers leaves out names that are its defaults.
+        named = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+        labels = read_head_labels({int(index): str(name) for index, name in named.items()})
+    except (OSError, ValueError, AttributeError):
         raise ModelError(f"{source.key}: {folder / CONFIG_FILE} cannot be read") from None
-    except KeyError:
-        named = {0: "LABEL_0", 1: "LABEL_1"}  # what transformers leaves out, because it is its default
-    return read_head_labels(named)
+    if architectures and not any(name.endswith(CLASSIFIER_SUFFIX) for name in architectures):
+        raise ModelError(f"{source.key}: {folder} is a {architectures[0]}, which has no head for classes; fine-tune it")
+    return labels
 
 
 def match_model_labels(source: ModelSource, head: Sequence[str], labels: Sequence[str]) -> LabelMatch:

@@ -23,12 +23,11 @@ def find_source(system: ExistingModel | ExistingPredictions, spec: StudySpec) ->
 
     `sha256:...` or `owner/name@commit`, and the options that change its predictions.
     """
+    path = spec.file.parent / expand_path(system.location)
     if isinstance(system, ExistingPredictions):
-        file = spec.file.parent / expand_path(system.predictions)
-        content = checksum_files([file]) if file.is_file() else None
+        content = checksum_files([path]) if path.is_file() else None
     else:
-        folder = spec.file.parent / expand_path(system.model)
-        content = checksum_folder(folder) if folder.is_dir() else _find_cached_commit(system)
+        content = checksum_folder(path) if path.is_dir() else _find_cached_commit(system)
     return None if content is None else " ".join([content, *_list_options(system)])
 
 
@@ -38,15 +37,14 @@ def resolve_source(system: ExistingModel | ExistingPredictions, spec: StudySpec)
     Raises:
         DataError, ModelError: There is no such file, folder or model.
     """
-    where = system.predictions if isinstance(system, ExistingPredictions) else system.model
-    path = spec.file.parent / expand_path(where)
-    if path.exists() or isinstance(system, ExistingPredictions) or where.startswith((".", "/", "~")):
-        source = find_source(system, spec)
-        if source is None:
-            error = DataError if isinstance(system, ExistingPredictions) else ModelError
-            raise error(f"baseline {system.name}: {path}: no such file or folder; correct the path, or leave it out")
-        return source
-    return " ".join([_download_commit(system), *_list_options(system)])
+    path = spec.file.parent / expand_path(system.location)
+    if isinstance(system, ExistingModel) and not path.exists() and not system.model.startswith((".", "/", "~")):
+        return " ".join([_download_commit(system), *_list_options(system)])
+    source = find_source(system, spec)
+    if source is None:
+        error = DataError if isinstance(system, ExistingPredictions) else ModelError
+        raise error(f"baseline {system.name}: {path}: no such file or folder; correct the path, or leave it out")
+    return source
 
 
 def checksum_files(files: Sequence[Path], root: Path | None = None) -> str:

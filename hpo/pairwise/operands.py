@@ -10,7 +10,7 @@ from typing import Literal
 
 from hpo.data.readers import table_suffixes
 from hpo.errors import HpoError, ModelError
-from hpo.evaluation.existing_models import ModelSource
+from hpo.evaluation.existing_models import ModelSource, describe_folder
 from hpo.evaluation.system_identity import checksum_files, checksum_folder
 from hpo.store.storage import storage_url
 from hpo.study.spec import StudySpec, load_study
@@ -74,9 +74,7 @@ def parse_operands(
 
 def _parse_operand(path: Path, overrides: Sequence[str], storage: str | None) -> Operand:
     if path.is_dir():
-        folder = path.resolve()
-        name = folder.name if folder.name != "model" else f"{folder.parent.name}/model"  # as hpo calls all of them
-        return Operand(name, "model", path)
+        return Operand(describe_folder(path), "model", path)
     if path.suffix.lower() in table_suffixes():
         return Operand(path.name, "predictions", path)
     if not path.exists() and path.suffix != ".toml":

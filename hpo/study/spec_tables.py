@@ -177,8 +177,8 @@ class ExistingSystem(StrictModel):
     def _check_name(cls, name: str) -> str:
         if not name.strip() or name != name.strip() or len(name) > _MAX_SYSTEM_NAME:
             raise ValueError(f"must have 1 to {_MAX_SYSTEM_NAME} characters, and no blanks around it")
-        if escape_controls(name) != name or name.startswith("-"):
-            raise ValueError("must not start with - or hold a control character")
+        if escape_controls(name) != name or name.startswith("-") or set(",;") & set(name):  # sentences list names
+            raise ValueError("must not start with -, or hold a comma, a semicolon or a control character")
         if name in (*BASELINES, RERUN, WINNER, "fine-tune") or name.startswith("trial #"):
             raise ValueError("must not be the name of one of hpo's own systems")
         return name
@@ -189,7 +189,23 @@ class ExistingModel(ExistingSystem):
 
     model: str = Field(min_length=1, description="Model folder, of hpo or of save_pretrained(), or hub id")
     revision: str | None = Field(None, description="Revision on the hub: branch, tag or commit")
-    max_length: int | None = Field(None, ge=8, description="Tokens per text; by default what the model takes")
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens per text; by default what the model takes, up to 512. A folder of hpo has its own",
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str) -> str:
+        if model.startswith("builtin:"):
+            raise ValueError("must be a trained model: a model folder or a hub id")
+        return model
+
+    @property
+    def location(self) -> str:
+        """The folder or hub id."""
+        return self.model
 
 
 class ExistingPredictions(ExistingSystem):
@@ -199,6 +215,11 @@ class ExistingPredictions(ExistingSystem):
     row: ColumnName | None = Field(None, description='Column of row numbers, from 1; by default "row" if there is one')
     text: ColumnName | None = Field(None, description="Column of texts, if rows have no numbers; as data.text")
     label: ColumnName = Field("label", description="Column of predicted labels")
+
+    @property
+    def location(self) -> str:
+        """The file."""
+        return self.predictions
 
 
 def _check_baseline(value: Any) -> Any:
