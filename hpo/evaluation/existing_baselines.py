@@ -58,8 +58,6 @@ def fit_existing_model(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     """Predict validation and test with a model as it is."""
     system = _find_system(final.spec, name)
     assert isinstance(system, ExistingModel)
-    if final.load_predictor is None:
-        raise StudyError(f"baseline {name}: these final runs were opened without a function that loads model folders")
     names, splits = final.data.label_names, {"validation": final.data.validation}
     if final.held_out:
         splits["test"] = final.held_out.blind

@@ -135,14 +135,17 @@ def match_model_labels(source: ModelSource, head: Sequence[str], labels: Sequenc
     return match
 
 
-def load_model(source: ModelSource, labels: Sequence[str], load_predictor: LoadPredictor) -> RunnableModel:
-    """Load a model and match its labels with the wanted ones.
+def load_model(source: ModelSource, labels: Sequence[str], load_predictor: LoadPredictor | None) -> RunnableModel:
+    """Load a model and match its labels with the wanted ones; `load_predictor` is for folders of hpo.
 
     Raises:
         ModelError: It cannot be loaded, has no trained head, or has other labels.
     """
     folder = source.find_folder()
-    return _load_ours(source, labels, load_predictor) if source.is_ours else _load_classifier(source, folder, labels)
+    if source.is_ours:
+        assert load_predictor is not None, "open_final_runs got no load_predictor"
+        return _load_ours(source, labels, load_predictor)
+    return _load_classifier(source, folder, labels)
 
 
 def _load_ours(source: ModelSource, labels: Sequence[str], load_predictor: LoadPredictor) -> RunnableModel:

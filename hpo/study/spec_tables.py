@@ -192,7 +192,7 @@ class ExistingModel(ExistingSystem):
     max_length: int | None = Field(
         None,
         ge=8,
-        description="Tokens per text; by default what the model takes, up to 512. A folder of hpo has its own",
+        description="Tokens per text; by default what the model takes, up to 512",
     )
 
     @field_validator("model")
