@@ -74,10 +74,11 @@ def compare_pair(request: PairRequest, progress: PairProgress) -> PairResult:
 def _compare_on_file(request: PairRequest, file: Path, progress: PairProgress) -> PairResult:
     rows = read_test_file(file, request.operands, request.text, request.label)
     _check_objective(request, rows.names)
-    pair = [predict_rows(operand, rows, _describe(operand, progress)) for operand in request.operands]
+    predicted = [predict_rows(operand, rows, _describe(operand, progress)) for operand in request.operands]
     ledger = _record_sealed_rows(request, rows) or [
         f"{file.name} has no ledger: hpo cannot tell how often its labels were used to choose one of the two"
     ]
+    pair = [predictions.score(rows) for predictions in predicted]
     return _build_result(request, pair, rows.names, str(file), ledger, progress)
 
 
@@ -96,17 +97,19 @@ def _compare_stored(request: PairRequest, studies: Sequence[StoredStudy], progre
         pair = [one.read_runs(), other.read_runs()]
         if all(len(paired.runs.runs) == 1 for paired in pair):  # nothing shows how much seeds matter
             pair = [keep_deployed_run(paired) for paired in pair]
+        ledger = [study.record_use(_other(request, study.operand)) for study in studies]
     else:
         (study,) = studies
         rows = read_test_split(study.spec)
         stored = keep_deployed_run(study.read_runs())
         if stored.deployed["label"].tolist() != rows.split.labels:
             raise DataError(f"{where}: its rows have changed since the final runs; restore them, or give --file")
-        pair = [
-            stored if operand.study else predict_rows(operand, rows, _describe(operand, progress))
-            for operand in request.operands
-        ]
-    ledger = [study.record_use(_other(request, study.operand)) for study in studies]
+        other_operand = _other(request, study.operand)
+        predictions = predict_rows(other_operand, rows, _describe(other_operand, progress))
+        ledger = [study.record_use(other_operand)]  # before the labels are used
+        pair = [stored, predictions.score(rows)]
+        if request.second is study.operand:
+            pair.reverse()
     return _build_result(request, pair, names, where, ledger, progress)
 
 

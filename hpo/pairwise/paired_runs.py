@@ -96,22 +96,32 @@ def renumber_runs(paired: PairedRuns) -> PairedRuns:
     return replace(paired, runs=replace(paired.runs, runs=renumbered))
 
 
-def predict_rows(operand: Operand, rows: LabelledRows, on_progress: PredictionProgress) -> PairedRuns:
+@dataclass(frozen=True)
+class PredictedRows:
+    """The predictions of a system that is compared as it is, before they are compared with the labels."""
+
+    operand: Operand
+    matched: MatchedPredictions
+    assumed: str = ""
+
+    def score(self, rows: LabelledRows) -> PairedRuns:
+        """Compare the predictions with the labels, after the use of these was recorded."""
+        runs = _score(self.operand.name, rows, self.matched)
+        return PairedRuns(self.operand, runs, runs.tables[0], self.operand.compute_source(), self.assumed)
+
+
+def predict_rows(operand: Operand, rows: LabelledRows, on_progress: PredictionProgress) -> PredictedRows:
     """Predict the test rows with a model, or find their predictions in a file.
 
     Raises:
         DataError, ModelError: The model cannot be loaded, or the predictions do not match the rows.
     """
-    assumed = ""
     if operand.kind == "predictions":
         columns = PredictionColumns(default_text=rows.text_column)
         table = read_prediction_file(operand.path, columns, rows.names)
-        matched = table.match(rows.split.ids, rows.split.texts, rows.clean)
-    else:
-        model = load_model(operand.model, rows.names, load_predictor)
-        matched, assumed = MatchedPredictions(model.predict(rows.texts, on_progress), True), model.assumed
-    runs = _score(operand.name, rows, matched)
-    return PairedRuns(operand, runs, runs.tables[0], operand.compute_source(), assumed)
+        return PredictedRows(operand, table.match(rows.split.ids, rows.split.texts, rows.clean))
+    model = load_model(operand.model, rows.names, load_predictor)
+    return PredictedRows(operand, MatchedPredictions(model.predict(rows.texts, on_progress), True), model.assumed)
 
 
 def _score(name: str, rows: LabelledRows, matched: MatchedPredictions) -> SystemRuns:

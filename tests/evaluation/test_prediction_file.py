@@ -132,7 +132,7 @@ SOFT: dict[str, list[Any]] = {**BY_TEXT, "bad": [0.1, 0.9, 0.2], "good": [0.9, 0
 def test_what_does_not_fit_is_one_line_with_counts_and_the_first_example(
     tmp_path: Path, columns: dict[str, list[Any]], problem: str
 ) -> None:
-    file = write(tmp_path, **columns)
+    file = write(tmp_path, "csv", **columns)
     with pytest.raises(DataError, match=rf"^{file}: {problem}$"):
         match(file)
 
