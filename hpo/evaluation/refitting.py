@@ -29,7 +29,7 @@ def find_baseline_runs(spec: StudySpec, search: optuna.Study, companion: optuna.
     Raises:
         StudyError: The baseline is unknown, has no model to export, or has no complete run.
     """
-    baseline = find_baseline(name)
+    baseline = find_baseline(name, spec)
     if baseline.refit is None:
         exportable = ", ".join(known for known, row in BASELINES.items() if row.refit)
         raise StudyError(f"baseline {name} has no model to export; those with one: {exportable}")
@@ -61,7 +61,7 @@ def refit_run(final: FinalRuns, run: RunRecord, name: str) -> RefittedModel:
     final.listener.begins(name, run.seed)
     if run.key["values"]:  # a text model is fitted in less time than it takes to read the sentence
         final.listener.notice(f"{name}, seed {run.seed}: only its scores were kept, so it is trained again")
-    refit = find_baseline(name).refit
+    refit = find_baseline(name, final.spec).refit
     assert refit is not None and run.validation is not None
     model = refit(final, RunKey(**run.key), name)
     labels, probabilities = np.asarray(final.data.validation.labels), normalize_rows(model.validation)

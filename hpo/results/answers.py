@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpo.evaluation.comparison_result import WINNER, ComparisonResult, DifferenceResult, SystemResult
+from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import describe_failures, format_amount
 from hpo.results.formatting import format_cost, format_mean_sd, format_test_share
 from hpo.results.system_commands import system_commands
-from hpo.study.spec_tables import RECIPE, RERUN
+from hpo.study.spec_tables import RECIPE, RERUN, WINNER
 
 FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
 FEW_USES = 10  # of the test split; with more, choices made by its scores make them too favorable

@@ -35,8 +35,8 @@ class RunRecord:
 
     number: int
     outcome: str
-    value: float | None  # objective on validation
-    key: Mapping[str, Any]  # what identifies the run: kind, seed, train_on, values
+    value: float | None  # objective on validation; None if the run did not predict it
+    key: Mapping[str, Any]  # what identifies the run: kind, seed, train_on, values, and source if hpo did not train it
     system: str  # `trial #3`, or a baseline's name
     seed: int
     started: datetime | None = None
@@ -67,7 +67,7 @@ class RunRecord:
         return cls(
             number=trial.number,
             outcome=outcome(trial),
-            value=trial.values[0] if trial.values else None,
+            value=trial.values[0] if trial.values and stored.get("validation") else None,
             key=stored.get("run") or {},
             system=str(stored.get("system", "")),
             seed=int(stored.get("seed", 0)),
@@ -86,6 +86,11 @@ class RunRecord:
     def description(self) -> str | None:
         """What a baseline's name does not tell: `pretrained` used a linear probe, `nb-svm` character n-grams."""
         return self.effective.get("as")
+
+    @property
+    def source(self) -> str | None:
+        """What a system was that hpo did not train: a checksum, or hub id and commit; else None."""
+        return self.key.get("source")
 
     @property
     def is_retraining(self) -> bool:

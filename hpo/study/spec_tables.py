@@ -6,9 +6,10 @@ import re
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from hpo.errors import quote_value
+from hpo.escaping import escape_controls
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -188,6 +189,93 @@ class SearchSpec(StrictModel):
 RECIPE = "recipe"  # the published configuration: what a user has without a search
 BASELINES = ("majority", "tfidf-logreg", "tfidf-logreg-tuned", "bow-forest", "nb-svm", "pretrained", RECIPE)
 RERUN = "rerun"  # only on request: the winner's values with other seeds, which checks the comparison itself
+WINNER = "winner"  # the name of the winner in comparisons
+_MAX_SYSTEM_NAME = 40  # characters: it heads a row of every table
+
+
+class ExistingSystem(StrictModel):
+    """A system that people have already, as a baseline; `final.baselines` holds a table for it."""
+
+    name: str = Field(description="Its name in tables and verdicts")
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not name.strip() or name != name.strip() or len(name) > _MAX_SYSTEM_NAME:
+            raise ValueError(f"must have 1 to {_MAX_SYSTEM_NAME} characters, and no blanks around it")
+        if escape_controls(name) != name or name.startswith("-") or set(",;") & set(name):  # sentences list names
+            raise ValueError("must not start with -, or hold a comma, a semicolon or a control character")
+        if name in (*BASELINES, RERUN, WINNER, "fine-tune") or name.startswith("trial #"):
+            raise ValueError("must not be the name of one of hpo's own systems")
+        return name
+
+
+class ExistingModel(ExistingSystem):
+    """A trained model: it is run on the test rows."""
+
+    model: str = Field(min_length=1, description="Model folder, of hpo or of save_pretrained(), or hub id")
+    revision: str | None = Field(None, description="Revision on the hub: branch, tag or commit")
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens per text; by default what the model takes, up to 512",
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str) -> str:
+        if model.startswith("builtin:"):
+            raise ValueError("must be a trained model: a model folder or a hub id")
+        return model
+
+    @property
+    def location(self) -> str:
+        """The folder or hub id."""
+        return self.model
+
+
+class ExistingPredictions(ExistingSystem):
+    """The predictions of a system for the test rows, in a file."""
+
+    predictions: str = Field(min_length=1, description="File with a row per test row: csv, tsv, json, jsonl, parquet")
+    row: ColumnName | None = Field(None, description='Column of row numbers, from 1; by default "row" if there is one')
+    text: ColumnName | None = Field(None, description="Column of texts, if rows have no numbers; as data.text")
+    label: ColumnName = Field("label", description="Column of predicted labels")
+
+    @property
+    def location(self) -> str:
+        """The file."""
+        return self.predictions
+
+
+def _check_baseline(value: Any) -> Any:
+    """Refuse what is neither a name nor one of the two kinds of tables."""
+    if isinstance(value, str | ExistingSystem):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("must be the name of a baseline, or a table with name and model or predictions")
+    kinds = [kind for kind in ("model", "predictions") if kind in value]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"has {'both' if kinds else 'neither'} model {'and' if kinds else 'nor'} predictions; give one"
+        )
+    return value
+
+
+def _baseline_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "str"
+    is_file = isinstance(value, ExistingPredictions) or isinstance(value, dict) and "predictions" in value
+    return ExistingPredictions.__name__ if is_file else ExistingModel.__name__
+
+
+BaselineEntry = Annotated[
+    Annotated[str, Tag("str")]
+    | Annotated[ExistingModel, Tag(ExistingModel.__name__)]
+    | Annotated[ExistingPredictions, Tag(ExistingPredictions.__name__)],
+    Discriminator(_baseline_kind),
+    BeforeValidator(_check_baseline),
+]
 
 
 class FinalSpec(StrictModel):
@@ -205,7 +293,11 @@ class FinalSpec(StrictModel):
     train_on: Literal["train", "train+validation"] = Field(
         "train", description='Rows that final runs are trained on, or "train+validation"'
     )
-    baselines: list[str] = Field(list(BASELINES), description="Baselines that the winner is compared with")
+    baselines: list[BaselineEntry] = Field(
+        list(BASELINES),
+        description="Baselines that the winner is compared with: names, and tables of "
+        "[systems that you have already](#systems-that-you-have-already)",
+    )
     margin: float = Field(
         0.005,
         ge=0,
@@ -219,12 +311,25 @@ class FinalSpec(StrictModel):
             raise ValueError('top_k above 1 selects by validation scores, so train_on must be "train"')
         if len(set(self.seed_list)) < len(self.seed_list):
             raise ValueError("seeds contains a seed twice")
+        for system in self.existing_systems:
+            if self.baseline_names.count(system.name) > 1:
+                raise ValueError(f"baselines has {quote_value(system.name)} twice; give each system another name")
         return self
 
     @property
     def seed_list(self) -> list[int]:
         """The seeds of the retraining runs: 0, 1, ... if only their number is given."""
         return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
+
+    @property
+    def existing_systems(self) -> list[ExistingModel | ExistingPredictions]:
+        """The baselines that hpo does not train: models and files of predictions."""
+        return [entry for entry in self.baselines if not isinstance(entry, str)]
+
+    @property
+    def baseline_names(self) -> list[str]:
+        """The names of all baselines, in the order of the file."""
+        return [entry if isinstance(entry, str) else entry.name for entry in self.baselines]
 
 
 class ReportSpec(StrictModel):

@@ -234,5 +234,6 @@ def _format_run(trial: FrozenTrial) -> str:
         return f"{heading} {run.reason or run.outcome}"
     note = "" if run.trained_on == "train" else ", which it was trained on"
     costs = f"fit {format_duration(run.seconds.fit or 0.0)}, predict {format_duration(run.seconds.predict or 0.0)}"
-    parts = [f"{heading} {run.value:.4f} on validation{note}", costs, run.description or ""]
+    score = "no score on validation" if run.value is None else f"{run.value:.4f} on validation{note}"
+    parts = [f"{heading} {score}", costs, run.description or ""]
     return "  ".join(part for part in parts if part)

@@ -70,7 +70,7 @@ def test_status_is_what_show_printed(study: hpo.Study) -> None:
     kept = {key: value for key, value in EXPECTED_SHOW.items() if key not in CHANGED_SHOW_KEYS}
     assert_same_figures({key: status[key] for key in kept}, kept)
     assert status["accelerations"] == EXPECTED_SHOW["speed"]
-    assert status.keys() - kept.keys() == {"accelerations"}
+    assert status.keys() - kept.keys() == {"accelerations", "outputs"}
 
 
 def test_trials_table_has_every_trial(results: StudyResults) -> None:
