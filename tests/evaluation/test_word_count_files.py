@@ -97,7 +97,7 @@ def redirect_child(content: dict[str, Any], child: int) -> None:
     tree.__setstate__(state)
 
 
-DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no file": ("nb-svm", lambda folder: (folder / CLASSIFIER_FILE).unlink(), "No such file"),
     "half a file": ("nb-svm", lambda folder: (folder / CLASSIFIER_FILE).write_bytes(b"PK"), "not a zip file"),
     "no words": ("nb-svm", lambda folder: (folder / WORDS_FILE).unlink(), "No such file"),
