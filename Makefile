@@ -37,6 +37,7 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.prior
 	$(BIN)/python -m benchmarks.simulate
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.size_and_power
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.replay small
 	$(BIN)/python -m benchmarks.replay cpu
@@ -55,6 +56,7 @@ bench-gpu: $(VENV)/test.ready
 bench-small: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.overhead --small
 	$(BIN)/python -m benchmarks.simulate --small
+	$(BIN)/python -m benchmarks.size_and_power --small
 	$(BIN)/python -m benchmarks.replay smoke --seeds 0 1
 	$(BIN)/python -m benchmarks.vs_stock smoke --seeds 0
 	$(BIN)/python -m benchmarks.winners smoke --seeds 0

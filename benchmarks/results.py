@@ -15,6 +15,7 @@ from hpo.store.provenance import describe_device, installed_versions
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RUNS = Path(__file__).with_name("runs")
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 MEASURED = ("hpo", "search_spaces", "benchmarks/*.py")  # what a run depends on
 
 
@@ -28,13 +29,21 @@ def write_table(name: str, seeds: str, table: str) -> None:
     """Print a table and replace its last version in RESULTS.md, with command, machine, versions, seeds and date."""
     command = " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
     installed = ", ".join(f"{package} {version}" for package, version in installed_versions().items())
-    text = f"`{command}` · {date.today()} · {describe_device()} · {installed} · {seeds}\n\n{table}"
+    device = ", ".join([describe_device(), *find_instruction_sets()])
+    text = f"`{command}` · {date.today()} · {device} · {installed} · {seeds}\n\n{table}"
     block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
     print(text)
     written, count = block.subn(lambda match: match[1] + text + match[2], RESULTS.read_text("utf8"))
     if count != 1:
         raise SystemExit(f"{RESULTS}: no markers of {name}; add <!-- {name} -->, an empty line, <!-- end of {name} -->")
     RESULTS.write_text(written, encoding="utf8")
+
+
+def find_instruction_sets() -> list[str]:
+    """Return the instruction sets of the CPU that decide how fast it computes; none if the system does not tell."""
+    information = Path("/proc/cpuinfo")
+    flags = set(information.read_text("utf8").split()) if information.exists() else set()
+    return [name for name in INSTRUCTION_SETS if name in flags]
 
 
 def read_runs(file: Path) -> list[dict[str, Any]]:

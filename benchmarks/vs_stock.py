@@ -131,10 +131,16 @@ def seconds_until(run: dict[str, Any], score: float) -> float:
     return next((each["at"] for each in run["scores"] if each["value"] >= score), float("inf"))
 
 
+def best_until(run: dict[str, Any], seconds: float) -> float | None:
+    """Return the best score that a run had after these seconds, or None if it had none."""
+    return max((each["value"] for each in run["scores"] if each["at"] <= seconds), default=None)
+
+
 HEADS = (
     "seed",
     "search",
     "best validation score",
+    "best when ours ends",
     "reached after (s)",
     "ours reaches it after (s)",
     "total (s)",
@@ -155,7 +161,9 @@ def build_table(runs: list[dict[str, Any]]) -> str:
             held = seconds_until(mine, run["best"])
             times = f"{seconds_until(run, run['best']):.0f}", f"{held:.0f}", f"{run['total']:.0f}"
             sizes = f"{run['disk'] / 1e6:.1f}", f"{run['memory'] / 1e6:.0f}", f"{run['peak']:.0f}"
-            lines.append((seed, name, f"{run['best']:.4f}", *times, *sizes))
+            at_equal_time = best_until(run, mine["total"])
+            bests = f"{run['best']:.4f}", "-" if at_equal_time is None else f"{at_equal_time:.4f}"
+            lines.append((seed, name, *bests, *times, *sizes))
             if name == "ours":
                 continue
             ratios.setdefault(f"{name}'s total time / time until ours reaches its best (0 = never)", []).append(

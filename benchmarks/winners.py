@@ -23,8 +23,11 @@ from benchmarks.opponents import OPPONENTS, ScoreLog, build_plain_trainer
 from benchmarks.replay import Replay
 from benchmarks.results import load_or_run, markdown_table
 from benchmarks.vs_stock import parse_arguments, runs_file, write_results
+from hpo.evaluation.statistics import Difference, ResampledScores, Side, paired_difference, resample_scores
 
 FRESH = range(100, 105)  # seeds that no search uses
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -83,33 +86,60 @@ class Winners:
 HEADS = ("seed", "search", "test accuracy", "sd", "ours minus this (points)", "95 % confidence interval")
 
 
-def compare_winners(winners: Winners, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Sequence[object]]:
-    """Return a row per search: its mean on test, and the difference to ours as in `hpo compare`."""
-    from hpo.evaluation.statistics import Side, paired_difference, resample_scores
+def resample_winners(winners: Winners, runs: Sequence[Mapping[str, Any]]) -> ResampledScores:
+    """Score these runs on the test rows and on resamples, which are the same for all study seeds."""
+    probabilities = [winners.predictions(run) for run in runs]
+    return resample_scores("accuracy", np.array(winners.ours.test.labels), probabilities)
 
-    probabilities = [winners.predictions(run) for each in runs.values() for run in each]
-    resampled = resample_scores("accuracy", np.array(winners.ours.test.labels), probabilities)
-    sides = {name: Side(range(index * len(FRESH), (index + 1) * len(FRESH))) for index, name in enumerate(runs)}
-    lines: list[Sequence[object]] = []
-    for name, side in sides.items():
-        scores = resampled.observed[list(side.columns)]
-        cells: tuple[str, ...] = ("", "")
-        if name != "ours":
-            gain = paired_difference(resampled, sides["ours"], side)
-            low, high = gain.difference - gain.half_width(), gain.difference + gain.half_width()
-            cells = f"{100 * gain.difference:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}"
-        lines.append((winners.seed, name, f"{scores.mean():.4f}", f"{scores.std(ddof=1):.4f}", *cells))
-    return lines
+
+def average_searches(resampled: ResampledScores, sides: Mapping[str, Sequence[Side]]) -> dict[str, Difference]:
+    """Return how much better ours is than each other search; the interval covers other test rows and other searches.
+
+    Args:
+        resampled: Scores of all runs.
+        sides: The retrained runs of each search's winners, a side per study seed.
+    """
+    columns: list[Array] = []
+    averaged: dict[str, Side] = {}
+    for search, each in sides.items():
+        # A search counts as one run, with the mean of its retrained runs. The recipe, which may be the same in all
+        # studies, then has no more than these runs.
+        runs = [list(side.columns) for side in each]
+        if all((resampled.table[:, run] == resampled.table[:, runs[0]]).all() for run in runs):
+            runs = [[column] for column in runs[0]]
+        averaged[search] = Side(range(len(columns), len(columns) + len(runs)))
+        columns += [np.isin(np.arange(len(resampled.observed)), run) / len(run) for run in runs]
+    weights = np.stack(columns, axis=1)
+    means = ResampledScores(resampled.observed @ weights, resampled.table @ weights)
+    others = (search for search in sides if search != "ours")
+    return {search: paired_difference(means, averaged["ours"], averaged[search]) for search in others}
+
+
+def format_difference(difference: Difference) -> tuple[str, str]:
+    """Return a difference in points, and its interval."""
+    low, high = (difference.difference + sign * difference.half_width() for sign in (-1, 1))
+    return f"{100 * difference.difference:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}"
 
 
 def build_table(runs: Sequence[Mapping[str, Any]], case: str) -> str:
-    """Return rows per seed and search."""
+    """Return a row per seed and search, and below the mean over the seeds."""
+    seeds, searches = (list(dict.fromkeys(run[key] for run in runs)) for key in ("seed", "search"))
+    resampled = resample_winners(Winners(case, seeds[0]), runs)
+    sides: dict[str, list[Side]] = {search: [] for search in searches}
     lines: list[Sequence[object]] = []
-    for seed in sorted({run["seed"] for run in runs}):
-        by: dict[str, list[Any]] = {}
-        for run in (run for run in runs if run["seed"] == seed):
-            by.setdefault(run["search"], []).append(run)
-        lines += compare_winners(Winners(case, seed), by)
+    for seed in sorted(seeds):
+        for search in searches:
+            chosen = [index for index, run in enumerate(runs) if (run["search"], run["seed"]) == (search, seed)]
+            sides[search].append(Side(chosen))
+        for search, each in sides.items():
+            cells = "", ""
+            if search != "ours":
+                cells = format_difference(paired_difference(resampled, sides["ours"][-1], each[-1]))
+            scores = resampled.observed[list(each[-1].columns)]
+            lines.append((seed, search, f"{scores.mean():.4f}", f"{scores.std(ddof=1):.4f}", *cells))
+    if len(seeds) > 1:
+        for search, difference in average_searches(resampled, sides).items():
+            lines.append(("all", search, "", "", *format_difference(difference)))
     return markdown_table(HEADS, lines)
 
 

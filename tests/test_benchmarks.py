@@ -1,4 +1,5 @@
-"""Tests of the benchmarks: replays of three configurations that can be added up by hand, and stored runs."""
+"""Tests of the benchmarks: replays of three configurations that can be added up by hand, stored runs, and tests of
+significance."""
 
 from __future__ import annotations
 
@@ -15,10 +16,17 @@ import pandas
 import psutil
 import pytest
 
+from benchmarks import significance_tests
 from benchmarks.ranks import correlations
 from benchmarks.recorded import Curves, Replay, ReplayedTrial, load_recorded_study
 from benchmarks.results import load_or_run
+from benchmarks.significance_tests import METHODS
 from benchmarks.simulate import Measures
+from benchmarks.size_and_power import POWERS, SIZES, describe_cell, format_share
+from benchmarks.vs_stock import best_until
+from benchmarks.winners import average_searches
+from hpo.evaluation.statistics import ResampledScores, Side
+from tests.support.simulated_systems import Cell, World
 
 ROWS, TRAIN = 10, 60
 # configuration: values, and per seed how many of the ten rows are right at rungs 250, 500 and 1000
@@ -151,3 +159,84 @@ def test_rank_correlations_are_computed_within_groups() -> None:
     assert correlations(early, end, np.zeros(4))[0] == pytest.approx((-1 + 0.5) / 2)
     # Means are 2.5 and 4 against 4 and 3; then 7 and 4.5 against 2 and 1.
     assert correlations(early, end, np.array([1, 1, 2, 2]))[1] == pytest.approx((-1 + 1) / 2)
+
+
+def test_best_score_at_equal_time_ignores_later_ones() -> None:
+    run = {"scores": [{"at": 10.0, "value": 0.8}, {"at": 20.0, "value": 0.7}, {"at": 30.0, "value": 0.9}]}
+    assert [best_until(run, seconds) for seconds in (9, 10, 29, 30)] == [None, 0.8, 0.8, 0.9]
+
+
+def test_average_over_searches_counts_a_recipe_that_all_share_once() -> None:
+    observed = np.array([0.90, 0.92, 0.94, 0.96, 0.80, 0.84, 0.80, 0.84])  # ours twice, the recipe twice
+    sides = {"ours": [Side([0, 1]), Side([2, 3])], "recipe": [Side([4, 5]), Side([6, 7])]}
+    difference = average_searches(ResampledScores(observed, np.tile(observed, (50, 1))), sides)["recipe"]
+    assert difference.difference == pytest.approx(0.93 - 0.82)
+    assert difference.seeds**2 == pytest.approx(np.var([0.91, 0.95], ddof=1) / 2 + np.var([0.80, 0.84], ddof=1) / 2)
+
+
+# ---- methods that decide whether one system is better
+
+
+def world_of(correct: np.ndarray, ours: int) -> World:
+    """Return a world in which the first runs (rows, runs) are ours, and resamples agree with what was observed."""
+    scores = correct.mean(axis=0)
+    runs = [np.column_stack([run, 1 - run]) for run in correct.T]
+    resampled = ResampledScores(scores, np.tile(scores, (100, 1)))
+    return World(runs, resampled, Side(range(ours)), Side(range(ours, len(scores))))
+
+
+def right_counts(*counts: int, rows: int = 100) -> np.ndarray:
+    return (np.arange(rows)[:, None] < np.array(counts)).astype(float)
+
+
+def decide(method: str, world: World) -> int | None:
+    return METHODS[method](world, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_finds_a_large_difference_in_both_directions(method: str) -> None:
+    better = right_counts(90, 91, 92, 93, 94, 60, 61, 62, 63, 64)
+    assert [decide(method, world_of(runs, 5)) for runs in (better, better[:, ::-1])] == [1, -1]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if not name.startswith(("ASO", "P("))])
+def test_method_finds_no_difference_between_equal_scores(method: str) -> None:
+    assert decide(method, world_of(right_counts(90, 90, 90, 90), 2)) == 0
+
+
+@pytest.mark.parametrize(("method", "decision"), [("hpo", None), ("hpo 0.1.0", -1), ("t-test of seeds", None)])
+def test_methods_differ_on_single_runs(method: str, decision: int | None) -> None:
+    world = next(Cell((1, 1), rows=2000, gap=-0.05).simulate(1))
+    assert decide(method, world) == decision
+
+
+def test_earlier_intervals_count_the_interaction_of_rows_and_seeds_twice() -> None:
+    world = next(Cell((3, 3)).simulate(1))
+    expected = sum(world.resampled.observed[list(side.columns)].var(ddof=1) / 3 for side in (world.ours, world.theirs))
+    assert significance_tests.measure_as_hpo_0_1(world).seeds ** 2 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("rows", "decision"), [(4, 0), (8, 1)])  # p is 2 / 2^rows
+def test_swapping_systems_within_rows_needs_more_than_a_few_rows_of_one_sign(rows: int, decision: int) -> None:
+    assert decide("permutation within rows", world_of(right_counts(80 + rows, 80), 1)) == decision
+
+
+@pytest.mark.parametrize(("wins", "decision"), [(5, 1), (4, 0), (1, 0), (0, -1)])
+def test_win_rate_of_five_pairs_needs_five_wins(wins: int, decision: int) -> None:
+    ours = [81 if pair < wins else 79 for pair in range(5)]
+    assert decide("P(A > B)", world_of(right_counts(*ours, *[80] * 5), 5)) == decision
+
+
+def test_violation_ratio_is_the_violated_share_of_the_squared_distance() -> None:
+    ratio = significance_tests._violation_ratio(np.array([[0.0, 3.0], [2.0, 2.0]]), np.array([[1.0, 1.0], [2.0, 2.0]]))
+    assert ratio == pytest.approx([1 / (1 + 4), 0.5], abs=0.01)  # systems without any distance are even
+
+
+def test_cells_of_the_table_are_distinct_and_their_worlds_have_the_accuracy_they_name() -> None:
+    names = [describe_cell(cell) for cell in [*SIZES, *POWERS]]
+    assert len(set(names)) == len(names)
+    cell = next(cell for cell in SIZES if cell.failure_rate)
+    scores = np.array([world.resampled.observed for world in cell.simulate(150, draws=2)])
+    assert scores[:, :5].mean() == pytest.approx(0.9, abs=0.015)  # with the failures
+    assert (scores[:, :5] < 0.6).mean() == pytest.approx(0.1, abs=0.03) and (scores[:, 5] > 0.85).all()
+    assert format_share(50, 1000) == "5.0 ± 0.7"

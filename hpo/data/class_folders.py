@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from hpo.data.columns import ReadOptions
+from hpo.data.columns import Columns
 from hpo.data.delimited import is_whole_number
 from hpo.data.readers import RawTable, reading_errors
 from hpo.data.text_encoding import read_text
@@ -39,14 +39,18 @@ def is_text_file(path: Path) -> bool:
     return path.is_file() and not is_leftover(path.name)
 
 
-def read_class_folders(folder: Path, options: ReadOptions, excluded: Collection[str] = ()) -> RawTable:
-    """Return the texts of a folder that has a folder per class. Raises DataError if it has none, or for a bad file."""
+def read_class_folders(folder: Path, columns: Columns, excluded: Collection[str] = ()) -> RawTable:
+    """Return the texts of a folder that has a folder per class.
+
+    Raises DataError if it has none, for a bad file, and for a study that needs columns.
+    """
+    columns.refuse_split_columns(folder)
     table = RawTable(str(folder))
     classes = find_class_folders(folder, excluded)
     for label, files in classes.items():
         for file in files:
             with reading_errors(file):
-                table.texts.append(read_text(file, options))
+                table.texts.append(read_text(file, columns.options))
             if is_empty(table.texts[-1]):
                 raise DataError(f"{file}: is empty; fill or remove it")
             table.labels.append(label)

@@ -1,4 +1,4 @@
-"""What a reader is asked for: the text and label columns, and how the fields of a file are separated."""
+"""What a reader is asked for: the text column and those of training, and how the fields of a file are separated."""
 
 from __future__ import annotations
 
@@ -43,21 +43,29 @@ class Columns:
     text: str
     label: str | None = None
     text_option: str = "data.text"  # what sets the text column, for error messages
+    group: str | None = None
+    order: str | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns to read, in the order of a row's values."""
-        return (self.text,) if self.label is None else (self.text, self.label)
+        return tuple(self._options)
+
+    @property
+    def _options(self) -> dict[str, str]:
+        """Name of each column -> what sets it, for error messages."""
+        options = {self.text_option: self.text, "data.label": self.label}
+        options |= {"data.group": self.group, "data.order": self.order}
+        return {name: option for option, name in options.items() if name is not None}
 
     def find_missing(self, existing: Iterable[Any]) -> tuple[str, str] | None:
         """Return the name of the first column that does not exist, and the option that names it."""
         existing = list(existing)
-        named = zip(self.names, (self.text_option, "data.label"), strict=False)
-        return next(((name, option) for name, option in named if name not in existing), None)
+        return next(((name, option) for name, option in self._options.items() if name not in existing), None)
 
     def check_present(self, existing: Sequence[Any], where: object, cause: str = "") -> None:
-        """Raise DataError if the text or label column does not exist; `cause` says why, if that is clear."""
+        """Raise DataError if a column does not exist; `cause` says why, if that is clear."""
         for name in self.names:
             if list(existing).count(name) > 1:
                 raise DataError(f"{where}: has {list(existing).count(name)} columns {name!r}; rename all but one")
@@ -69,11 +77,17 @@ class Columns:
             listed = "" if cause or suggestion.startswith("known: ") else f" (columns: {list_columns(columns)})"
             raise DataError(f"{where}: column {shorten(name)!r} ({option}) is unknown; {suggestion}{listed}")
 
+    def refuse_split_columns(self, where: object) -> None:
+        """Raise DataError if groups or an order are wanted of a source that has only texts and labels."""
+        for option, name in (("data.group", self.group), ("data.order", self.order)):
+            if name is not None:
+                raise DataError(f"{where}: has no columns, so no {name!r} ({option}); leave {option} out, or use files")
+
 
 def columns_of(spec: DataSpec) -> Columns:
     """Return the columns and options that a study sets."""
     options = ReadOptions(spec.separator, spec.quoting, spec.encoding, spec.header)
-    return Columns(spec.text, spec.label, options=options)
+    return Columns(spec.text, spec.label, group=spec.group, order=spec.order, options=options)
 
 
 def list_columns(columns: Sequence[str], limit: int = 12) -> str:

@@ -33,13 +33,8 @@ def load_saved_splits(folder: Path) -> Mapping[str, Any]:
 
 
 def read_dataset(rows: Any, where: str, columns: Columns) -> RawTable:
-    """Return the text and label columns of a Dataset, with the names of its ClassLabel."""
+    """Return the columns of a Dataset, with the names of its ClassLabel."""
     columns.check_present(rows.column_names, where)
     values = rows.with_format(None).select_columns(list(columns.names))[:]
     class_names = getattr(rows.features[columns.label], "names", None)
-    return RawTable(
-        where,
-        list(values[columns.text]),
-        list(values[columns.label]),
-        tuple(map(str, class_names)) if class_names else None,
-    )
+    return RawTable.from_columns(where, columns, values, tuple(map(str, class_names)) if class_names else None)

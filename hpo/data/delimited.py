@@ -39,9 +39,9 @@ def is_whole_number(text: str) -> bool:
 
 def _convert_whole_numbers(rows: Iterable[Row]) -> Iterator[Row]:
     """Convert labels to integers, which are ordered by size, if each has one spelling only."""
-    complete = [(text, label.strip() if label is not None else None) for text, label in rows]
-    if all(label is None or is_whole_number(label) for _, label in complete):
-        return iter([(text, None if label is None else int(label)) for text, label in complete])
+    complete = [(text, label.strip() if label is not None else None, *others) for text, label, *others in rows]
+    if all(label is None or is_whole_number(label) for _, label, *_ in complete):
+        return iter([(text, None if label is None else int(label), *others) for text, label, *others in complete])
     return iter(complete)
 
 

@@ -1,4 +1,4 @@
-"""What users should know about their data before they trust a score: repeats, leaks, contradictions, odd classes."""
+"""What users should know about their data before they trust a score: repeats, contradictions, odd classes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hpo.data.class_names import format_classes
+from hpo.data.overlaps import describe_repeats
 from hpo.errors import quote_value
 
 if TYPE_CHECKING:
-    from hpo.data.splits import Split
+    from hpo.data.splits import LoadedSplit
 
 IMBALANCE_RATIO = 3  # a notice is given if the largest class has more than this many times the rows of the smallest
 RARE_SHARE = 0.1  # a class with a smaller share of the rows, and half of an even share, is rare
 SPELLINGS = 12  # that a notice lists
+LISTED_CLASSES = 12
 
 
-def describe_loaded_rows(splits: Mapping[str, Split], names: Sequence[str]) -> list[str]:
+def describe_loaded_rows(splits: Mapping[str, LoadedSplit], names: Sequence[str]) -> list[str]:
     """Return a sentence each on contradictory labels and similar classes, of rows as their source has them.
 
     The labels of test are not looked at: they stay sealed until a system is scored.
@@ -30,23 +33,16 @@ def describe_loaded_rows(splits: Mapping[str, Split], names: Sequence[str]) -> l
     return [*notices, *_find_spellings(splits["train"], names)]
 
 
-def describe_splits(splits: Mapping[str, Split], names: Sequence[str]) -> list[str]:
-    """Return a sentence each on repeated texts, missing classes, leaks and imbalance of the splits in use."""
+def describe_splits(splits: Mapping[str, LoadedSplit], names: Sequence[str]) -> list[str]:
+    """Return a sentence each on repeated texts, missing classes and imbalance of the splits in use."""
     train = splits["train"]
-    train_texts = set(train.texts)
-    notices = []
-    if repeated := len(train) - len(train_texts):
-        notices.append(f"train: {repeated:,} of {len(train):,} texts are repeats of another")
+    notices = describe_repeats(train)
     for name, split in splits.items():
-        leaked = sum(text in train_texts for text in split.texts) if name != "train" else 0
-        if missing := set(train.labels) - set(split.labels):
+        if missing := sorted(set(train.labels) - set(split.labels)):
+            classes = "class" if len(missing) == 1 else "classes"
             notices.append(
-                f"{name}: no row of class {quote_value(names[min(missing)])}, so its scores do not cover that class"
-            )
-        if leaked:
-            notices.append(
-                f"{name}: {leaked:,} of {len(split):,} texts also occur in train; "
-                "data.drop_leaks = true removes them from train"
+                f"{name}: no row of {classes} {format_classes([names[label] for label in missing])}, so its scores do "
+                f"not cover {'it' if len(missing) == 1 else 'them'}; it has {_count_classes(split, names)}"
             )
     counts = Counter(train.labels).most_common()
     (largest, many), (smallest, few) = counts[0], counts[-1]
@@ -72,7 +68,14 @@ def describe_rare_class(labels: Sequence[int], names: Sequence[str]) -> list[str
     ]
 
 
-def _find_contradictions(split_name: str, split: Split) -> list[str]:
+def _count_classes(split: LoadedSplit, names: Sequence[str]) -> str:
+    """Return `12 rows of 'bad', 3 of 'good'`, the largest class first."""
+    counts = [f"{rows:,} of {quote_value(names[label])}" for label, rows in Counter(split.labels).most_common()]
+    listed = ", ".join(counts[:LISTED_CLASSES]) + (", ..." if len(counts) > LISTED_CLASSES else "")
+    return listed.replace(" of ", " rows of ", 1)
+
+
+def _find_contradictions(split_name: str, split: LoadedSplit) -> list[str]:
     labels_by_text: dict[str, set[int]] = defaultdict(set)
     for text, label in zip(split.texts, split.labels, strict=True):
         labels_by_text[text].add(label)
@@ -84,7 +87,7 @@ def _find_contradictions(split_name: str, split: Split) -> list[str]:
     return [f"{split_name}: {subject} more than one label ({rows:,} rows); no model can predict all of them"]
 
 
-def _find_spellings(train: Split, names: Sequence[str]) -> Iterable[str]:
+def _find_spellings(train: LoadedSplit, names: Sequence[str]) -> Iterable[str]:
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in names:
         spellings[name.casefold()].append(name)

@@ -1,18 +1,18 @@
 """Read texts and labels from files: READERS has one entry per file format.
 
-Training reads a text and a label column of whole files with `read_files`. Prediction streams one text column with
-`read_texts`. A file gives the same texts in both: they call the same reader, or one that only differs in going on after
-a text that cannot be read.
+Training reads the columns of texts and labels, and those of groups and order, of whole files with `read_files`.
+Prediction streams one text column with `read_texts`. A file gives the same texts in both: they call the same reader, or
+one that only differs in going on after a text that cannot be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hpo.data.columns import Columns, ReadOptions, Row
 from hpo.data.delimited import read_delimited
@@ -63,10 +63,27 @@ class RawTable:
     labels: list[Any] = field(default_factory=list)
     class_names: tuple[str, ...] | None = None  # if the source itself names and orders the classes
     notices: list[str] = field(default_factory=list)  # what the user should know of how it was read
+    groups: list[Any] = field(default_factory=list)  # values of data.group; empty without that key
+    orders: list[Any] = field(default_factory=list)  # values of data.order; empty without that key
+
+    @classmethod
+    def from_columns(
+        cls,
+        where: str,
+        columns: Columns,
+        values: Mapping[str, Sequence[Any]],
+        class_names: tuple[str, ...] | None = None,
+    ) -> Self:
+        """Return a table of the values of each column."""
+        texts, labels, groups, orders = (
+            list(values[name]) if name is not None else []
+            for name in (columns.text, columns.label, columns.group, columns.order)
+        )
+        return cls(where, texts, labels, class_names, groups=groups, orders=orders)
 
 
 def read_files(files: Sequence[Path], columns: Columns) -> list[RawTable]:
-    """Return the text and label columns of each file.
+    """Return the columns of each file.
 
     Raises DataError for a file that cannot be read, an unknown suffix and a missing column.
     """
@@ -75,13 +92,12 @@ def read_files(files: Sequence[Path], columns: Columns) -> list[RawTable]:
 
 def _read_file(file: Path, columns: Columns) -> RawTable:
     file_format = find_format(file, table_suffixes())
-    table = RawTable(str(file))
+    names = columns.names
     with reading_errors(file):
-        for text, label in file_format.read_rows(file, columns):
-            table.texts.append(text)
-            table.labels.append(label)
-        table.class_names = file_format.read_class_names(file, str(columns.label))
-    return table
+        rows = list(file_format.read_rows(file, columns))
+        values = zip(*rows, strict=True) if rows else ((),) * len(names)
+        class_names = file_format.read_class_names(file, str(columns.label))
+    return RawTable.from_columns(str(file), columns, dict(zip(names, values, strict=True)), class_names)
 
 
 def read_texts(

@@ -57,6 +57,7 @@ def _load_builtin(spec: DataSpec, folder: Path) -> RawSplits | None:
         return None
     if spec.source != "builtin:reviews":
         raise DataError(f"data.source {spec.source} {unknown_name(spec.source, ['builtin:reviews'])}")
+    columns_of(spec).refuse_split_columns(spec.source)
     sizes = {"train": _count_builtin_rows(spec)}
     if spec.test is None or isinstance(spec.test, str):
         sizes["test"] = spec.rows.get("test", DEFAULT_BUILTIN_TEST_ROWS)
@@ -126,7 +127,7 @@ def _read_paths(paths: Iterable[Path], columns: Columns) -> list[RawTable]:
         elif is_saved_dataset(path):
             tables.append(read_dataset(load_saved_splits(path)["train"], str(path), columns))
         else:
-            tables.append(read_class_folders(path, columns.options))
+            tables.append(read_class_folders(path, columns))
     return tables
 
 
@@ -170,7 +171,7 @@ def _load_folder(spec: DataSpec, folder: Path) -> RawSplits | None:
             splits[split] = read_files(files, columns)
         elif split == "train" and spec.train is None and find_class_folders(root):
             other_splits = [request.name for request in requests.values()]
-            splits[split] = [read_class_folders(root, columns.options, excluded=other_splits)]
+            splits[split] = [read_class_folders(root, columns, excluded=other_splits)]
         elif is_required:
             raise DataError(f"{root}: no folder {name}/ and no {name}{', '.join(table_suffixes())} (data.{split})")
     if "validation" not in requests and (unused := _find_split_files(root, "validation")):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
+import numpy as np
 import optuna
 import pandas
+from numpy.typing import NDArray
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,17 +19,20 @@ from hpo.errors import DataError, StoreError
 from hpo.evaluation.comparison_result import (
     ComparisonResult,
     DifferenceResult,
+    EqualCost,
     GapPerSplit,
     Generalization,
+    LostGain,
     SearchProgressResult,
     SplitUses,
     WinnerResult,
 )
-from hpo.evaluation.differences import compare_systems
+from hpo.evaluation.differences import compare_systems, find_sides
 from hpo.evaluation.predictions import read_predictions
+from hpo.evaluation.recipe_comparison import measure_lost_gain, score_at_equal_cost
 from hpo.evaluation.scores import summarize_seeds
-from hpo.evaluation.sealed_split import count_uses_elsewhere, list_uses, record_use
-from hpo.evaluation.statistics import resample_scores
+from hpo.evaluation.sealed_split import find_reuse, list_uses, record_use
+from hpo.evaluation.statistics import ResampledScores, resample_scores
 from hpo.evaluation.stored_systems import find_studies, find_trials, read_systems
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.verdict import describe_comparison, describe_difference
@@ -40,6 +45,7 @@ from hpo.store.study_record import StoredVerdict, StudyRecord, study_attributes
 from hpo.store.trial_order import sign
 from hpo.store.trial_state import wall_seconds
 from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import RECIPE
 from hpo.training.metrics import METRICS
 
 ComparisonProgress = Callable[[float, str], None]  # receives the finished share of a comparison, and a description
@@ -87,12 +93,29 @@ class Comparison:
         """The winner against each baseline, without sentences."""
         if len(self.systems) == 1:
             return []
-        objective = self.spec.objective
-        labels = self.systems[0].tables[0]["label"].to_numpy()
-        runs = [probabilities for system in self.systems for probabilities in system.probabilities]
-        resampled = resample_scores(objective, labels, runs, seed=self.spec.search.seed, progress=self.progress)
         deployed = [self.deployed(system) for system in self.systems]
-        return compare_systems(self.systems, deployed, resampled, objective, self.sign)
+        return compare_systems(self.systems, deployed, self.resampled, self.spec.objective, self.sign)
+
+    @cached_property
+    def resampled(self) -> ResampledScores:
+        """The test scores of all runs of all systems, also on resampled rows."""
+        runs = [probabilities for system in self.systems for probabilities in system.probabilities]
+        seed = self.spec.search.seed
+        return resample_scores(self.spec.objective, self.labels, runs, seed=seed, progress=self.progress)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The true labels of the test rows, as positions in the label names."""
+        return np.asarray(self.systems[0].tables[0]["label"])
+
+    @property
+    def recipe(self) -> SystemRuns | None:
+        """The recipe's runs, unless it was not run or the search chose its values."""
+        winning = {run.number for run in self.systems[0].runs}
+        for system in self.systems[1:]:
+            if system.name == RECIPE and {run.number for run in system.runs} != winning:
+                return system
+        return None
 
     def deployed(self, system: SystemRuns) -> pandas.DataFrame:
         """Return the test predictions of the run whose model is saved, if no seed is named."""
@@ -116,7 +139,23 @@ class Comparison:
                 validation=None if validation is None else self.sign * (promised - validation.mean),
                 test=self.sign * (promised - test.mean),
             ),
+            lost_gain=self._measure_lost_gain(promised),
         )
+
+    def _measure_lost_gain(self, promised: float) -> LostGain | None:
+        recipe = self.recipe
+        if recipe is None or self.spec.final.train_on != "train":
+            return None
+        sides = find_sides(self.systems)
+        validation = [run.value for run in recipe.runs if run.value is not None]
+        side = sides[self.systems.index(recipe)]
+        return measure_lost_gain(promised, validation, self.resampled, sides[0], side, self.sign)
+
+    def _score_recipe_at_equal_cost(self) -> EqualCost | None:
+        if (recipe := self.recipe) is None:
+            return None
+        runs, budget = recipe.probabilities, self.costs[0]
+        return score_at_equal_cost(self.spec.objective, self.labels, runs, budget, recipe.fit_seconds)
 
     def to_result(self) -> ComparisonResult:
         """Return the whole comparison, sentences included."""
@@ -145,6 +184,7 @@ class Comparison:
             failed=self.failed,
             baseline_command=self.spec.command("baseline"),
             generalization=self.generalization(),
+            recipe_at_equal_cost=self._score_recipe_at_equal_cost(),
             test_uses=_summarize_uses(self.companion, self.is_recorded),
         )
         described = [
@@ -217,11 +257,14 @@ def build_comparison(
 def _summarize_uses(companion: optuna.Study, is_recorded: bool) -> SplitUses:
     """Count the uses of the test split, by other studies of the store too."""
     entries = list_uses(companion)
+    reuse = find_reuse(companion, entries[-1].test)
     return SplitUses(
         count=len(entries),
         first=entries[0].when,
         studies=sorted({use.spec_hash for use in entries}),
-        elsewhere=count_uses_elsewhere(companion, entries[-1].test),
+        elsewhere=reuse.uses,
+        shares=reuse.shares,
+        share=reuse.share,
         entries=entries,
         recorded=is_recorded,
     )

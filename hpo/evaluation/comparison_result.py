@@ -98,6 +98,11 @@ class DifferenceResult(FrozenRecord):
         description="measured: the interval covers other seeds. borrowed: one side has a single run, which is assumed "
         "to vary between seeds as much as the other side. unknown: the interval covers other rows only",
     )
+    runs_won: float | None = Field(
+        None,
+        description="Share of the pairs of a run of the winner and a run of the baseline in which the winner's scores "
+        "better on test; ties count half. Not tested",
+    )
     mcnemar: McNemarResult
     outcome: Outcome = Field(description='"untested" if nothing is known of how much seeds matter')
     verdict: str = ""
@@ -114,6 +119,27 @@ class GapPerSplit(FrozenRecord):
     test: float | None
 
 
+class LostGain(FrozenRecord):
+    """The gain over the recipe that the search promised on validation, and what is left of it on test.
+
+    It varies less than the generalization gap, because how hard validation and test happen to be affects both systems.
+    """
+
+    promised: float = Field(description="Best score of the search minus the recipe's mean on validation")
+    kept: float = Field(description="Gain of the winner's mean over the recipe's on test")
+    lost: float
+    low: float = Field(description="Lower end of the 95 % interval of `lost`, over other test rows and other seeds")
+    high: float
+
+
+class EqualCost(FrozenRecord):
+    """What the recipe would have given for the cost of the search: more seeds, whose runs vote."""
+
+    affordable: int = Field(description="Runs of the recipe that cost as much as the winner with its search")
+    voting: int = Field(description="Runs whose mean probabilities were scored: all that are stored, or `affordable`")
+    score: float = Field(description="Objective of their mean probabilities on test")
+
+
 class Generalization(FrozenRecord):
     """The search's best score, compared with the scores of retraining with fresh seeds."""
 
@@ -122,6 +148,7 @@ class Generalization(FrozenRecord):
     validation: SeedSummary | None = Field(description="Null if validation rows were trained on")
     test: SeedSummary
     gap: GapPerSplit
+    lost_gain: LostGain | None = Field(None, description="Null without several runs of the recipe with scores on both")
 
 
 class WinnerResult(FrozenRecord):
@@ -154,7 +181,11 @@ class SplitUses(FrozenRecord):
     count: int
     first: str
     studies: list[str] = Field(description="Hashes of the study files that used it")
-    elsewhere: dict[str, int] = Field(description="Other studies of the store on the same rows -> number of uses")
+    elsewhere: dict[str, int] = Field(description="Other studies of the store with some of the rows -> number of uses")
+    shares: dict[str, float] = Field(
+        default_factory=dict, description="Other studies of the store -> share of this study's test rows that they used"
+    )
+    share: float = Field(0.0, description="Share of the test rows that any other study of the store used")
     recorded: bool = Field(True, description="Whether this use is among them; false if the store cannot be written")
     entries: list[SplitUse]
 
@@ -178,6 +209,7 @@ class ComparisonResult(FrozenRecord):
     failed: dict[str, str] = Field(description="Baselines of which every run failed -> reason")
     baseline_command: str = Field(description="The command that runs missing baselines")
     generalization: Generalization
+    recipe_at_equal_cost: EqualCost | None = Field(None, description="Null if the cost does not buy two runs")
     test_uses: SplitUses
     verdict: str = ""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hpo.evaluation.comparison_result import DifferenceResult, McNemarResult, Outcome
 from hpo.evaluation.statistics import (
     ALPHA,
+    ROUNDING,
     Difference,
     ResampledScores,
     Side,
@@ -44,7 +45,7 @@ def compare_systems(
         sign: -1 if lower scores are better, so that positive differences are gains.
     """
     winner, *baselines = systems
-    winner_side, *sides = _find_sides(systems)
+    winner_side, *sides = find_sides(systems)
     labels = deployed[0]["label"].to_numpy()
     predicted, *others = (table["predicted"].to_numpy() for table in deployed)
     tests = []
@@ -52,7 +53,9 @@ def compare_systems(
         same_runs = {run.number for run in winner.runs} == {run.number for run in baseline.runs}
         difference = NO_DIFFERENCE if same_runs else paired_difference(resampled, winner_side, side, sign)
         exact_p = _exact_p(winner, baseline) if objective == "accuracy" and not same_runs else None
-        tests.append(_Test(baseline.name, same_runs, difference, exact_p, mcnemar_test(labels, predicted, other)))
+        won = None if same_runs else _share_won(sign * resampled.observed, winner_side, side)
+        mcnemar = mcnemar_test(labels, predicted, other)
+        tests.append(_Test(baseline.name, same_runs, difference, exact_p, won, mcnemar))
     # Pairs of the same runs test nothing, and the A/A check is no competitor: neither is in the family.
     family = [test for test in tests if test.is_in_family]
     factors = dict(zip((test.against for test in family), holm_factors([test.p for test in family]), strict=True))
@@ -67,6 +70,7 @@ class _Test:
     same_runs: bool
     difference: Difference
     exact_p: float | None  # set if the systems differ on few rows
+    runs_won: float | None
     mcnemar: McNemarResult
 
     @property
@@ -101,6 +105,7 @@ class _Test:
             p_holm=p_holm,
             test=test if self.exact_p is None else f"{test}, and exact sign flips of the rows that differ",
             seed_noise=difference.seed_noise,
+            runs_won=self.runs_won,
             mcnemar=self.mcnemar,
             outcome=self._decide(p_holm),
         )
@@ -113,11 +118,17 @@ class _Test:
         return "better" if self.difference.difference > 0 else "worse"
 
 
-def _find_sides(systems: Sequence[SystemRuns]) -> list[Side]:
+def find_sides(systems: Sequence[SystemRuns]) -> list[Side]:
     """Return the columns of each system's runs in the resampled scores."""
     ends = np.cumsum([0, *(len(system.runs) for system in systems)])
     columns = [range(start, end) for start, end in zip(ends, ends[1:], strict=False)]
     return [Side(side, system.is_deterministic) for side, system in zip(columns, systems, strict=True)]
+
+
+def _share_won(scores: NDArray[np.float64], ours: Side, theirs: Side) -> float:
+    """Return the share of pairs of runs in which our score is higher; ties count half."""
+    gains = scores[list(ours.columns)][:, None] - scores[list(theirs.columns)]
+    return float(((gains > ROUNDING) + 0.5 * (np.abs(gains) <= ROUNDING)).mean())
 
 
 def _exact_p(winner: SystemRuns, baseline: SystemRuns) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from hpo.data.splits import Split
 from hpo.evaluation.comparison_result import SplitUse
 from hpo.evaluation.scores import score_run
 from hpo.store.optuna_internals import storage_of
+from hpo.store.row_hashes import read_row_hashes, write_row_hashes
 from hpo.store.run_record import SplitScores
 from hpo.study.spec import StudySpec
 
@@ -34,6 +36,7 @@ class SealedTestSplit:
     def __init__(self, split: Split, label_names: tuple[str, ...], study: optuna.Study, spec: StudySpec) -> None:
         self.blind = Split(split.texts, [0] * len(split), split.ids)
         self.fingerprint = _fingerprint(split, label_names)
+        self._raw_hashes = split.raw_hashes
         self._labels = np.asarray(split.labels)
         self._names = label_names
         self._study = study
@@ -52,6 +55,7 @@ class SealedTestSplit:
             label, and a column of probabilities per class.
         """
         # Recorded first: a crash while scoring must not hide that the labels were used.
+        write_row_hashes(self._study, self._raw_hashes)
         record_use(self._study, self._spec, command, self.fingerprint, run)
         table = pandas.DataFrame({"row": self.blind.ids, "label": self._labels})
         table["predicted"] = probabilities.argmax(axis=1)
@@ -73,14 +77,37 @@ def list_uses(study: optuna.Study) -> list[SplitUse]:
     return _read_ledger(study.user_attrs)
 
 
-def count_uses_elsewhere(study: optuna.Study, fingerprint: str) -> dict[str, int]:
-    """Count uses of the same test rows by other studies of the store: study name -> number of uses."""
-    counts = {}
+@dataclass(frozen=True)
+class Reuse:
+    """Uses of a study's test rows by the other studies of its store."""
+
+    uses: dict[str, int]  # name of the study -> number of uses
+    shares: dict[str, float]  # name of the study -> share of the test rows that it used
+    share: float  # that any of them used
+
+
+def find_reuse(study: optuna.Study, fingerprint: str) -> Reuse:
+    """Find out which other studies used test rows of a study with this fingerprint of its test split.
+
+    A row is recognized by its text before cleaning, so neither another cleaning step nor one row less hides its use.
+    Rows with the same text count as one. Studies of version 0.1.0 have no hashes of rows, and are recognized only if
+    the whole split is equal.
+    """
+    ours = read_row_hashes(study.user_attrs)
+    used: set[int] = set()
+    uses, shares, is_same_split = {}, {}, False
     for other in storage_of(study).get_all_studies():  # Optuna's public summaries would read every trial of the store
-        count = sum(use.test == fingerprint for use in _read_ledger(other.user_attrs))
-        if count and other.study_name != study.study_name:
-            counts[other.study_name] = count
-    return counts
+        ledger = _read_ledger(other.user_attrs)
+        if not ledger or other.study_name == study.study_name:
+            continue
+        common = ours & read_row_hashes(other.user_attrs)
+        same_uses = sum(use.test == fingerprint for use in ledger)
+        if common or same_uses:
+            uses[other.study_name] = len(ledger) if common else same_uses
+            shares[other.study_name] = len(common) / len(ours) if not same_uses else 1.0
+            used |= common
+            is_same_split = is_same_split or same_uses > 0
+    return Reuse(uses, shares, 1.0 if is_same_split else len(used) / max(1, len(ours)))
 
 
 def _read_ledger(attributes: dict[str, Any]) -> list[SplitUse]:

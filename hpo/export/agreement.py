@@ -109,7 +109,7 @@ def judge_reproduction(name: str, original: OriginalResult, runs: Sequence[RunRe
 
 
 def prediction_interval(original: SeedScores, repeated: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """Return the interval that contains the mean of repeated runs in 95 % of cases, if they are like the original ones.
+    """Return the 95 % prediction interval of the mean of repeated runs, if they are like the original ones.
 
     The prediction interval of the mean of m normal values from mean and sd of n others: Student's t with n - 1 degrees
     of freedom, times sd * sqrt(1/n + 1/m) (Hahn & Meeker 1991). Common seeds make the two means more alike than this

@@ -38,6 +38,19 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class SectionLink:
+    """A link to another section of the report."""
+
+    title: str  # of the section
+    anchor: str
+    kind: ClassVar[str] = "link"
+
+    def markdown(self) -> str:
+        """Return a link to the heading, whose anchor Markdown derives from its text."""
+        return f"[{self.title}](#{self.title.lower().replace(' ', '-')})"
+
+
+@dataclass(frozen=True)
 class BulletList:
     """A list of sentences."""
 
@@ -130,7 +143,7 @@ class Excerpt:
         return f"{escape_markdown(self.heading)}\n\n> {escape_markdown(self.beginning)}"
 
 
-Block = Paragraph | BulletList | QuestionAnswer | Table | Code | Figure | Excerpt
+Block = Paragraph | SectionLink | BulletList | QuestionAnswer | Table | Code | Figure | Excerpt
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from hpo.ownership import check_files, check_outside, is_owned_file, owned_file
 from hpo.report.blocks import Block, Section, escape_markdown, split_code_spans
 from hpo.report.cost import cost_section
 from hpo.report.error_analysis import errors_section, generalization_section, misclassified_section
+from hpo.report.method import method_section
 from hpo.report.origins import data_section, failures_section, provenance_section
 from hpo.report.search_summary import hyperparameters_section, search_section, timeline_section
 from hpo.report.summary import baselines_section, configuration_section, verdict_section
@@ -39,6 +40,7 @@ SECTIONS: dict[str, Callable[[StudyResults], Section]] = {
     "generalization": generalization_section,
     "errors": errors_section,
     "misclassified": misclassified_section,
+    "method": method_section,
     "data": data_section,
     "failures": failures_section,
     "provenance": provenance_section,

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 
 from hpo.errors import HpoError
 from hpo.evaluation.comparison_result import ComparisonResult
-from hpo.report.blocks import Block, BulletList, Code, Paragraph, QuestionAnswer, Section, Table, figure_blocks
+from hpo.report.blocks import (
+    Block,
+    BulletList,
+    Code,
+    Paragraph,
+    QuestionAnswer,
+    Section,
+    SectionLink,
+    Table,
+    figure_blocks,
+)
+from hpo.report.method import METHOD_ANCHOR, METHOD_TITLE
 from hpo.results.answers import Answer, answer_questions
 from hpo.results.best_config import best_config_python, best_config_toml
 from hpo.results.formatting import (
     comparison_remarks,
+    describe_uses,
     explain_gains_table,
     format_cost,
     format_mean_sd,
@@ -29,7 +41,6 @@ def verdict_section(results: StudyResults) -> Section:
     if comparison is None:
         return Section(anchor, title, _without_comparison(results))
     search, fine_tuning, use, trust = answer_questions(comparison)
-    ledger = f"the test split was used {comparison.test_uses.count} times, reports included; its ledger lists each use"
     return Section(
         anchor,
         title,
@@ -38,7 +49,8 @@ def verdict_section(results: StudyResults) -> Section:
             _question(search),
             _question(fine_tuning),
             _question(use, [f"`{command}`" for command in use.commands]),
-            _question(trust, [*generalization_sentences(comparison), ledger]),
+            _question(trust, [*generalization_sentences(comparison), describe_uses(comparison)]),
+            SectionLink(METHOD_TITLE, METHOD_ANCHOR),
         ],
     )
 

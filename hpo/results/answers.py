@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 from hpo.evaluation.comparison_result import WINNER, ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import describe_failures, format_amount
-from hpo.results.formatting import format_cost, format_mean_sd
+from hpo.results.formatting import format_cost, format_mean_sd, format_test_share
 from hpo.results.system_commands import system_commands
 from hpo.study.spec_tables import RECIPE, RERUN
 
 FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
 FEW_USES = 10  # of the test split; with more, choices made by its scores make them too favorable
+SMALL_SHARE = 0.01  # of the test rows; short texts such as "good film" occur in unrelated data sets
 MAJORITY = "majority"  # the baseline that no one should use
 
 
@@ -48,7 +49,25 @@ def did_search_pay(comparison: ComparisonResult) -> Answer:
         answer = "No gain: the search chose the recipe itself, and its values were known before."
     else:
         answer = _answer_for(recipe, "the recipe", comparison)
-    return Answer(question, answer, [recipe.verdict])
+    return Answer(question, answer, [recipe.verdict, *_describe_recipe(recipe, comparison)])
+
+
+def _describe_recipe(recipe: DifferenceResult, comparison: ComparisonResult) -> list[str]:
+    """Describe single runs of the winner and the recipe, and what the recipe gives for the cost of the search."""
+    facts = []
+    if recipe.runs_won is not None:
+        facts.append(
+            f"in {recipe.runs_won:.0%} of the pairs of runs, the winner's is better on test (not tested)".replace(
+                "%", " %"
+            )
+        )
+    if equal := comparison.recipe_at_equal_cost:
+        facts.append(
+            f"at equal cost: {equal.affordable} runs of the recipe cost as much as the winner with its search; "
+            f"{equal.voting} of them voting score {equal.score:.4f} on test, and take {equal.voting} times as long to "
+            "predict"
+        )
+    return facts
 
 
 def did_fine_tuning_pay(comparison: ComparisonResult) -> Answer:
@@ -100,7 +119,7 @@ def can_it_be_trusted(comparison: ComparisonResult) -> Answer:
         "some runs failed or predict one class": any(
             system.failures and system.failures.count for system in comparison.systems
         ),
-        "other studies used the same test rows": bool(uses.elsewhere),
+        f"other studies used {format_test_share(uses.share)}": uses.share >= SMALL_SHARE,
         "the test split was looked at often": uses.count - _count_runs(comparison) > FEW_USES,
     }
     applicable = [caution for caution, applies in cautions.items() if applies]
@@ -115,7 +134,21 @@ def can_it_be_trusted(comparison: ComparisonResult) -> Answer:
     ]
     if winner.failures:
         evidence.append(describe_failures(winner))
+    evidence += [_describe_worst_run(system, comparison) for system in _fine_tuned(comparison)]
     return Answer("Can I trust the result?", answer, evidence)
+
+
+def _fine_tuned(comparison: ComparisonResult) -> list[SystemResult]:
+    """Return the winner and the recipe, if they have several runs."""
+    names = (WINNER, RECIPE)
+    return [system for system in comparison.systems if system.system in names and len(system.runs) > 1]
+
+
+def _describe_worst_run(system: SystemResult, comparison: ComparisonResult) -> str:
+    choose = min if comparison.direction == "maximize" else max
+    scores = system.test[comparison.objective].values
+    worst = choose(range(len(scores)), key=scores.__getitem__)
+    return f"worst of {len(scores)} runs of {system.system}: {scores[worst]:.4f} on test (seed {system.seeds[worst]})"
 
 
 def _answer_for(difference: DifferenceResult, name: str, comparison: ComparisonResult) -> str:

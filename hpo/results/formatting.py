@@ -13,7 +13,13 @@ from hpo.escaping import escape_controls
 from hpo.evaluation.verdict import difference_unit, format_amount, format_difference
 
 if TYPE_CHECKING:
-    from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SeedSummary, SystemResult
+    from hpo.evaluation.comparison_result import (
+        ComparisonResult,
+        DifferenceResult,
+        LostGain,
+        SeedSummary,
+        SystemResult,
+    )
 
 # The metrics that tables show, in this order; the objective is added to them. Two are no metrics of METRICS: nothing
 # can be searched for them, because only final runs compute them.
@@ -29,6 +35,7 @@ TABLE_METRICS = (
     "ece",
 )
 _EXTRA_HEADINGS = {"brier": "Brier", "ece": "ECE"}
+TUNED_ON_TRAIN = ("tfidf-logreg-tuned",)  # baselines that tune without the validation rows
 MAX_THROUGHPUT = 1_000_000  # texts per second; a faster model differs by noise only
 
 
@@ -119,6 +126,8 @@ def generalization_sentences(comparison: ComparisonResult) -> list[str]:
             f"the winner was chosen among the {result.chosen_among} best trials by runs with other seeds, which are "
             "not in the comparison"
         )
+    if result.lost_gain:
+        sentences.append(_describe_lost_gain(result.lost_gain, comparison.objective))
     if result.validation is None:
         sentences.append("the final runs were trained on the validation rows too, so there is no validation score")
     return sentences
@@ -135,12 +144,34 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
     ]
     remarks += [f"baseline {name}: every run failed: {reason}" for name, reason in comparison.failed.items()]
     remarks += describe_systems({system.system: system.description for system in comparison.systems})
+    if any(system.system in TUNED_ON_TRAIN for system in comparison.systems):
+        remarks.append(
+            f"{' and '.join(TUNED_ON_TRAIN)} chose by cross-validation on train, where the search chose by the "
+            f"{comparison.rows['validation']:,} validation rows besides"
+        )
     uses = comparison.test_uses
-    remarks.append(f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC")
+    remarks.append(describe_uses(comparison))
     if not uses.recorded:
         remarks.append("this use of the test split could not be recorded, because the store cannot be written")
-    remarks += [f"study {study} also used the test split {count} times" for study, count in uses.elsewhere.items()]
+    for study, count in uses.elsewhere.items():
+        times = "once" if count == 1 else f"{count} times"
+        remarks.append(f"study {study} also used {format_test_share(uses.shares.get(study, 1.0))}, {times}")
     return remarks
+
+
+def describe_uses(comparison: ComparisonResult) -> str:
+    """Describe how often the test split was used, and what that means for the scores."""
+    uses = comparison.test_uses
+    by_runs = sum(use.run is not None for use in uses.entries)
+    return (
+        f"the test split was used {uses.count} times since {uses.first[:16].replace('T', ' ')} UTC: {by_runs} times to "
+        "score a run, otherwise to show a comparison; if anything was changed after one, the scores are too favorable"
+    )
+
+
+def format_test_share(share: float) -> str:
+    """Return which part of the test rows other studies used."""
+    return "all of the test rows" if share == 1.0 else f"{share:.1%} of the test rows"
 
 
 def join_labels(labels: Sequence[str]) -> str:
@@ -203,6 +234,17 @@ def _describe_gap(gap: float, objective: str) -> str:
     amount = format_amount(gap, objective)
     note = ": the fresh seeds score better than the search" if amount.startswith("-") else ""
     return f"generalization gap {amount}{note}"
+
+
+def _describe_lost_gain(lost: LostGain, objective: str) -> str:
+    """Describe what is left of the promised gain over the recipe: `the search promised 2.1 points ...`."""
+    low, high = (format_difference(end, objective) for end in (lost.low, lost.high))
+    sentence = (
+        f"the search promised a gain of {format_amount(lost.promised, objective)} over the recipe on validation, of "
+        f"which {format_amount(lost.kept, objective)} are left on test: {format_amount(lost.lost, objective)} lost "
+        f"(95 % CI [{low}, {high}])"
+    )
+    return sentence + (", so a loss is not certain" if lost.low <= 0 <= lost.high else "")
 
 
 def _gains_row(system: SystemResult, comparison: ComparisonResult) -> list[str]:

@@ -211,10 +211,13 @@ def check_same_data(study: Study, spec: StudySpec, data: dict[str, Any]) -> None
     """Raise StudyError if the rows of the stored study were others."""
     stored = StudyRecord.from_attributes(study.user_attrs).data
     if stored is not None and stored.fingerprint != data["fingerprint"]:
+        older = ""
+        if spec.data.keeps_equal_texts:
+            older = "set data.split_equal_texts = true if version 0.1.0 started it and the files are the same, "
         raise StudyError(
             f"{spec.file}: the data changed since study {spec.name!r} was started "
             f"(rows {dict(stored.rows)} -> {data['rows']}, fingerprint {stored.fingerprint} -> {data['fingerprint']}); "
-            "restore them, or start another study with --force-new NAME"
+            f"restore them, {older}or start another study with --force-new NAME"
         )
 
 

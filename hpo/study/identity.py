@@ -19,8 +19,10 @@ from hpo.paths import expand_path
 
 LOCAL_FILES = "local files"
 _DATA_KEYS = ("data.source", "data.train", "data.validation", "data.test")
-# How files are read; the rows that come of it are compared by their fingerprint.
-_READING_KEYS = ("data.separator", "data.quoting", "data.encoding", "data.header")
+# How files are read and split; the rows that come of it are compared by their fingerprint.
+_READING_KEYS = ("data.separator", "data.quoting", "data.encoding", "data.header", "data.split_equal_texts")
+# Keys that version 0.1.0 did not have: without them, an identity is the same as of that version.
+_OPTIONAL_KEYS = ("data.group", "data.order")
 _CHECKPOINT_KEY = "model.checkpoint"
 _BUDGET_KEYS = ("trials", "timeout", "workers", "engine", "stop")
 _CHECKPOINT_SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin", ".py"}
@@ -44,6 +46,9 @@ def build_identity(resolved: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     identity = dict(_flatten({**kept, "training": training, "search": search}))
     for key in _READING_KEYS:
         identity.pop(key, None)
+    for key in _OPTIONAL_KEYS:
+        if identity.get(key) is None:
+            identity.pop(key, None)
     has_source = identity["data.source"] is not None
     for key in _DATA_KEYS:
         if _is_local(identity[key], folder, is_file=key != "data.source" and not has_source):

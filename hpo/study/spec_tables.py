@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -94,21 +95,46 @@ class DataSpec(StrictModel):
         description="Maximum number of rows per split; a larger split is sampled, stratified by label",
     )
     clean: list[Component] = Field(default_factory=list, description="Text cleaning steps, applied in this order")
-    drop_leaks: bool = Field(False, description="Drop training texts that occur in validation or test as well")
+    group: ColumnName | None = Field(
+        None,
+        description="Name of a column, such as a customer's number: rows with the same value are split off together",
+    )
+    order: ColumnName | None = Field(
+        None,
+        description="Name of a column of numbers or ISO 8601 dates: the latest rows are split off, for test before "
+        "validation",
+    )
+    split_equal_texts: bool = Field(
+        False,
+        description="Whether rows with equal texts may be divided between the splits, as in version 0.1.0",
+    )
+    drop_leaks: bool = Field(
+        False,
+        description="Drop rows of train whose texts or groups are in validation or test too, and rows of validation "
+        "whose texts or groups are in test",
+    )
     seed: int = Field(0, ge=0, description="Seed of splits, row limits and the built-in corpus")
 
     @model_validator(mode="after")
     def _has_source(self) -> DataSpec:
         if self.source is None and self.train is None:
             raise ValueError('needs source (hub id, folder, "builtin:reviews") or train (files)')
-        if self.text == self.label:
-            raise ValueError(f"has {quote_value(self.text)} for both text and label")
+        columns = {"text": self.text, "label": self.label, "group": self.group, "order": self.order}
+        for (key, name), (other, other_name) in combinations(columns.items(), 2):
+            if name is not None and name == other_name:
+                raise ValueError(f"has {quote_value(name)} for both {key} and {other}")
         return self
 
     @property
     def train_names(self) -> list[str]:
         """What `train` names, files or one split, as a list."""
         return [self.train] if isinstance(self.train, str) else self.train or []
+
+    @property
+    def keeps_equal_texts(self) -> bool:
+        """Whether rows are split off train so that equal texts stay together."""
+        is_carved = isinstance(self.validation, int | float) or isinstance(self.test, int | float)
+        return is_carved and self.group is None and self.order is None and not self.split_equal_texts
 
 
 class ModelSpec(StrictModel):

@@ -407,10 +407,13 @@ def test_repeats_and_leaks_of_cleaned_texts_are_notices(tmp_path: Path) -> None:
     held_out = write(tmp_path / "v.csv", [("fresh", 0), ("also fresh", 1)])
     notices = read(tmp_path, train=train, test=test, validation=held_out, clean=["lowercase"]).notices
     assert notices == (
-        "train: 2 of 43 texts are repeats of another",
-        "test: 2 of 11 texts also occur in train; data.drop_leaks = true removes them from train",
+        "train: 2 of 43 texts are repeats of another (all exact)",
+        "test: 2 of 11 texts also occur in train (all exact); data.drop_leaks = true removes them from train",
     )
-    assert read(tmp_path, train=train, test=test, validation=held_out).notices[0].startswith("test: 1 of 11")
+    kinds = "(1 exact, 1 but for case, white space or punctuation)"
+    assert f"test: 2 of 11 texts also occur in train {kinds}" in str(
+        read(tmp_path, train=train, test=test, validation=held_out).notices
+    )
 
 
 def test_drop_leaks_keeps_the_row_limit_of_train(tmp_path: Path) -> None:
@@ -434,8 +437,11 @@ def test_drop_leaks_compares_with_the_rows_that_other_splits_keep(tmp_path: Path
 
 def test_drop_leaks_that_empties_a_class_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", [row for row in GOOD if row[1]])
+    held_out = write(tmp_path / "v.jsonl", MORE)
+    message = train_error(tmp_path, GOOD, test="test.jsonl", validation=held_out, drop_leaks=True)
+    assert "leaves train without a row of class '1'; add rows or set it to false" in message
     message = train_error(tmp_path, GOOD, test="test.jsonl", validation="test.jsonl", drop_leaks=True)
-    assert "leaves train without a row of class '1'" in message
+    assert message == "data.drop_leaks: leaves validation without a row; choose another data.validation"
 
 
 def test_imbalance_is_a_notice(tmp_path: Path) -> None:
@@ -470,16 +476,15 @@ def test_imdb_is_cleaned_and_its_leaks_are_counted(shared: Path) -> None:
     spec = {"train": "train.parquet", "validation": "test.parquet", "clean": ["strip_html"]}
     data = read(shared / "data" / "imdb", **spec)
     assert data.rows() == {"train": 25000, "validation": 12500}
-    assert data.notices[0].startswith("train: 96 of 25,000 texts") and data.notices[1].startswith(
-        "validation: 68 of 12,500"
-    )
+    assert data.notices[0].startswith("train: 99 of 25,000 texts") and "(96 exact, 3 but for" in data.notices[0]
+    assert data.notices[1].startswith("validation: 68 of 12,500 texts also occur in train (all exact)")
     assert not any("<br" in text for text in data.train.texts)
 
 
 def test_sst2_folder_is_limited_without_leaks(shared: Path) -> None:
     data = read(shared / "data", source="sst2", validation="validation", rows={"train": 500}, drop_leaks=True)
     assert data.rows() == {"train": 500, "validation": 872, "test": 1821}
-    assert "removed 3 of 6,920 rows" in data.notices[0]
+    assert "removed 4 of 6,920 rows" in data.notices[0]
 
 
 def test_importing_the_data_package_imports_nothing_heavy() -> None:

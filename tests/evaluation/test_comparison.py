@@ -126,6 +126,18 @@ def test_intervals_agree_with_the_corrected_tests(compare: Compare) -> None:
         assert each.confidence == pytest.approx(1 - 0.05 * each.p / each.p_holm) or each.p_holm == 1.0
 
 
+def test_runs_are_counted_in_pairs(compare: Compare) -> None:
+    result = compare(winner=0.9, bow_forest=0.9)
+    ours, theirs = result.systems[0], result.system("bow-forest")
+    pairs = [(a, b) for a in ours.test["accuracy"].values for b in theirs.test["accuracy"].values]
+    recipe = result.difference_to("bow-forest")
+    assert (
+        len(pairs) == 4
+        and recipe
+        and recipe.runs_won == np.mean([1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs])
+    )
+
+
 def test_few_differing_rows_are_tested_exactly() -> None:
     """Of 400 rows, the winner has 5 more right; by chance, 5 of 5 happen once in 16 times."""
     labels = np.zeros(400, dtype=int)

@@ -27,6 +27,7 @@ from hpo.evaluation.retraining import retrain
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.evaluation.winner import SELECTION_SEED_OFFSET, Candidate, choose_by_validation, select_candidates
+from hpo.store.row_hashes import read_row_hashes
 from hpo.store.storage import find_study, open_artifact_store, open_storage, storage_url
 from hpo.study.spec import StudySpec, load_study
 from hpo.training import checkpoint
@@ -263,7 +264,8 @@ def test_ledger_records_each_use_of_the_test_split_before_it_is_scored(
     entries = sealed_split.list_uses(companion(spec))
     assert [entry.run for entry in entries] == [0, 1, 2, None] and entries[-1].command.startswith("compare")
     assert [entry.when for entry in entries] == sorted(entry.when for entry in entries)
-    assert sealed_split.count_uses_elsewhere(companion(spec), entries[0].test) == {}
+    assert sealed_split.find_reuse(companion(spec), entries[0].test).uses == {}
+    assert len(read_row_hashes(companion(spec).user_attrs)) == 400
 
 
 def test_training_on_validation_is_recorded_everywhere(searched: Path) -> None:

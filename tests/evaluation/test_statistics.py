@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from hpo.evaluation.statistics import (
     sign_flip_p,
 )
 from hpo.training.metrics import METRICS, unsuitable_reason
+from tests.support.simulated_systems import POWER_CELLS, SIZE_CELLS, Cell
 
 
 def draw_run(random: np.random.Generator, references: np.ndarray, classes: int) -> np.ndarray:
@@ -216,90 +217,33 @@ def test_sign_flips_equal_mcnemar_for_single_runs_and_count_ties() -> None:
 
 # ---- simulated systems of known accuracy
 
-TIMES, DRAWS = 300, 100
-# Standard deviation of the rows' difficulty in logits: for all systems, and for each.
-SHARED, INDIVIDUAL = 3.3, 1.1
-_sample = np.random.default_rng(0)
-LATENT = np.sort(_sample.normal(0, np.hypot(SHARED, INDIVIDUAL), 200_000) + _sample.logistic(size=200_000))
 
-
-def simulate_system(random: np.random.Generator, shared: np.ndarray, accuracies: np.ndarray) -> list[np.ndarray]:
-    """Simulate one run per expected accuracy; the row, the system and chance decide which rows are right."""
-    rows, ease = len(shared), np.quantile(LATENT, accuracies)[:, None]
-    noise = random.logistic(size=(len(accuracies), rows))
-    right = ease + SHARED * shared + INDIVIDUAL * random.normal(size=rows) + noise > 0
-    return [np.column_stack([run, ~run]) for run in right]  # every reference is 0
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Two systems that are compared in many simulated worlds, each with fresh rows and seeds."""
-
-    seeds: tuple[int, int]
-    spread: float = 0.0  # standard deviation of the accuracy over seeds
-    rows: int = 500
-    gap: float = 0.0  # by which our expected accuracy is higher
-    is_deterministic: bool = False  # their single run
-
-    def simulate(self, times: int, seed: int = 0) -> Iterator[tuple[ResampledScores, Side, Side]]:
-        random = np.random.default_rng([seed, *self.seeds, self.rows])
-        sides = Side(range(self.seeds[0])), Side(range(self.seeds[0], sum(self.seeds)), self.is_deterministic)
-        for draw in range(times):
-            shared, runs = random.normal(size=self.rows), []
-            for index, count in enumerate(self.seeds):
-                spread = 0.0 if index == 1 and self.is_deterministic else self.spread
-                accuracies = 0.90 - self.gap * index + random.normal(0, spread, count)
-                runs += simulate_system(random, shared, accuracies.clip(0, 1))
-            yield resample_scores("accuracy", np.zeros(self.rows, dtype=int), runs, DRAWS, seed=draw), *sides
-
-    def share_found(self, times: int) -> float:
-        """Return the share of worlds in which the two are called different at 5 %."""
-        return float(np.mean([paired_difference(*pair).p < 0.05 for pair in self.simulate(times)]))
-
-
-SIZE_CELLS = [
-    Cell((5, 5)),
-    Cell((5, 5), 0.01),
-    Cell((5, 5), 0.003, 2000),
-    Cell((3, 3), 0.003, 2000),
-    Cell((3, 3), 0.01),
-    Cell((2, 2)),
-    Cell((2, 2), 0.003, 2000),
-    Cell((2, 2), 0.01),
-    Cell((5, 1), 0.003, is_deterministic=True),
-    Cell((5, 1), 0.01, is_deterministic=True),
-    Cell((5, 1), 0.003),  # their seeds are assumed to vary as ours do
-    Cell((5, 1), 0.01, 2000),
-]
-POWER_CELLS = [  # of the gap, the share of worlds in which it must be found
-    (Cell((5, 5), 0.0, 2000, gap=0.01), 0.45),
-    (Cell((5, 5), 0.003, 2000, gap=0.01), 0.40),
-    (Cell((5, 5), 0.01, 2000, gap=0.01), 0.19),
-    (Cell((5, 5), 0.003, gap=0.02), 0.50),
-    (Cell((3, 3), 0.003, gap=0.02), 0.32),
-    (Cell((2, 2), 0.003, gap=0.02), 0.20),
-]
+def share_found(cell: Cell, times: int) -> float:
+    """Return the share of worlds in which the two systems are called different at 5 %."""
+    differences = (paired_difference(world.resampled, world.ours, world.theirs) for world in cell.simulate(times))
+    return float(np.mean([difference.p < 0.05 for difference in differences]))
 
 
 @pytest.mark.parametrize("cell", SIZE_CELLS, ids=str)
 def test_equal_systems_are_called_different_in_about_5_percent(cell: Cell) -> None:
     # The standard error of a share of 4 % in 300 worlds is 1.1 points; `test_size_and_power_of_all_cells` is narrower.
-    assert 0.01 <= cell.share_found(300) <= 0.08
+    assert 0.01 <= share_found(cell, 300) <= 0.08
 
 
 @pytest.mark.long
 def test_size_and_power_of_all_cells() -> None:
-    """To print the table: `python -m tests.evaluation.test_statistics`."""
+    """`benchmarks/size_and_power.py` measures more cells, and other methods in the same worlds."""
     for cell in SIZE_CELLS:
         is_borrowed = cell.seeds[1] == 1 and not cell.is_deterministic
-        assert 0.02 <= cell.share_found(1000) <= (0.08 if is_borrowed else 0.06), cell
+        assert 0.02 <= share_found(cell, 1000) <= (0.08 if is_borrowed else 0.06), cell
     for cell, wanted in POWER_CELLS:
-        assert cell.share_found(1000) >= wanted, cell
+        assert share_found(cell, 1000) >= wanted, cell
 
 
 def test_simpler_intervals_are_too_narrow_if_3_seeds_differ_by_3_points() -> None:
     random, ours, percentiles, rows_alone = np.random.default_rng(0), [], [], []
-    for resampled, first, second in Cell((3, 3), 0.03, 800).simulate(TIMES):
+    for world in Cell((3, 3), 0.03, 800).simulate(300):
+        resampled, first, second = world.resampled, world.ours, world.theirs
         ours.append(paired_difference(resampled, first, second).p)
         table = np.repeat(resampled.table, 10, axis=0)
         drawn = [
@@ -322,11 +266,4 @@ def test_simpler_intervals_are_too_narrow_if_3_seeds_differ_by_3_points() -> Non
 @pytest.mark.parametrize("seeds", [(5, 5), (5, 1)])
 def test_a_gap_of_3_points_on_2000_rows_is_detected_in_at_least_90_percent(seeds: tuple[int, int]) -> None:
     cell = Cell(seeds, 0.005, 2000, gap=0.03, is_deterministic=seeds[1] == 1)
-    assert cell.share_found(100) >= 0.90
-
-
-if __name__ == "__main__":
-    for each in SIZE_CELLS:
-        print(f"{each}: {each.share_found(1000):.1%}", flush=True)
-    for each, bar in POWER_CELLS:
-        print(f"{each}: {each.share_found(1000):.1%} (wanted {bar:.0%})", flush=True)
+    assert share_found(cell, 100) >= 0.90

@@ -11,10 +11,12 @@ from hpo.evaluation.comparison_result import (
     DifferenceResult,
     GapPerSplit,
     Generalization,
+    LostGain,
     McNemarResult,
     RunFailures,
     SearchProgressResult,
     SeedSummary,
+    SplitUse,
     SplitUses,
     SystemResult,
     WinnerResult,
@@ -202,6 +204,29 @@ def test_generalization_sentences_warn_of_chosen_and_trained_on_validation() -> 
     assert trained == "the final runs were trained on the validation rows too, so there is no validation score"
 
 
+def test_baselines_that_tune_on_train_are_named() -> None:
+    remarks = comparison_remarks(compare(difference("tfidf-logreg-tuned"), difference("recipe")))
+    assert remarks[0] == (
+        "tfidf-logreg-tuned chose by cross-validation on train, where the search chose by the 10 validation rows "
+        "besides"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "ending"),
+    [(0.001, "1.2 points lost (95 % CI [0.1, 2.3])"), (-0.001, "[-0.1, 2.3]), so a loss is not certain")],
+)
+def test_lost_gain_is_described_with_its_interval(low: float, ending: str) -> None:
+    result = compare(difference("recipe"))
+    lost = LostGain(promised=0.021, kept=0.009, lost=0.012, low=low, high=0.023)
+    gap = result.generalization.model_copy(update={"lost_gain": lost})
+    _, sentence, *_ = generalization_sentences(result.model_copy(update={"generalization": gap}))
+    assert sentence.startswith(
+        "the search promised a gain of 2.1 points over the recipe on validation, of which 0.9 points are left on test: "
+    )
+    assert sentence.endswith(ending)
+
+
 def test_remarks_list_what_limits_the_comparison() -> None:
     result = compare(
         difference("pretrained"),
@@ -209,7 +234,12 @@ def test_remarks_list_what_limits_the_comparison() -> None:
         missing=["recipe"],
         failed={"nb-svm": "error: MemoryError"},
         test_uses=SplitUses(
-            count=3, first="2026-11-27T17:14:51.459+00:00", studies=[], elsewhere={"other": 2}, entries=[]
+            count=3,
+            first="2026-11-27T17:14:51.459+00:00",
+            studies=[],
+            elsewhere={"other": 2, "third": 1},
+            shares={"other": 0.5},  # of a JSON without shares, it is the whole split
+            entries=[SplitUse(when="", command="", spec_hash="", test="", run=run) for run in (0, 1, None)],
         ),
     )
     assert comparison_remarks(result) == [
@@ -217,6 +247,8 @@ def test_remarks_list_what_limits_the_comparison() -> None:
         "baseline recipe has not been run; `hpo baseline small.toml recipe` runs it",
         "baseline nb-svm: every run failed: error: MemoryError",
         "pretrained: a linear probe",
-        "the test split was used 3 times since 2026-11-27 17:14 UTC",
-        "study other also used the test split 2 times",
+        "the test split was used 3 times since 2026-11-27 17:14 UTC: 2 times to score a run, otherwise to show a "
+        "comparison; if anything was changed after one, the scores are too favorable",
+        "study other also used 50.0% of the test rows, 2 times",
+        "study third also used all of the test rows, once",
     ]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.linear_model import Perceptron
+from sklearn.preprocessing import FunctionTransformer
 
 import hpo
 from hpo.data.builtin_corpus import generate_reviews
@@ -97,7 +98,7 @@ def redirect_child(content: dict[str, Any], child: int) -> None:
     tree.__setstate__(state)
 
 
-DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "no file": ("nb-svm", lambda folder: (folder / CLASSIFIER_FILE).unlink(), "No such file"),
     "half a file": ("nb-svm", lambda folder: (folder / CLASSIFIER_FILE).write_bytes(b"PK"), "not a zip file"),
     "no words": ("nb-svm", lambda folder: (folder / WORDS_FILE).unlink(), "No such file"),
@@ -118,7 +119,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "endless tree": ("bow-forest", change_objects(lambda content: redirect_child(content, 0)), "outside of it"),
     "function": (
         "nb-svm",
-        change_objects(lambda content: content.update(classifier=os.system)),
+        change_objects(lambda content: content.update(classifier=FunctionTransformer(os.system))),
         "holds posix.system, which hpo never stores",
     ),
     "method": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult
+from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, EqualCost
 from hpo.results.answers import answer_questions
 from tests.evaluation.test_verdict import compare, difference
 
@@ -29,6 +29,24 @@ def test_the_search_is_judged_by_the_recipe_alone(outcome: str, answer: str) -> 
 def test_the_search_paid_nothing_if_it_chose_the_recipe_and_is_not_judged_without_one() -> None:
     assert answers(compare(difference("recipe", same_runs=True)))[0].startswith("No gain: the search chose the recipe")
     assert answers(compare(difference("nb-svm", "better")))[0] == "Unknown: the baseline recipe was not run."
+
+
+def test_single_runs_and_equal_cost_are_shown_beside_the_verdict() -> None:
+    equal = EqualCost(affordable=12, voting=5, score=0.8212)
+    result = compare(difference("recipe", "better", runs_won=0.84), recipe_at_equal_cost=equal)
+    assert answer_questions(result)[0].evidence[1:] == [
+        "in 84 % of the pairs of runs, the winner's is better on test (not tested)",
+        "at equal cost: 12 runs of the recipe cost as much as the winner with its search; 5 of them voting score "
+        "0.8212 on test, and take 5 times as long to predict",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("direction", "worst"), [("maximize", "0.8900 on test (seed 0)"), ("minimize", "0.9100 on test (seed 1)")]
+)
+def test_the_worst_run_of_winner_and_recipe_is_named(direction: str, worst: str) -> None:
+    trust = answer_questions(compare(difference("recipe"), difference("nb-svm"), direction=direction))[3]
+    assert trust.evidence[-2:] == [f"worst of 2 runs of winner: {worst}", f"worst of 2 runs of recipe: {worst}"]
 
 
 def test_a_single_run_each_answers_nothing() -> None:
@@ -76,3 +94,19 @@ def test_what_is_as_good_is_named_with_its_cost() -> None:
     assert use.answer == "The winner." and use.evidence[1] == (
         "nb-svm is not worse by more than 0.5 points either: accuracy 0.9000 +/- 0.0100 on test, cost 1.0 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "caution"),
+    [
+        (0.0, None),
+        (0.005, None),  # a few short texts, which occur in unrelated data too
+        (0.25, "other studies used 25.0% of the test rows"),
+        (1.0, "other studies used all of the test rows"),
+    ],
+)
+def test_caution_names_the_share_of_test_rows_that_other_studies_used(share: float, caution: str | None) -> None:
+    result = compare(difference("recipe"))
+    uses = result.test_uses.model_copy(update={"elsewhere": {"other": 2}, "shares": {"other": share}, "share": share})
+    trust = answers(result.model_copy(update={"test_uses": uses}))[3]
+    assert caution in trust if caution else "other studies" not in trust

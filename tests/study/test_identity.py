@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import StudyError
-from hpo.store.storage import check_same_spec, open_storage, open_study, storage_url
+from hpo.search.preflight import load_study_data
+from hpo.store.storage import check_same_data, check_same_spec, open_storage, open_study, storage_url
 from hpo.study.identity import LOCAL_FILES, find_changes, fingerprint_checkpoint
 from hpo.study.spec import StudySpec, load_study
 from tests.conftest import SMALL
@@ -112,3 +113,25 @@ def test_paths_that_version_0_1_stored_are_compared_by_content(
     key: str, stored: object, current: object, is_change: bool
 ) -> None:
     assert find_changes({key: stored, "a": 1}, {key: current, "a": 1}) == [key] * is_change
+
+
+def test_study_that_divided_equal_texts_continues_with_its_key(tmp_path: Path) -> None:
+    """Version 0.1.0 did so, and its identity had none of the keys group, order and split_equal_texts."""
+    file = write_project(tmp_path / "project")
+    rows = "".join(f"text {row // 2},{row % 2}\n" for row in range(80))
+    (tmp_path / "project" / "rows" / "train.csv").write_text(f"text,label\n{rows}")
+    file.write_text(file.read_text().replace('source = "builtin:reviews"', 'train = "../rows/train.csv"'))
+    options = ("data.rows={}", "data.validation=0.25")
+    older = load_study(file, (*options, "data.split_equal_texts=true"))
+    assert not {key for key in older.identity() if key in ("data.group", "data.order", "data.split_equal_texts")}
+    about = load_study_data(older).about()
+    study = open_study(open_storage(storage_url(older)), older, "maximize", {"data": about})
+    spec = load_study(file, options)
+    with pytest.raises(
+        StudyError, match=r"restore them, set data.split_equal_texts = true if version 0\.1\.0 started it"
+    ):
+        check_same_data(study, spec, load_study_data(spec).about())
+    check_same_data(study, older, about)
+    grouped = load_study(file, (*options, "data.group=label2"))
+    with pytest.raises(StudyError, match="data.group: None -> 'label2'"):
+        check_same_spec(study, grouped)
