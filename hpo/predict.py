@@ -17,7 +17,7 @@ from hpo.errors import DataError, HpoError, ModelError, SpecError, quote_value
 from hpo.evaluation.model_kinds import TextClassifier, read_classifier
 from hpo.paths import expand_path
 from hpo.study.overrides import mask_override
-from hpo.study.spec import load_study
+from hpo.study.spec import StudySpec, load_study
 from hpo.training.model_folder import INFO_FILE, ModelInfo
 
 MAX_CHUNK = 1024  # texts; large, because texts of similar length within a chunk share a batch
@@ -177,10 +177,15 @@ def locate_model(path: str | PathLike[str], overrides: Sequence[str] = ()) -> tu
     if not path.exists() and path.suffix != ".toml":
         raise ModelError(f"{path}: no such study file or model folder")
     study = load_study(path, tuple(overrides))
+    return find_deployed_folder(study), study.model.trust_remote_code
+
+
+def find_deployed_folder(study: StudySpec) -> Path:
+    """Return the folder of a study's deployed model. Raises ModelError if there is none yet."""
     folder = study.model_folder
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder; {study.command('retrain')} creates it")
-    return folder, study.model.trust_remote_code
+    return folder
 
 
 def _refuse_other_folders(folder: Path) -> None:

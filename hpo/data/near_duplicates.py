@@ -29,9 +29,8 @@ MAX_CHARACTERS = 50_000_000  # of all texts; they take less than ten seconds. Of
 SEARCH_VERSION = 1  # of the cached findings; part of their names
 _SHINGLE = 5  # characters
 _PERMUTATIONS = 126
-_BAND = (
-    6  # values of a signature that candidates have in common: of pairs with similarity 0.8, 99.8 % become candidates
-)
+# Values of a signature that candidates have in common: of pairs with similarity 0.8, 99.8 % become candidates.
+_BAND = 6
 _BUCKET = 10  # candidates per band that a text is compared with
 _BLOCK_CHARACTERS = 2_000_000  # hashed at a time
 _BLOCK_PAIRS = 100_000  # signatures compared at a time

@@ -123,11 +123,8 @@ class Comparison:
         return None
 
     def deployed(self, system: SystemRuns) -> pandas.DataFrame:
-        """Return the test predictions of the run whose model is saved, if no seed is named."""
-        if len(system.tables) == 1:  # a file of predictions has no score on validation to choose by
-            return system.tables[0]
-        run = choose_deployed_run(self.spec, system.runs, self.companion.direction.name.lower(), None)
-        return system.tables[system.runs.index(run)] if run else system.tables[0]
+        """Return the test predictions of the run whose model is saved; see `find_deployed_table`."""
+        return find_deployed_table(self.spec, self.companion, system)
 
     def generalization(self) -> Generalization:
         """Compare the best score of the search with the scores of retraining on validation and test."""
@@ -206,6 +203,14 @@ class Comparison:
         if self.is_recorded:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             write_attributes(self.companion, study_attributes(verdict=StoredVerdict(result.verdict, now)))
+
+
+def find_deployed_table(spec: StudySpec, companion: optuna.Study, system: SystemRuns) -> pandas.DataFrame:
+    """Return the test predictions of the run whose model is saved, if no seed is named."""
+    if len(system.tables) == 1:  # a file of predictions has no score on validation to choose by
+        return system.tables[0]
+    run = choose_deployed_run(spec, system.runs, companion.direction.name.lower(), None)
+    return system.tables[system.runs.index(run)] if run else system.tables[0]
 
 
 def no_progress(share: float, description: str) -> None:

@@ -6,9 +6,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hpo.data.cleaning import build_cleaner
 from hpo.data.sources import load_source
 from hpo.data.splits import Split, TextData
@@ -23,7 +20,7 @@ from hpo.evaluation.existing_models import (
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome
 from hpo.evaluation.prediction_file import PredictionColumns, read_prediction_file
 from hpo.evaluation.prediction_table import MatchedPredictions
-from hpo.evaluation.pretrained_baseline import find_better_order
+from hpo.evaluation.pretrained_baseline import describe_labels
 from hpo.evaluation.system_identity import read_commit
 from hpo.paths import expand_path
 from hpo.store.run_record import run_attributes
@@ -66,22 +63,10 @@ def fit_existing_model(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     model = load_model(source, names, final.load_predictor)
     started = time.monotonic()
 
-    def predict(split: str) -> NDArray[np.float64]:
-        def on_progress(done: int, count: int) -> None:
-            final.stop.check()
-            final.listener.step(done / count, f"predicting {done:,} of {count:,}")
-
-        return model.predict(texts[split], on_progress)
-
-    predicted = {split: predict(split) for split in splits}
+    predicted = {split: model.predict(texts[split], final.report_texts("predicting")) for split in splits}
     seconds = time.monotonic() - started
     what = f"{describe_folder(source.path)} ({run.source})" if source.path.is_dir() else run.source
-    description = f"the model {what}"
-    if model.assumed:
-        description += f", assuming {model.assumed}"
-    if better := find_better_order(predicted["validation"], final.data.validation.labels, names):
-        description += f"; {better}"
-        final.listener.notice(f"{name}: {better}")
+    description = f"the model {what}{describe_labels(final, name, model.assumed, predicted['validation'])}"
     times = {"fit": 0.0, "predict": seconds, "wall": seconds}
     attributes = run_attributes(effective={"as": description})
     return RunOutcome(predicted["validation"], predicted.get("test"), times, attributes)

@@ -18,7 +18,7 @@ from hpo.data.class_names import format_classes
 from hpo.errors import DataError, ModelError
 from hpo.paths import expand_path
 from hpo.study.spec_tables import ModelSpec
-from hpo.training.checkpoint_errors import describe_load_error
+from hpo.training.checkpoint_errors import explain_load_error
 from hpo.training.checkpoint_folder import CONFIG_FILE, find_model_folder
 from hpo.training.head_labels import LabelMatch, list_labels, list_pairs, match_labels, read_head_labels
 from hpo.training.model_folder import INFO_FILE, read_model_info
@@ -183,9 +183,11 @@ def _load_classifier(source: ModelSource, folder: Path | None, labels: Sequence[
         )
         checkpoint = Checkpoint(spec, [], tuple(labels), folder)
     except ModelError as error:
-        raise _name_source(source, str(error).removeprefix(f"{source.key}: ")) from None
+        # The messages of `Checkpoint` name keys of a study's table `model`.
+        problem = str(error).removeprefix(f"{source.key}: ").removeprefix("model.").removeprefix("checkpoint ")
+        raise ModelError(f"{source.key}: {problem}") from None
     except Exception as error:  # a damaged file raises whatever the library that reads it raises
-        raise _name_source(source, describe_load_error(source.name, error)) from None
+        raise ModelError(f"{source.key}: {source.name}: {explain_load_error(error)}") from None
     if not checkpoint.has_head:
         raise ModelError(
             f"{source.key}: {source.name} has no trained head for {list_labels(labels)}; fine-tune it first"
@@ -206,8 +208,3 @@ def _load_classifier(source: ModelSource, folder: Path | None, labels: Sequence[
         return probabilities
 
     return RunnableModel(predict, list_pairs(head, labels) if match.is_assumed else "")
-
-
-def _name_source(source: ModelSource, problem: str) -> ModelError:
-    """Return an error about a model; the messages of `Checkpoint` name keys of a study's table `model`."""
-    return ModelError(f"{source.key}: {problem.removeprefix('model.').removeprefix('checkpoint ')}")

@@ -26,7 +26,7 @@ from hpo.errors import StudyError, TrainingError
 from hpo.evaluation.existing_models import LoadPredictor
 from hpo.evaluation.predictions import write_predictions
 from hpo.evaluation.run_listener import RunListener
-from hpo.evaluation.scores import leave_labels_only, score_run
+from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.search.preflight import preflight
 from hpo.search.setup import check_training, load_context
@@ -178,6 +178,15 @@ class FinalRuns:
         accelerations = self.choose_accelerations()
         return RungTrainer(RunContext(spec, self.checkpoint, train, validation, modules, accelerations))
 
+    def report_texts(self, verb: str) -> Callable[[int, int], None]:
+        """Return a function that takes texts done and texts in all, reports them, and raises if asked to stop."""
+
+        def on_texts(done: int, count: int) -> None:
+            self.stop.check()
+            self.listener.step(done / count, f"{verb} {done:,} of {count:,}")
+
+        return on_texts
+
     def find(self, run: RunKey) -> FrozenTrial | None:
         """Return the stored trial of a run, or None if it must be made."""
         return find_run(self.study, run)
@@ -249,9 +258,7 @@ class FinalRuns:
             value, predicted = validation.metrics[self.spec.objective], len(labels)
         if self.held_out and result.test is not None:
             command = f"{run.kind}: {system}, seed {run.seed}"
-            test, table = self.held_out.reveal(result.test, command, trial.number)
-            if not result.has_probabilities:
-                test, table = leave_labels_only(test), table.drop(columns=table.filter(like="probability_").columns)
+            test, table = self.held_out.reveal(result.test, command, trial.number, result.has_probabilities)
             attributes |= run_attributes(test=test)
             predicted += len(table)
             write_predictions(trial, table, self.storage, self.artifacts)

@@ -29,12 +29,8 @@ def fit_pretrained(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
     if not final.checkpoint.has_head:
         return _predict_with_probe(final, model)
     validation, test, seconds = predict_splits(final, lambda split: predict_split(final, model, split))
-    description = "the checkpoint as it is, with its own head"
-    if assumed := final.checkpoint.assumed_labels:
-        description += f", assuming {assumed}"
-    if better := find_better_order(validation, final.data.validation.labels, final.data.label_names):
-        description += f"; {better}"
-        final.listener.notice(f"{name}: {better}")
+    labels = describe_labels(final, name, final.checkpoint.assumed_labels, validation)
+    description = f"the checkpoint as it is, with its own head{labels}"
     attributes = run_attributes(effective={"as": description})
     return RunOutcome(validation, test, {"fit": 0.0, "predict": seconds, "wall": seconds}, attributes)
 
@@ -60,6 +56,22 @@ def _load_checkpoint(final: FinalRuns, run: RunKey) -> Any:
 
     set_seed(run.seed)  # of weights that a checkpoint lacks: all of them for builtin:tiny
     return to_accelerator(final.checkpoint.fresh())
+
+
+def describe_labels(final: FinalRuns, name: str, assumed: str, validation: NDArray[Any]) -> str:
+    """Return what a description must add about the labels of a head; give a notice if another order fits far better.
+
+    Args:
+        final: The final runs.
+        name: The baseline.
+        assumed: What the labels are taken to mean, if only their order says it; else empty.
+        validation: Class probabilities (n, k) for the validation rows.
+    """
+    addition = f", assuming {assumed}" if assumed else ""
+    if better := find_better_order(validation, final.data.validation.labels, final.data.label_names):
+        addition += f"; {better}"
+        final.listener.notice(f"{name}: {better}")
+    return addition
 
 
 def find_better_order(probabilities: NDArray[Any], labels: Sequence[int], names: Sequence[str]) -> str | None:
@@ -116,8 +128,4 @@ def _fit_linear_probe(final: FinalRuns, model: Any) -> Any:
 def _embed(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
     from hpo.training.inference import mean_embeddings
 
-    def on_batch(done: int, count: int) -> None:
-        final.stop.check()
-        final.listener.step(done / count, f"embedding {done:,} of {count:,}")
-
-    return mean_embeddings(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
+    return mean_embeddings(model, final.checkpoint.tokenizer, final.tokens(split), final.report_texts("embedding"))

@@ -114,19 +114,14 @@ def predict_split(final: FinalRuns, model: Any, split: Split) -> NDArray[Any]:
     """Return the model's class probabilities (n, k) for a split."""
     from hpo.training.inference import predict_probabilities
 
-    def on_batch(done: int, count: int) -> None:
-        final.stop.check()
-        final.listener.step(done / count, f"predicting {done:,} of {count:,}")
-
-    return predict_probabilities(model, final.checkpoint.tokenizer, final.tokens(split), on_batch)
+    return predict_probabilities(
+        model, final.checkpoint.tokenizer, final.tokens(split), final.report_texts("predicting")
+    )
 
 
 def refit_fine_tuned(final: FinalRuns, run: RunKey, name: str) -> RefittedModel:
     """Train a run of a baseline once more; experiment trackers do not log it again."""
-    try:
-        train_run(final, run)
-    except TrialEnded as error:
-        raise TrainingError(f"{name}, seed {run.seed}, trained again: {error}") from None
+    _train_once_more(final, run, name)
     model, tokenizer = final.trainer.final_model(), final.checkpoint.tokenizer
     validation = predict_split(final, model, final.data.validation)
     write = partial(save_model, model, tokenizer)
@@ -193,11 +188,16 @@ def _remove_weights(spec: StudySpec) -> None:
 def _train_again(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
     """Train a stored run once more because only its scores were kept, and save its weights."""
     final.listener.notice(f"{winner.system}, seed {run.seed}: its weights were not kept, so it is trained again")
-    try:
-        train_run(final, RunKey(**run.key), winner.system)
-    except TrialEnded as error:
-        raise TrainingError(f"{winner.system}, seed {run.seed}, trained again: {error}") from None
+    _train_once_more(final, RunKey(**run.key), winner.system, tracked_as=winner.system)
     _save_weights(final, winner, run)
+
+
+def _train_once_more(final: FinalRuns, run: RunKey, system: str, tracked_as: str = "") -> None:
+    """Train a run that is stored already; the model stays in `final.trainer`. Raises TrainingError if it fails."""
+    try:
+        train_run(final, run, tracked_as)
+    except TrialEnded as error:
+        raise TrainingError(f"{system}, seed {run.seed}, trained again: {error}") from None
 
 
 def _weights_folder(spec: StudySpec, candidate: Candidate) -> Path:

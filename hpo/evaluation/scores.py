@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+import pandas
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
@@ -50,7 +51,35 @@ def score_run(references: Array, probabilities: Array, label_names: Sequence[str
     )
 
 
-def leave_labels_only(scores: SplitScores) -> SplitScores:
+def score_and_tabulate(
+    rows: Sequence[int],
+    references: Array,
+    probabilities: Array,
+    label_names: Sequence[str],
+    has_probabilities: bool = True,
+) -> tuple[SplitScores, pandas.DataFrame]:
+    """Return all scores of one run on test rows, and the table of its predictions.
+
+    Args:
+        rows: Row numbers (n,) in the split as loaded.
+        references: True labels (n,), as indices into `label_names`.
+        probabilities: Class probabilities (n, k).
+        label_names: The k labels.
+        has_probabilities: False if only the labels behind the probabilities are known. Then scores and columns that
+            need probabilities are left out.
+
+    Returns:
+        The scores, and a table with a row per text: its row number, its label, the predicted label, and a column of
+        probabilities per class.
+    """
+    table = pandas.DataFrame({"row": rows, "label": references, "predicted": probabilities.argmax(axis=1)})
+    scores = score_run(references, probabilities, label_names)
+    if not has_probabilities:
+        return _leave_labels_only(scores), table
+    return scores, table.assign(**{f"probability_{label}": column for label, column in enumerate(probabilities.T)})
+
+
+def _leave_labels_only(scores: SplitScores) -> SplitScores:
     """Return the scores of a system of which only labels are known, without those that need probabilities."""
     metrics = {
         name: value

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hpo.data.splits import Split
 from hpo.evaluation.comparison_result import SplitUse
-from hpo.evaluation.scores import score_run
+from hpo.evaluation.scores import score_and_tabulate
 from hpo.store.optuna_internals import storage_of
 from hpo.store.row_hashes import read_row_hashes, write_row_hashes
 from hpo.store.run_record import SplitScores
@@ -42,26 +42,21 @@ class SealedTestSplit:
         self._study = study
         self._spec = spec
 
-    def reveal(self, probabilities: NDArray[Any], command: str, run: int) -> tuple[SplitScores, pandas.DataFrame]:
+    def reveal(
+        self, probabilities: NDArray[Any], command: str, run: int, has_probabilities: bool = True
+    ) -> tuple[SplitScores, pandas.DataFrame]:
         """Return all scores of a run and the table of its predictions, after recording the use in the ledger.
 
         Args:
             probabilities: Class probabilities (n, k) for the texts of `blind`.
             command: What the scores are for, as the ledger records it.
             run: Number of the run in the companion study.
-
-        Returns:
-            The scores, and a table with a row per text: its row number in the split as loaded, its label, the predicted
-            label, and a column of probabilities per class.
+            has_probabilities: As for `score_and_tabulate`, which computes what is returned.
         """
         # Recorded first: a crash while scoring must not hide that the labels were used.
         write_row_hashes(self._study, self._raw_hashes)
         record_use(self._study, self._spec, command, self.fingerprint, run)
-        table = pandas.DataFrame({"row": self.blind.ids, "label": self._labels})
-        table["predicted"] = probabilities.argmax(axis=1)
-        for label in range(len(self._names)):
-            table[f"probability_{label}"] = probabilities[:, label]
-        return score_run(self._labels, probabilities, self._names), table
+        return score_and_tabulate(self.blind.ids, self._labels, probabilities, self._names, has_probabilities)
 
 
 def record_use(study: optuna.Study, spec: StudySpec, command: str, fingerprint: str, run: int | None = None) -> None:

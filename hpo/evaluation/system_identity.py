@@ -14,7 +14,7 @@ from hpo.errors import DataError, ModelError
 from hpo.paths import expand_path
 from hpo.study.spec import StudySpec
 from hpo.study.spec_tables import ExistingModel, ExistingPredictions
-from hpo.training.checkpoint_errors import describe_load_error
+from hpo.training.checkpoint_errors import explain_load_error
 from hpo.training.checkpoint_folder import CONFIG_FILE
 
 
@@ -104,8 +104,7 @@ def _download_commit(system: ExistingModel) -> str:
     try:
         return _name_commit(system, hf_hub_download(system.model, CONFIG_FILE, revision=system.revision))
     except Exception as error:  # the library passes on whatever its transport raises
-        reason = describe_load_error(system.model, error).removeprefix("model.checkpoint ")
-        raise ModelError(f"baseline {system.name}: {reason}") from None
+        raise ModelError(f"baseline {system.name}: {system.model}: {explain_load_error(error)}") from None
 
 
 def _name_commit(system: ExistingModel, file: str) -> str:

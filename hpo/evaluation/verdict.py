@@ -48,7 +48,7 @@ def describe_failures(system: SystemResult) -> str:
     failures = system.failures
     if failures is None:
         return f"{system.system} has no seed"
-    limit = f"{failures.runs} runs cannot exclude a failure rate below {failures.rate_below:.0%}".replace("%", " %")
+    limit = f"{failures.runs} runs cannot exclude a failure rate below {format_percent(failures.rate_below)}"
     if not failures.count:
         return f"no run of {system.system} failed, but {limit}"
     parts = []
@@ -110,6 +110,16 @@ def format_difference(value: float, objective: str) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def format_confidence_interval(low: float, high: float, objective: str) -> str:
+    """Return `95 % CI [0.3, 1.3]`, in the objective's unit."""
+    return f"95 % CI [{format_difference(low, objective)}, {format_difference(high, objective)}]"
+
+
+def format_percent(share: float) -> str:
+    """Return a share as `84 %`."""
+    return f"{100 * share:.0f} %"
+
+
 def _signed_size(difference: DifferenceResult, comparison: ComparisonResult) -> str:
     sign = "-" if difference.difference < 0 else "+"
     return f"{sign}{format_amount(abs(difference.difference), comparison.objective)}"
@@ -120,8 +130,7 @@ def _interval(difference: DifferenceResult, comparison: ComparisonResult) -> str
     ends = difference.low, difference.high
     if difference.outcome == "worse":  # the sentence tells by how much the winner is worse
         ends = -difference.high, -difference.low
-    low, high = (format_difference(end, comparison.objective) for end in ends)
-    notes = [f"95 % CI [{low}, {high}]"]
+    notes = [format_confidence_interval(*ends, comparison.objective)]
     if difference.seed_noise == "unknown":
         notes.append("over test rows only")
     elif difference.seed_noise == "borrowed":

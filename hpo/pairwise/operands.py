@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from hpo.data.readers import table_suffixes
-from hpo.errors import HpoError, ModelError
+from hpo.errors import HpoError
 from hpo.evaluation.existing_models import ModelSource, describe_folder
 from hpo.evaluation.system_identity import checksum_files, checksum_folder
+from hpo.predict import find_deployed_folder
 from hpo.store.storage import storage_url
 from hpo.study.spec import StudySpec, load_study
 
@@ -41,10 +42,7 @@ class Operand:
         """
         if self.study is None:
             return ModelSource(str(self.path), str(self.path), Path())
-        folder = self.study.model_folder
-        if not folder.is_dir():
-            raise ModelError(f"{folder}: no such model folder; `{self.study.command('retrain')}` creates it")
-        trusted = self.study.model.trust_remote_code
+        folder, trusted = find_deployed_folder(self.study), self.study.model.trust_remote_code
         return ModelSource(f"study {self.name}", str(folder), Path(), trust_remote_code=trusted)
 
     def compute_source(self) -> str:

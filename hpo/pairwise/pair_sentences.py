@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.evaluation.verdict import format_amount, format_difference
+from hpo.evaluation.verdict import format_amount, format_confidence_interval
 from hpo.pairwise.pair_result import PairResult
 
 
@@ -14,7 +14,7 @@ def describe_pair(result: PairResult) -> str:
     if difference.outcome == "worse":
         first, second, low, high = second, first, -high, -low
     size = format_amount(abs(difference.difference), objective)
-    interval = f"95 % CI [{format_difference(low, objective)}, {format_difference(high, objective)}]"
+    interval = format_confidence_interval(low, high, objective)
     if difference.outcome in ("better", "worse"):
         return f"{first} is better than {second} by {size} ({interval}) {rows}"
     gain, loss = (format_amount(max(0.0, end), objective) for end in (high, -low))

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import pandas
-from numpy.typing import NDArray
 
 from hpo.data.cleaning import build_cleaner
 from hpo.errors import StudyError
-from hpo.evaluation.comparison import record_comparison
+from hpo.evaluation.comparison import find_deployed_table, record_comparison
 from hpo.evaluation.existing_models import PredictionProgress, load_model
 from hpo.evaluation.prediction_file import PredictionColumns, read_prediction_file
 from hpo.evaluation.prediction_table import MatchedPredictions
 from hpo.evaluation.predictions import read_predictions
-from hpo.evaluation.scores import leave_labels_only, score_run
+from hpo.evaluation.scores import score_and_tabulate
 from hpo.evaluation.sealed_split import list_uses
 from hpo.evaluation.stored_systems import find_studies, read_winner
 from hpo.evaluation.system_runs import SystemRuns
-from hpo.evaluation.winner import choose_deployed_run, find_winner
+from hpo.evaluation.winner import find_winner
 from hpo.pairwise.labelled_rows import LabelledRows
 from hpo.pairwise.operands import Operand
 from hpo.predict import load_predictor
@@ -71,8 +67,7 @@ class StoredStudy:
             self.spec, self.companion, winner, lambda trial: read_predictions(trial, self.storage, files)
         )
         runs.name = self.operand.name
-        run = choose_deployed_run(self.spec, runs.runs, self.companion.direction.name.lower(), None)
-        return PairedRuns(self.operand, runs, runs.tables[runs.runs.index(run)] if run else runs.tables[0])
+        return PairedRuns(self.operand, runs, find_deployed_table(self.spec, self.companion, runs))
 
     def record_use(self, other: Operand) -> str:
         """Enter the comparison in the ledger of the test split, and say so."""
@@ -126,12 +121,8 @@ def predict_rows(operand: Operand, rows: LabelledRows, on_progress: PredictionPr
 
 def _score(name: str, rows: LabelledRows, matched: MatchedPredictions) -> SystemRuns:
     """Return the scores and the table of predictions of a system that is compared as it is."""
-    scores = score_run(rows.labels, matched.probabilities, rows.names)
-    columns: dict[str, Sequence[int] | NDArray[Any]] = {"row": rows.split.ids, "label": rows.labels}
-    columns["predicted"] = np.argmax(matched.probabilities, axis=1)
-    if matched.has_probabilities:
-        columns |= {f"probability_{label}": matched.probabilities[:, label] for label in range(len(rows.names))}
-    else:
-        scores = leave_labels_only(scores)
+    scores, table = score_and_tabulate(
+        rows.split.ids, rows.labels, matched.probabilities, rows.names, matched.has_probabilities
+    )
     run = RunRecord(0, "complete", None, {"kind": name, "values": {}}, name, 0, test=scores)
-    return SystemRuns(name, [run], [], [pandas.DataFrame(columns)], is_deterministic=True)
+    return SystemRuns(name, [run], [], [table], is_deterministic=True)

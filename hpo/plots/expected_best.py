@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from hpo.plots.drawing import Drawing, count_trials
 from hpo.plots.style import BLUE, GREY, apply_style, to_float32, to_int32, wrap_label
-from hpo.plots.trial_selection import choose_time_unit, objective_sign, read_value, value_format
+from hpo.plots.trial_selection import choose_time_unit, read_value, value_format
 from hpo.results.study_results import StudyResults
+from hpo.store.trial_order import sign
 from hpo.study.spec_tables import RECIPE
 
 MIN_TRIALS = 3  # with fewer the curve is a line between two points
@@ -30,7 +31,7 @@ def draw_expected_best(results: StudyResults) -> Drawing | None:
     values = [value for trial in trials if (value := read_value(results, trial)) is not None]
     if len(values) < MIN_TRIALS:
         return None
-    factor = -objective_sign(results)
+    factor = sign(results.directions[0])
     best = factor * expected_maximum([factor * value for value in values])
     counts = np.unique(np.linspace(1, len(best), min(len(best), MAX_POINTS)).astype(int))
     seconds = float(np.mean([trial.seconds.wall for trial in trials]))

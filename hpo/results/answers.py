@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
-from hpo.evaluation.verdict import describe_failures, format_amount
+from hpo.evaluation.verdict import describe_failures, format_amount, format_percent
 from hpo.results.formatting import format_cost, format_mean_sd, format_test_share
 from hpo.results.system_commands import system_commands
 from hpo.study.spec_tables import RECIPE, RERUN, WINNER
@@ -58,9 +58,7 @@ def _describe_recipe(recipe: DifferenceResult, comparison: ComparisonResult) -> 
     facts = []
     if recipe.runs_won is not None:
         facts.append(
-            f"in {recipe.runs_won:.0%} of the pairs of runs, the winner's is better on test (not tested)".replace(
-                "%", " %"
-            )
+            f"in {format_percent(recipe.runs_won)} of the pairs of runs, the winner's is better on test (not tested)"
         )
     if equal := comparison.recipe_at_equal_cost:
         facts.append(

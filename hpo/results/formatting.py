@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpo.escaping import escape_controls
-from hpo.evaluation.verdict import difference_unit, format_amount, format_difference
+from hpo.evaluation.verdict import (
+    difference_unit,
+    format_amount,
+    format_confidence_interval,
+    format_difference,
+)
 
 if TYPE_CHECKING:
     from hpo.evaluation.comparison_result import (
@@ -244,11 +249,10 @@ def _describe_gap(gap: float, objective: str) -> str:
 
 def _describe_lost_gain(lost: LostGain, objective: str) -> str:
     """Describe what is left of the promised gain over the recipe: `the search promised 2.1 points ...`."""
-    low, high = (format_difference(end, objective) for end in (lost.low, lost.high))
     sentence = (
         f"the search promised a gain of {format_amount(lost.promised, objective)} over the recipe on validation, of "
         f"which {format_amount(lost.kept, objective)} are left on test: {format_amount(lost.lost, objective)} lost "
-        f"(95 % CI [{low}, {high}])"
+        f"({format_confidence_interval(lost.low, lost.high, objective)})"
     )
     return sentence + (", so a loss is not certain" if lost.low <= 0 <= lost.high else "")
 

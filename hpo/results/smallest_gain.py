@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 
 from hpo.evaluation.statistics import ALPHA, Difference
-from hpo.evaluation.verdict import difference_unit, format_amount
+from hpo.evaluation.verdict import difference_unit, format_amount, format_percent
 from hpo.results.formatting import format_duration
 from hpo.study.spec import StudySpec
 
@@ -67,7 +67,7 @@ def describe_smallest_gain(spec: StudySpec, test_rows: int | None, run_seconds: 
             extra = f", which take {format_duration(added)} more"
         sentence += f"; final.seeds = {ENOUGH_SEEDS}{extra}: {_describe_gain(spec, test_rows, ENOUGH_SEEDS)}"
     assumed = f"seeds that differ by {format_amount(SEED_SD, spec.objective)}"
-    return f"{sentence} (in {POWER:.0%} of studies, assuming {assumed})".replace("%", " %")
+    return f"{sentence} (in {format_percent(POWER)} of studies, assuming {assumed})"
 
 
 def _describe_gain(spec: StudySpec, test_rows: int, seeds: int) -> str:

@@ -12,7 +12,7 @@ from hpo.errors import HpoError, ModelError
 from hpo.study.spec import StudySpec
 from hpo.study.spec_tables import ModelSpec
 from hpo.training.arguments import select_model_fields
-from hpo.training.checkpoint_errors import describe_load_error, first_line
+from hpo.training.checkpoint_errors import explain_load_error, first_line
 from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.head_labels import list_labels, list_pairs, match_labels, read_head_labels
 from hpo.training.library_internals import draw_missing_weights, remove_accelerate_wrappers
@@ -165,7 +165,7 @@ class Checkpoint:
         except HpoError:
             raise
         except Exception as error:  # a damaged file raises whatever the library that reads it raises
-            raise ModelError(describe_load_error(spec.checkpoint, error)) from None
+            raise ModelError(f"model.checkpoint {spec.checkpoint}: {explain_load_error(error)}") from None
         _match_token_types(tokenizer, model)
         drawn = set(loading["missing_keys"]) | {entry[0] for entry in loading["mismatched_keys"]}
         body = f"{model.base_model_prefix}."

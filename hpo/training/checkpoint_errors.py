@@ -11,8 +11,8 @@ def first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def describe_load_error(checkpoint: str, error: Exception) -> str:
-    """Return what to say about an error of the library that loads a checkpoint."""
+def explain_load_error(error: Exception) -> str:
+    """Return the reason that an error of the library that loads a checkpoint gives, and what to do."""
     text = " ".join(str(error).split())
     if "couldn't connect" in text or "offline" in text.lower() or "cannot find the requested files" in text:
         reason = "the hub cannot be reached and nothing is cached; give a folder, or try again with a connection"
@@ -30,4 +30,4 @@ def describe_load_error(checkpoint: str, error: Exception) -> str:
         reason = "has no weights that transformers can load (model.safetensors or pytorch_model.bin)"
     else:
         reason = f"{type(error).__name__}: {text[:200]}"
-    return f"model.checkpoint {checkpoint}: {reason}"
+    return reason

@@ -254,7 +254,7 @@ def test_ledger_records_each_use_of_the_test_split_before_it_is_scored(
         return score(labels, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(TrainingError, match="seed 0: RuntimeError: crash"):
-        patch.setattr("hpo.evaluation.sealed_split.score_run", crash)
+        patch.setattr("hpo.evaluation.scores.score_run", crash)
         run_retrain(searched)
     spec = load_study(searched)
     (entry,) = sealed_split.list_uses(companion(spec))
