@@ -230,7 +230,7 @@ def study_status(stored: Study | StudySnapshot, most: int | None = None) -> Stud
 
 def rank_trials(trials: Sequence[TrialView], directions: Sequence[str]) -> list[TrialView]:
     """Sort trials for display: complete ones by value, then pruned, running, waiting and failed ones."""
-    order = {"complete": 0, "pruned": 1, "running": 2, "waiting": 3}
+    order = {"complete": 0, "pruned": 1, "running": 2, "paused": 3, "waiting": 4}
     factor = sign(directions[0]) if len(directions) == 1 else 1
 
     def sort_key(trial: TrialView) -> tuple[int, float]:

@@ -55,7 +55,7 @@ class Budget:
         return left is not None and left <= 0
 
     def has_room(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether another trial may start: finished and running ones do not fill the budget, and time is left."""
+        """Whether a trial may start or continue: finished and running ones do not fill the budget, and time is left."""
         begun = sum(is_finished(trial) or outcome(trial) == "running" for trial in trials)
         return begun < self.trials and self.has_time()
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import optuna
 
-from hpo.store.attributes import RunProvenance, write_attributes
+from hpo.store.attributes import RunProvenance, WorkerIdentity, write_attributes
+from hpo.store.claiming_storage import TrialLost
 from hpo.store.provenance import collect_provenance
 from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_record import trial_attributes
-from hpo.store.trial_state import worker_identity
 from hpo.study.spec import StudySpec
-from hpo.training.measurements import TrialEnded
+from hpo.training.measurements import TrialEnded, TrialStopped
 
 TRACEBACK_CHARACTERS = 4000  # of the end of a traceback, which says where
 
@@ -23,18 +23,22 @@ def run_trial(
     body: Callable[[], float],
     describe: Callable[[BaseException], str],
     as_failure: Callable[[str], Exception],
+    worker: WorkerIdentity,
     quotes_texts: bool = True,
 ) -> float:
-    """Return the value of `body`, after storing the identity of this process with the trial.
+    """Return the value of `body`, after storing with the trial who runs it.
 
     If `body` raises, `describe` gives the reason that is stored: the outcome, and what led to it. A trial that was
     pruned, ended early (TrialEnded) or interrupted raises its exception again. Any other exception is stored with its
     traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs. Without
-    `quotes_texts`, no message of an exception is stored, because it may quote a text of the data.
+    `quotes_texts`, no message of an exception is stored, because it may quote a text of the data. A trial that was
+    stopped or lost has not ended, so nothing is stored.
     """
-    write_attributes(trial, trial_attributes(worker=worker_identity()))
+    write_attributes(trial, trial_attributes(worker=worker))
     try:
         return body()
+    except (TrialStopped, TrialLost):
+        raise
     except BaseException as error:
         reason = describe(error)
         stored_reason = reason if quotes_texts else redact_reason(reason)

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,19 +29,24 @@ from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_queue, trial_state
-from hpo.store.attributes import write_attributes
+from hpo.store.attributes import TrialStop, write_attributes
+from hpo.store.claiming_storage import TrialLost
 from hpo.store.database import GRACE_PERIOD, HEARTBEAT_INTERVAL
+from hpo.store.dead_trials import is_worker_alive, release_dead_trials
+from hpo.store.optuna_internals import claim_trials_for, claimed_trial, is_trial_lost, release_trial
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
+from hpo.store.worker_lock import WorkerProgress, hold_worker_lock
 from hpo.study.spec import load_study
 from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
-from hpo.training.measurements import TrialEnded
+from hpo.training.measurements import TrialEnded, TrialStopped
 from hpo.training.trainer import RungTrainer
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
+SUSPENSION = GRACE_PERIOD / 2  # seconds between two steps after which another worker may have taken the trial over
 
 
 @dataclass
@@ -68,36 +73,45 @@ class Worker:
         self._waited_for: set[int] = set()  # numbers of trials for which the wait was announced
 
     def run(self) -> None:
-        """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial closed, if asked to stop."""
+        """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial paused, if asked to stop."""
         errors = 0
-        with self.stop.on_signals(), frozen_gc():
-            while self._is_room():
-                self.stop.check()
-                trial = self._run_next()
-                errors = errors + 1 if trial_state.outcome(trial) in {trial_state.ERROR, trial_state.UNVERIFIED} else 0
-                if errors == MAX_CONSECUTIVE_ERRORS:
-                    reason = TrialRecord.from_trial(trial).reason
-                    raise TrainingError(f"{errors} trials in a row failed; the last one: {reason} (-v shows where)")
+        with hold_worker_lock(self.spec.folder) as self.lock, self.stop.on_signals(self.lock.note_stop_request):
+            claim_trials_for(self.study, asdict(self.lock.identity))
+            try:
+                with frozen_gc():
+                    while self._is_room():
+                        self.stop.check()
+                        if (trial := self._run_next()) is None:
+                            continue
+                        is_error = trial_state.outcome(trial) in {trial_state.ERROR, trial_state.UNVERIFIED}
+                        errors = errors + 1 if is_error else 0
+                        if errors == MAX_CONSECUTIVE_ERRORS:
+                            reason = TrialRecord.from_trial(trial).reason
+                            raise TrainingError(
+                                f"{errors} trials in a row failed; the last one: {reason} (-v shows where)"
+                            )
+            finally:
+                claim_trials_for(self.study, None)
 
     def _is_room(self) -> bool:
-        """Whether another trial may start. Waits if that depends on a trial whose process may be gone."""
+        """Whether a trial may start or continue. Waits if that depends on a trial whose worker may be dead."""
         deadline = time.monotonic() + GRACE_PERIOD + 2 * HEARTBEAT_INTERVAL
         while True:
-            trial_state.fail_dead_trials(self.study)
+            self._release_dead_trials()
             if has_stopped(self.study, self.spec):
                 return False
             trials = self.study.get_trials(deepcopy=False)
             if self.budget.has_room(trials):
                 break
-            remote = [
+            unknown = [
                 trial
                 for trial in trials
-                if trial_state.outcome(trial) == "running" and not trial_state.is_alive_here(trial)
+                if trial_state.outcome(trial) == "running" and is_worker_alive(trial, self.spec.folder) is None
             ]
             is_spent = count_finished(trials) >= self.budget.trials or not self.budget.has_time()
-            if is_spent or not remote or time.monotonic() > deadline:
+            if is_spent or not unknown or time.monotonic() > deadline:
                 return False
-            self._notice_waiting(remote[0].number)
+            self._notice_waiting(unknown[0].number)
             time.sleep(HEARTBEAT_INTERVAL / 2)
             self.stop.check()
         if trial_queue.enqueue_next(self.study, self.spec.space):
@@ -106,14 +120,55 @@ class Worker:
         is_done = is_exhausted(self.sampler, self.study, self.spec.space)
         return not is_done and not should_stop(self.study, self.spec, len(self.context.validation))
 
+    def _release_dead_trials(self) -> None:
+        for dead in release_dead_trials(self.study, self.spec.folder):
+            if dead.given_up:
+                self.listener.notice(f"trial #{dead.number} is given up: it {dead.given_up}")
+
     def _notice_waiting(self, number: int) -> None:
         if number not in self._waited_for:
             self._waited_for.add(number)
             self.listener.notice(f"waiting for the heartbeat of trial #{number}, which runs in another process")
 
-    def _run_next(self) -> FrozenTrial:
-        """Run one trial through Trainer.hyperparameter_search, which loads the study itself (pitfall 16)."""
+    def _run_next(self) -> FrozenTrial | None:
+        """Run one trial and return it; None if another worker has taken it over in between.
+
+        Raises KeyboardInterrupt, with the trial paused, if asked to stop.
+        """
         self._number: int | None = None
+        try:
+            self._search_one()
+            is_lost = is_trial_lost(self.study)
+        except TrialStopped as stopped:
+            trial = self._pause()
+            if trial is None or not str(stopped).startswith(trial_state.OUT_OF_TIME):
+                raise KeyboardInterrupt from None
+            return trial
+        except KeyboardInterrupt:  # between Optuna's start of a trial and ours, or ours and Optuna's end
+            self._pause()
+            raise
+        except TrialLost:
+            is_lost = True
+        except Exception:
+            # Optuna cannot end a trial that somebody else has ended or taken over, and fails in various ways.
+            if not (is_lost := is_trial_lost(self.study)):
+                raise
+        finally:
+            self.stop.in_trial = False
+        if is_lost:
+            self.listener.notice(
+                f"trial #{self._number} was taken over by another worker, or ended by somebody, while this one was "
+                "suspended; it takes the next"
+            )
+            return None
+        # By its number: other workers add trials to the same study.
+        ended = self._find_trial()
+        if trial_state.outcome(ended) != trial_state.SURPLUS:
+            self.listener.ends(ended, self.study)
+        return ended
+
+    def _search_one(self) -> None:
+        """Run one trial through Trainer.hyperparameter_search, which loads the study itself (pitfall 16)."""
         try:
             self.trainer.hyperparameter_search(
                 hp_space=self.spec.space.suggest,
@@ -132,24 +187,41 @@ class Worker:
             # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (pitfall 19).
             if self._number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
-        finally:
-            self.stop.in_trial = False
-            # By its number: other workers add trials to the same study.
-            ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
-            if ended and trial_state.outcome(ended[0]) != trial_state.SURPLUS:
-                self.listener.ends(ended[0], self.study)
-        return ended[0]
+
+    def _pause(self) -> FrozenTrial | None:
+        """Let the trial that this worker has begun wait for any worker; return it as it is then."""
+        trial = claimed_trial(self.study)
+        if trial is None:
+            return None
+        progress = self.lock.progress if self.lock.progress.trial == trial.number else WorkerProgress()
+        stop = TrialStop(progress.step, progress.steps, self.trainer.measurements.seconds["wall"], progress.position)
+        if not release_trial(self.study, trial, TrialState.WAITING, trial_attributes(stop=stop)):
+            return None
+        self._number = trial.number
+        paused = self._find_trial()
+        self.listener.ends(paused, self.study)
+        return paused
+
+    def _find_trial(self) -> FrozenTrial:
+        """Return the trial that this worker runs, or has just run, as the store has it."""
+        return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number)
 
     def _run_one_trial(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
-        self._number, self._reported, self.stop.in_trial = trial.number, set[int](), True
-        return run_trial(
-            trial,
-            lambda: self._train(trainer, trial),
-            lambda error: trainer.measurements.describe_end(error),
-            TrialEnded,
-            self.spec.report.texts,
-        )
+        self._number, self.stop.in_trial = trial.number, True
+        self.lock.write(WorkerProgress(trial.number))
+        self._last_step_time = time.time()
+        try:
+            return run_trial(
+                trial,
+                lambda: self._train(trainer, trial),
+                lambda error: trainer.measurements.describe_end(error),
+                TrialEnded,
+                self.lock.identity,
+                self.spec.report.texts,
+            )
+        except KeyboardInterrupt:
+            raise TrialStopped(trial_state.INTERRUPTED) from None
 
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
@@ -161,6 +233,9 @@ class Worker:
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
+        self._reported = set(stored.intermediate_values)
+        # The worker may have died between the report of a rung and the decision of the pruner, which is made again.
+        self._undecided = max(self._reported, default=None)
         trainer.on_rung = partial(self._on_rung, trial)
         trainer.on_progress, trainer.notice = self._on_progress, self.listener.notice
         try:
@@ -176,9 +251,18 @@ class Worker:
         return value
 
     def _on_progress(self, step: int, steps: int, loss: float | None) -> None:
+        progress = self.lock.progress
+        position = progress.position + 1 if loss is None and step == progress.step else 0
+        seconds = self.trainer.wall_seconds()
+        self.lock.write(replace(progress, step=step, steps=steps, seconds=seconds, position=position))
+        now = time.time()  # unlike the monotonic clock, it goes on while the machine sleeps
+        if now - self._last_step_time > SUSPENSION and is_trial_lost(self.study):
+            raise TrialLost
+        self._last_step_time = now
         self.stop.check()
         if self.budget.is_over():
-            raise TrialEnded(f"{trial_state.OUT_OF_TIME}: the study's timeout of {self.budget.timeout:g} s was reached")
+            timeout = self.budget.timeout
+            raise TrialStopped(f"{trial_state.OUT_OF_TIME}: the study's timeout of {timeout:g} s was reached")
         self.listener.step(step, steps, loss)
 
     def _on_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
@@ -190,10 +274,12 @@ class Worker:
         # the store still has the scores and what they cost.
         record = self.trainer.measurements
         write_attributes(trial, trial_attributes(curve=record.curve, seconds=record.seconds))
-        if rung in self._reported:
-            return  # a trial that restarted with smaller batches passes rungs that Optuna already has
-        self._reported.add(rung)
-        trial.report(value, rung)
+        if rung not in self._reported:
+            self._reported.add(rung)
+            trial.report(value, rung)
+        elif rung != self._undecided:
+            return  # a trial that started again passes rungs that Optuna already has
+        self._undecided = None
         if not is_last and trial.should_prune():
             raise optuna.TrialPruned
 

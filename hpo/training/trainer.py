@@ -93,6 +93,10 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             lost = self.measurements.lost + self.measurements.seconds["wall"]
             self.measurements = RunMeasurements(batch_split=next_split, lost=lost)
 
+    def wall_seconds(self) -> float:
+        """Return the seconds of the run so far, lost attempts included."""
+        return time.monotonic() - self._started + self.measurements.lost
+
     def final_model(self) -> Any:
         """Return the run's model with the weights that its value stands for (last or best rung), without wrappers."""
         if self.best_state is not None:
