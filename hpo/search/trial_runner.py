@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
 
@@ -14,6 +15,7 @@ from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_record import trial_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import TrialEnded, TrialStopped
+from hpo.training.saved_state import RunIdentity
 
 TRACEBACK_CHARACTERS = 4000  # of the end of a traceback, which says where
 
@@ -54,3 +56,11 @@ def run_provenance(spec: StudySpec, fingerprint: str) -> RunProvenance:
     """Return which code, versions, device and data the trials of this process are run with."""
     stored = collect_provenance(spec, {})
     return RunProvenance(stored["spec_hash"], fingerprint, stored["device"], stored["git"], stored["versions"])
+
+
+def identify_run(name: str, seed: int, values: Mapping[str, Any], provenance: RunProvenance) -> RunIdentity:
+    """Return what a saved state of this run belongs to."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return RunIdentity(name, seed, dict(values), provenance.spec_hash, provenance.data, provenance.versions, device)

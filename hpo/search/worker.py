@@ -27,7 +27,7 @@ from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
-from hpo.search.trial_runner import run_provenance, run_trial
+from hpo.search.trial_runner import identify_run, run_provenance, run_trial
 from hpo.store import trial_queue, trial_state
 from hpo.store.attributes import TrialStop, write_attributes
 from hpo.store.claiming_storage import TrialLost
@@ -43,10 +43,16 @@ from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
 from hpo.training.measurements import TrialEnded, TrialStopped
+from hpo.training.state_saver import SAVED, StateSaver, remove_saved_state
 from hpo.training.trainer import RungTrainer
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
 SUSPENSION = GRACE_PERIOD / 2  # seconds between two steps after which another worker may have taken the trial over
+
+
+def trial_folder(number: int) -> str:
+    """Return the name of a trial's folder among the saved states, and of its run in trackers."""
+    return f"trial-{number}"
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Worker:
         errors = 0
         with hold_worker_lock(self.spec.folder) as self.lock, self.stop.on_signals(self.lock.note_stop_request):
             claim_trials_for(self.study, asdict(self.lock.identity))
+            self._sweep_saved_states()
             try:
                 with frozen_gc():
                     while self._is_room():
@@ -92,6 +99,12 @@ class Worker:
                             )
             finally:
                 claim_trials_for(self.study, None)
+
+    def _sweep_saved_states(self) -> None:
+        """Remove the saved states of trials that have ended, whose workers were killed before they removed them."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and (folder := self.spec.folder / SAVED / trial_folder(trial.number)).exists():
+                remove_saved_state(folder)
 
     def _is_room(self) -> bool:
         """Whether a trial may start or continue. Waits if that depends on a trial whose worker may be dead."""
@@ -163,6 +176,7 @@ class Worker:
             return None
         # By its number: other workers add trials to the same study.
         ended = self._find_trial()
+        remove_saved_state(self.spec.folder / SAVED / trial_folder(ended.number))
         if trial_state.outcome(ended) != trial_state.SURPLUS:
             self.listener.ends(ended, self.study)
         return ended
@@ -238,8 +252,9 @@ class Worker:
         self._undecided = max(self._reported, default=None)
         trainer.on_rung = partial(self._on_rung, trial)
         trainer.on_progress, trainer.notice = self._on_progress, self.listener.notice
+        saver = self._build_saver(stored, values, seed)
         try:
-            trainer.run(values, seed, f"trial-{trial.number}")
+            trainer.run(values, seed, saver.identity.run, saver)
         finally:
             summary = self._summarize_curve(trainer)
             write_attributes(trial, trainer.measurements.to_attributes() | trial_attributes(**summary))
@@ -250,14 +265,30 @@ class Worker:
         )
         return value
 
+    def _build_saver(self, stored: FrozenTrial, values: Mapping[str, Any], seed: int) -> StateSaver:
+        stop = TrialRecord.from_trial(stored).stop
+        return StateSaver(
+            self.spec.folder,
+            identify_run(trial_folder(stored.number), seed, values, self.provenance),
+            self.spec.search,
+            self.listener.notice,
+            f"trial #{stored.number}",
+            stop.seconds if stop else None,
+            self._check_owner,
+        )
+
+    def _check_owner(self) -> None:
+        if is_trial_lost(self.study):
+            raise TrialLost
+
     def _on_progress(self, step: int, steps: int, loss: float | None) -> None:
         progress = self.lock.progress
         position = progress.position + 1 if loss is None and step == progress.step else 0
         seconds = self.trainer.wall_seconds()
         self.lock.write(replace(progress, step=step, steps=steps, seconds=seconds, position=position))
         now = time.time()  # unlike the monotonic clock, it goes on while the machine sleeps
-        if now - self._last_step_time > SUSPENSION and is_trial_lost(self.study):
-            raise TrialLost
+        if now - self._last_step_time > SUSPENSION:
+            self._check_owner()
         self._last_step_time = now
         self.stop.check()
         if self.budget.is_over():

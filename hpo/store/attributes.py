@@ -23,6 +23,8 @@ class Seconds:
     wall: float = 0.0
     train: float | None = None
     evaluation: float | None = None
+    saving: float | None = None  # writing the state from which the run continues after a kill
+    earlier: float | None = None  # part of the total that earlier workers have spent
     fit: float | None = None  # of a final run: one fit, for a fine-tuned model the same as wall
     predict: float | None = None  # of a final run: predicting validation and test
 

@@ -89,6 +89,11 @@ def wall_seconds(trial: TrialView) -> float:
     return float((trial.user_attrs.get("seconds") or {}).get("wall", 0.0))
 
 
+def earlier_seconds(trial: TrialView) -> float:
+    """Return how many of these seconds earlier workers have spent, before the trial continued."""
+    return float((trial.user_attrs.get("seconds") or {}).get("earlier", 0.0))
+
+
 def count_kills(trial: TrialView) -> int:
     """Return how often the process of a trial was killed, its earlier attempts included."""
     return int(trial.user_attrs.get("kills", 0)) + (outcome(trial) == KILLED)

@@ -22,7 +22,7 @@ _DATA_KEYS = ("data.source", "data.train", "data.validation", "data.test")
 # How files are read; the rows that come of it are compared by their fingerprint.
 _READING_KEYS = ("data.separator", "data.quoting", "data.encoding", "data.header")
 _CHECKPOINT_KEY = "model.checkpoint"
-_BUDGET_KEYS = ("trials", "timeout", "workers", "engine", "stop")
+_BUDGET_KEYS = ("trials", "timeout", "workers", "engine", "stop", "save_every", "saved_trials_disk")
 _CHECKPOINT_SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin", ".py"}
 _BLOCK, _BLOCKS = 65_536, 64  # bytes; of a larger file, 64 blocks spread over it are hashed
 

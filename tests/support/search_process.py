@@ -9,11 +9,14 @@ import multiprocessing
 import operator
 import os
 import signal
+import time
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Loaded once, in the server that children are forked from.
 from hpo.search.engines import run_search
@@ -85,6 +88,14 @@ def run_search_process(
     if process.is_alive():
         process.kill()
     return process.exitcode
+
+
+def wait_until_stopped(process: multiprocessing.process.BaseProcess) -> None:
+    """Wait until SIGSTOP has suspended the process."""
+    deadline = time.monotonic() + TIMEOUT
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _search(file: Path, overrides: tuple[str, ...], url: str, point: SignalPoint | None) -> None:
