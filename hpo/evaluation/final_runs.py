@@ -24,6 +24,7 @@ from hpo.data.token_cache import TokenizedSplit, tokenize_split
 from hpo.errors import StudyError, TrainingError
 from hpo.evaluation.predictions import write_predictions
 from hpo.evaluation.run_listener import RunListener
+from hpo.evaluation.saved_runs import remove_saved_run
 from hpo.evaluation.scores import score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.search.preflight import preflight
@@ -195,7 +196,9 @@ class FinalRuns:
             ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
             for trial in ended:
                 self.listener.ends(trial)
-        if trial_state.outcome(ended[0]) not in LASTING_OUTCOMES:
+        if trial_state.outcome(ended[0]) in LASTING_OUTCOMES:
+            remove_saved_run(self, run)
+        else:
             raise TrainingError(f"{system}, seed {run.seed}: {RunRecord.from_trial(ended[0]).reason}")
         self.stop.check()
         return ended[0]

@@ -15,7 +15,7 @@ from hpo.store.text_redaction import redact_reason
 from hpo.store.trial_record import trial_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.measurements import TrialEnded, TrialStopped
-from hpo.training.saved_state import RunIdentity
+from hpo.training.state_saver import RunIdentity
 
 TRACEBACK_CHARACTERS = 4000  # of the end of a traceback, which says where
 

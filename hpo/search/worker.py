@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,36 +23,31 @@ from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler, is_exhausted, trial_seed
+from hpo.search.saved_trials import build_trial_saver, remove_saved_trial, sweep_saved_trials
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
-from hpo.search.trial_runner import identify_run, run_provenance, run_trial
+from hpo.search.trial_runner import run_provenance, run_trial
+from hpo.search.trial_watch import TrialWatch
 from hpo.store import trial_queue, trial_state
-from hpo.store.attributes import TrialStop, write_attributes
+from hpo.store.attributes import write_attributes
 from hpo.store.claiming_storage import TrialLost
 from hpo.store.database import GRACE_PERIOD, HEARTBEAT_INTERVAL
 from hpo.store.dead_trials import is_worker_alive, release_dead_trials
-from hpo.store.optuna_internals import claim_trials_for, claimed_trial, is_trial_lost, release_trial
+from hpo.store.optuna_internals import claim_trials_for, is_trial_lost
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
-from hpo.store.worker_lock import WorkerProgress, hold_worker_lock
+from hpo.store.worker_lock import hold_worker_lock
 from hpo.study.spec import load_study
 from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
 from hpo.training.measurements import TrialEnded, TrialStopped
-from hpo.training.state_saver import SAVED, StateSaver, remove_saved_state
 from hpo.training.trainer import RungTrainer
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
-SUSPENSION = GRACE_PERIOD / 2  # seconds between two steps after which another worker may have taken the trial over
-
-
-def trial_folder(number: int) -> str:
-    """Return the name of a trial's folder among the saved states, and of its run in trackers."""
-    return f"trial-{number}"
 
 
 @dataclass
@@ -81,9 +76,10 @@ class Worker:
     def run(self) -> None:
         """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial paused, if asked to stop."""
         errors = 0
-        with hold_worker_lock(self.spec.folder) as self.lock, self.stop.on_signals(self.lock.note_stop_request):
-            claim_trials_for(self.study, asdict(self.lock.identity))
-            self._sweep_saved_states()
+        with hold_worker_lock(self.spec.folder) as lock, self.stop.on_signals(lock.note_stop_request):
+            self.watch = TrialWatch(self.study, lock, self.stop, self.budget, self.listener)
+            claim_trials_for(self.study, asdict(lock.identity))
+            sweep_saved_trials(self.spec, self.study)
             try:
                 with frozen_gc():
                     while self._is_room():
@@ -99,12 +95,6 @@ class Worker:
                             )
             finally:
                 claim_trials_for(self.study, None)
-
-    def _sweep_saved_states(self) -> None:
-        """Remove the saved states of trials that have ended, whose workers were killed before they removed them."""
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and (folder := self.spec.folder / SAVED / trial_folder(trial.number)).exists():
-                remove_saved_state(folder)
 
     def _is_room(self) -> bool:
         """Whether a trial may start or continue. Waits if that depends on a trial whose worker may be dead."""
@@ -148,18 +138,17 @@ class Worker:
 
         Raises KeyboardInterrupt, with the trial paused, if asked to stop.
         """
-        self._number: int | None = None
+        self.watch.number = None
         try:
             self._search_one()
             is_lost = is_trial_lost(self.study)
-        except TrialStopped as stopped:
-            trial = self._pause()
-            if trial is None or not str(stopped).startswith(trial_state.OUT_OF_TIME):
+        except (TrialStopped, KeyboardInterrupt) as stopped:
+            paused = self.watch.pause()
+            if paused is not None:
+                self.listener.ends(paused, self.study)
+            if paused is None or not str(stopped).startswith(trial_state.OUT_OF_TIME):
                 raise KeyboardInterrupt from None
-            return trial
-        except KeyboardInterrupt:  # between Optuna's start of a trial and ours, or ours and Optuna's end
-            self._pause()
-            raise
+            return paused
         except TrialLost:
             is_lost = True
         except Exception:
@@ -169,14 +158,11 @@ class Worker:
         finally:
             self.stop.in_trial = False
         if is_lost:
-            self.listener.notice(
-                f"trial #{self._number} was taken over by another worker, or ended by somebody, while this one was "
-                "suspended; it takes the next"
-            )
+            number = self.watch.number
+            self.listener.notice(f"trial #{number} was taken over by another worker, or was ended; taking the next one")
             return None
-        # By its number: other workers add trials to the same study.
-        ended = self._find_trial()
-        remove_saved_state(self.spec.folder / SAVED / trial_folder(ended.number))
+        ended = self.watch.find_trial()
+        remove_saved_trial(self.spec, ended.number)
         if trial_state.outcome(ended) != trial_state.SURPLUS:
             self.listener.ends(ended, self.study)
         return ended
@@ -199,42 +185,22 @@ class Worker:
             )
         except ValueError:
             # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (pitfall 19).
-            if self._number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if self.watch.number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
-
-    def _pause(self) -> FrozenTrial | None:
-        """Let the trial that this worker has begun wait for any worker; return it as it is then."""
-        trial = claimed_trial(self.study)
-        if trial is None:
-            return None
-        progress = self.lock.progress if self.lock.progress.trial == trial.number else WorkerProgress()
-        stop = TrialStop(progress.step, progress.steps, self.trainer.measurements.seconds["wall"], progress.position)
-        if not release_trial(self.study, trial, TrialState.WAITING, trial_attributes(stop=stop)):
-            return None
-        self._number = trial.number
-        paused = self._find_trial()
-        self.listener.ends(paused, self.study)
-        return paused
-
-    def _find_trial(self) -> FrozenTrial:
-        """Return the trial that this worker runs, or has just run, as the store has it."""
-        return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number)
 
     def _run_one_trial(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
-        self._number, self.stop.in_trial = trial.number, True
-        self.lock.write(WorkerProgress(trial.number))
-        self._last_step_time = time.time()
+        self.watch.begin(trial.number)
         try:
             return run_trial(
                 trial,
                 lambda: self._train(trainer, trial),
                 lambda error: trainer.measurements.describe_end(error),
                 TrialEnded,
-                self.lock.identity,
+                self.watch.lock.identity,
                 self.spec.report.texts,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # Optuna would fail the trial
             raise TrialStopped(trial_state.INTERRUPTED) from None
 
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
@@ -251,8 +217,11 @@ class Worker:
         # The worker may have died between the report of a rung and the decision of the pruner, which is made again.
         self._undecided = max(self._reported, default=None)
         trainer.on_rung = partial(self._on_rung, trial)
-        trainer.on_progress, trainer.notice = self._on_progress, self.listener.notice
-        saver = self._build_saver(stored, values, seed)
+        trainer.on_progress = partial(self._on_progress, trainer)
+        trainer.notice = self.listener.notice
+        saver = build_trial_saver(
+            self.spec, stored, values, seed, self.provenance, self.listener.notice, self.watch.check_owner
+        )
         try:
             trainer.run(values, seed, saver.identity.run, saver)
         finally:
@@ -265,36 +234,8 @@ class Worker:
         )
         return value
 
-    def _build_saver(self, stored: FrozenTrial, values: Mapping[str, Any], seed: int) -> StateSaver:
-        stop = TrialRecord.from_trial(stored).stop
-        return StateSaver(
-            self.spec.folder,
-            identify_run(trial_folder(stored.number), seed, values, self.provenance),
-            self.spec.search,
-            self.listener.notice,
-            f"trial #{stored.number}",
-            stop.seconds if stop else None,
-            self._check_owner,
-        )
-
-    def _check_owner(self) -> None:
-        if is_trial_lost(self.study):
-            raise TrialLost
-
-    def _on_progress(self, step: int, steps: int, loss: float | None) -> None:
-        progress = self.lock.progress
-        position = progress.position + 1 if loss is None and step == progress.step else 0
-        seconds = self.trainer.wall_seconds()
-        self.lock.write(replace(progress, step=step, steps=steps, seconds=seconds, position=position))
-        now = time.time()  # unlike the monotonic clock, it goes on while the machine sleeps
-        if now - self._last_step_time > SUSPENSION:
-            self._check_owner()
-        self._last_step_time = now
-        self.stop.check()
-        if self.budget.is_over():
-            timeout = self.budget.timeout
-            raise TrialStopped(f"{trial_state.OUT_OF_TIME}: the study's timeout of {timeout:g} s was reached")
-        self.listener.step(step, steps, loss)
+    def _on_progress(self, trainer: RungTrainer, step: int, steps: int, loss: float | None) -> None:
+        self.watch.on_progress(step, steps, loss, trainer.wall_seconds())
 
     def _on_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
         value = scores.get(self.spec.objective, math.nan)

@@ -17,7 +17,7 @@ from hpo.store.attributes import (
     read_part,
     to_attributes,
 )
-from hpo.store.trial_state import WORKER, TrialView, outcome, read_reason
+from hpo.store.trial_state import PAUSED, WORKER, TrialView, outcome, read_reason
 
 # Field of TrialRecord -> the attribute that stores it, if the names differ.
 _TRIAL_KEYS = {"replay_index": "place", "starting_point": "known_good", "drawn_by": "drawn", "curve": "metrics"}
@@ -98,6 +98,15 @@ class TrialRecord:
     def last_scores(self) -> Mapping[str, float]:
         """All metrics on validation at the last rung; empty if no rung was reached."""
         return self.curve.get(self.last_rung, {}) if self.last_rung is not None else {}
+
+    @property
+    def pause(self) -> str | None:
+        """Where a paused trial was stopped, or None if it is not paused."""
+        if self.outcome != PAUSED:
+            return None
+        if self.stop is None or not self.stop.steps:
+            return "before its first step"
+        return f"at {self.stop.step / self.stop.steps:.0%}, step {self.stop.step} of {self.stop.steps}"
 
     @property
     def planned_steps(self) -> int | None:

@@ -39,8 +39,8 @@ class RungCallback(TrainerCallback):  # type: ignore[misc]  # transformers is un
         control.should_evaluate = state.global_step in self.trainer.rungs
         try:
             self._pulse(state, self.trainer.counters.loss)
-        except TrialStopped:
-            if not control.should_evaluate:  # a rung is saved after its evaluation, so the run repeats it
+        except (TrialStopped, KeyboardInterrupt):
+            if not control.should_evaluate:  # at a rung, the state is saved after the evaluation only
                 self.trainer.save_state()
             raise
 

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hpo.atomic import sweep_leftovers
 from hpo.ownership import remove_owned_folder
 from hpo.study.spec_tables import SearchSpec
 from hpo.training.checkpoint_errors import first_line
-from hpo.training.saved_state import RunIdentity, SavedState, UnfitStateError, read_state
+
+if TYPE_CHECKING:
+    from hpo.training.saved_state import SavedState
 
 SAVED = "saved"  # in the study's folder: a folder per run that has not ended
+
+
+class UnfitStateError(Exception):
+    """A saved state is damaged, or belongs to something else; the text says which."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a saved state belongs to: it fits no other run."""
+
+    run: str  # unique within its study
+    seed: int
+    values: Mapping[str, Any]
+    spec_hash: str
+    data: str  # fingerprint
+    versions: Mapping[str, str]
+    device: str = "cpu"  # its type
+
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """Return the names of the fields in which a stored identity differs."""
+        own = json.loads(json.dumps(asdict(self)))
+        return [name for name, value in own.items() if stored.get(name) != value]
 
 
 class StateSaver:
@@ -50,9 +77,11 @@ class StateSaver:
 
     def load(self) -> SavedState | None:
         """Return the saved state of the run, or None; a notice says where the run continues, and why it does not."""
+        from hpo.training.saved_state import read_state  # imports torch, which text baselines do without
+
         sweep_leftovers(self.root)
         try:
-            state = read_state(self.folder, self.identity)
+            state: SavedState | None = read_state(self.folder, self.identity)
         except FileNotFoundError:
             state = None
         except UnfitStateError as error:

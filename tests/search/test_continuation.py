@@ -20,11 +20,13 @@ from tests.support.search_process import (
     TIMEOUT,
     NoticeListener,
     SignalPoint,
-    run_search_process,
-    start_search,
+    run_process,
+    search,
+    start_process,
     wait_until_stopped,
 )
 
+# Its first call is the smoke test's.
 STEP = "hpo.training.trainer:RungTrainer.training_step"
 KNOWN = '[[space.known_good]]\nsource = "paper"\nlearning_rate = 1e-3\n'
 
@@ -80,7 +82,7 @@ BUDGET = ("search.trials=4",)
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS.keys())
 def test_killed_search_continues_as_if_it_had_not_been_killed(asha: Path, point: SignalPoint) -> None:
     whole, _ = continue_search(asha, "whole.db", *BUDGET)
-    assert run_search_process(asha, BUDGET, store_url(asha, "killed.db"), point) == KILLED
+    assert run_process(point, search, asha, BUDGET, store_url(asha, "killed.db")) == KILLED
     killed, notices = continue_search(asha, "killed.db", *BUDGET)
     assert results(killed) == results(whole)
     assert not any("waiting" in notice for notice in notices)
@@ -90,19 +92,19 @@ def test_killed_search_continues_as_if_it_had_not_been_killed(asha: Path, point:
 def test_trial_that_kills_its_worker_is_given_up(asha: Path) -> None:
     url = store_url(asha, "deadly.db")
     for _ in range(MAX_DEATHS):
-        assert run_search_process(asha, BUDGET, url, SignalPoint(STEP, 3)) == KILLED
+        assert run_process(SignalPoint(STEP, 3), search, asha, BUDGET, url) == KILLED
     study, notices = continue_search(asha, "deadly.db", *BUDGET)
     given_up, *others = study.get_trials()
     assert (given_up.state, trial_state.outcome(given_up)) == (TrialState.FAIL, trial_state.INFEASIBLE)
-    assert given_up.user_attrs["reason"] == "infeasible: killed its worker 3 times, each time after step 2 of 6"
-    assert "trial #0 is given up: it killed its worker 3 times, each time after step 2 of 6" in notices
+    assert given_up.user_attrs["reason"] == "infeasible: killed its worker 3 times, each time after step 1 of 6"
+    assert "trial #0 is given up: it killed its worker 3 times, each time after step 1 of 6" in notices
     assert sum(map(trial_state.is_finished, study.get_trials())) == 4 and len(others) == 3
 
 
 def test_trial_that_is_killed_from_outside_is_never_given_up(asha: Path) -> None:
     url = store_url(asha, "outside.db")
     for call in (2, 3, 2, 4, 5):
-        assert run_search_process(asha, BUDGET, url, SignalPoint(STEP, call)) == KILLED
+        assert run_process(SignalPoint(STEP, call), search, asha, BUDGET, url) == KILLED
     study, _ = continue_search(asha, "outside.db", *BUDGET)
     assert results(study) == results(continue_search(asha, "whole.db", *BUDGET)[0])
     assert study.trials[0].user_attrs["source"] == "paper"
@@ -110,7 +112,8 @@ def test_trial_that_is_killed_from_outside_is_never_given_up(asha: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_search_pauses_its_trial(asha: Path, number: signal.Signals) -> None:
-    assert run_search_process(asha, BUDGET, store_url(asha, "stopped.db"), SignalPoint(STEP, 10, signal=number)) == 130
+    point = SignalPoint(STEP, 10, signal=number)
+    assert run_process(point, search, asha, BUDGET, store_url(asha, "stopped.db")) == 130
     plain = optuna.load_study(study_name="small", storage=store_url(asha, "stopped.db"))  # by Optuna alone
     assert [trial.state for trial in plain.trials] == [TrialState.COMPLETE, TrialState.WAITING]
     assert plain.trials[1].params.keys() == {"learning_rate", "weight_decay"} and plain.best_trial.number == 0
@@ -121,7 +124,7 @@ def test_stopped_search_pauses_its_trial(asha: Path, number: signal.Signals) -> 
 def test_suspended_worker_leaves_a_trial_that_was_taken_over(asha: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is stopped by SIGSTOP; another one, on what it takes for another machine, trains the trial again."""
     url = store_url(asha, "suspended.db")
-    suspended = start_search(asha, BUDGET, url, SignalPoint(STEP, 9, signal=signal.SIGSTOP))
+    suspended = start_process(SignalPoint(STEP, 9, signal=signal.SIGSTOP), search, asha, BUDGET, url)
     wait_until_stopped(suspended)
     monkeypatch.setattr(database, "GRACE_PERIOD", 1)
     monkeypatch.setattr("hpo.store.worker_lock._boot_id", lambda: "another machine")

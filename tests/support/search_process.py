@@ -1,4 +1,4 @@
-"""Run a search in a process of its own that is killed at a chosen point.
+"""Run a command in a process of its own that is killed, or gets another signal, at a chosen point.
 
 Processes are forked from a server that has imported everything, so that each takes a second less than its search.
 """
@@ -10,15 +10,20 @@ import operator
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 # Loaded once, in the server that children are forked from.
+from hpo import Study
+from hpo.evaluation.retraining import train_run  # noqa: F401
+from hpo.evaluation.run_listener import RunListener
 from hpo.search.engines import run_search
 from hpo.search.search_listener import SearchListener
 from hpo.search.worker import Worker  # noqa: F401
@@ -70,27 +75,33 @@ class NoticeListener(SearchListener):
         self.notices.append(text)
 
 
-def start_search(
-    file: Path, overrides: tuple[str, ...], url: str, point: SignalPoint | None = None
-) -> multiprocessing.process.BaseProcess:
-    """Start a search in a process of its own."""
-    process = _server.Process(target=_search, args=(file, overrides, url, point), daemon=True)
+def start_process(point: SignalPoint | None, function: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """Start a function in a process of its own."""
+    process = _server.Process(target=_call, args=(point, function, *arguments), daemon=True)
     process.start()
     return process
 
 
-def run_search_process(
-    file: Path, overrides: tuple[str, ...], url: str, point: SignalPoint | None = None
-) -> int | None:
-    """Run a search in a process of its own and return its exit code."""
-    process = start_search(file, overrides, url, point)
+def run_process(point: SignalPoint | None, function: Callable[..., Any], *arguments: Any) -> int | None:
+    """Run a function in a process of its own and return its exit code."""
+    process = start_process(point, function, *arguments)
     process.join(TIMEOUT)
     if process.is_alive():
         process.kill()
     return process.exitcode
 
 
-def wait_until_stopped(process: multiprocessing.process.BaseProcess) -> None:
+def search(file: Path, overrides: tuple[str, ...], url: str) -> None:
+    """Run a search."""
+    run_search(load_study(file, overrides), url, SearchListener())
+
+
+def retrain(file: Path, overrides: tuple[str, ...], url: str) -> None:
+    """Retrain the winner of a search."""
+    Study(file, *overrides, storage=url).retrain(listener=RunListener())
+
+
+def wait_until_stopped(process: BaseProcess) -> None:
     """Wait until SIGSTOP has suspended the process."""
     deadline = time.monotonic() + TIMEOUT
     while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
@@ -98,10 +109,10 @@ def wait_until_stopped(process: multiprocessing.process.BaseProcess) -> None:
         time.sleep(0.05)
 
 
-def _search(file: Path, overrides: tuple[str, ...], url: str, point: SignalPoint | None) -> None:
+def _call(point: SignalPoint | None, function: Callable[..., Any], *arguments: Any) -> None:
     if point is not None:
         point.install()
     try:
-        run_search(load_study(file, overrides), url, SearchListener())
+        function(*arguments)
     except KeyboardInterrupt:
         os._exit(130)
