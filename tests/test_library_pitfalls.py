@@ -797,9 +797,9 @@ def test_pitfall_25_resident_model_runs_in_the_precision_of_each_run(tmp_path: P
     assert wraps == 1  # and wrappers do not accumulate
 
 
-def passed_a_rung() -> tuple[optuna.Study, optuna.Trial]:
-    """Return a study in which two trials passed ASHA's first rung, and the first of them, which then died."""
-    study = optuna.create_study(direction="maximize", pruner=AshaPruner(min_resource=1, reduction_factor=2))
+def passed_a_rung(pruner: type[optuna.pruners.SuccessiveHalvingPruner]) -> tuple[optuna.Study, optuna.Trial]:
+    """Return a study in which two trials passed the first rung, and the first of them, which then died."""
+    study = optuna.create_study(direction="maximize", pruner=pruner(min_resource=1, reduction_factor=2))
     first, second = (study.ask({"x": FloatDistribution(0.0, 1.0)}) for _ in range(2))
     for trial, score in ((first, 0.9), (second, 0.95)):
         trial.report(score, 1)
@@ -815,13 +815,13 @@ def test_pitfall_26_retried_trial_is_pruned_like_any_other(study_file: Path) -> 
         again.report(0.1, 1)
         return again.should_prune()
 
-    study, dead = passed_a_rung()
+    study, dead = passed_a_rung(optuna.pruners.SuccessiveHalvingPruner)
     study.tell(dead, state=TrialState.FAIL)
     RetryHeartbeatStaleTrialCallback()(study, study.trials[dead.number])
     assert any(name.startswith("completed_rung") for name in study.trials[-1].system_attrs)
     assert not is_pruned(study)
 
-    study, dead = passed_a_rung()
+    study, dead = passed_a_rung(AshaPruner)
     dead.set_user_attr("reason", trial_state.KILLED)
     study.tell(dead, state=TrialState.FAIL)
     trial_queue.enqueue_next(study, load_study(study_file).space)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 Part = TypeVar("Part")
+WORKER = "worker"  # the attribute that names the worker of a trial or run
 
 
 @dataclass(frozen=True)

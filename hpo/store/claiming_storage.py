@@ -23,8 +23,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from hpo.store.attributes import WORKER
 from hpo.store.bulk_storage import BulkStorage
-from hpo.store.trial_state import WORKER
 
 _trial, _attribute = models.TrialModel, models.TrialUserAttributeModel
 _OWNER = (

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.store.attributes import TrialStop, WorkerIdentity, read_part
+from hpo.store.attributes import WORKER, TrialStop, WorkerIdentity, read_part
 from hpo.store.optuna_internals import release_trial, stale_trial_ids, trial_id
 from hpo.store.run_record import run_attributes
 from hpo.store.trial_record import read_field, trial_attributes
-from hpo.store.trial_state import INFEASIBLE, KILLED, WORKER, TrialView, wall_seconds
+from hpo.store.trial_state import INFEASIBLE, KILLED, TrialView, wall_seconds
 from hpo.store.worker_lock import is_alive, read_progress, sweep_worker_locks
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ def _describe_death(trial: FrozenTrial, study_folder: Path) -> TrialStop:
     previous = read_part(TrialStop, read_field(trial, "stop"))
     worker = trial.user_attrs.get(WORKER)
     progress = read_progress(read_part(WorkerIdentity, worker), study_folder) if worker else None
-    if progress is None:  # on another machine, or before a reboot
+    if progress is None:  # on another machine
         return TrialStop(seconds=wall_seconds(trial))
     if progress.trial != trial.number:  # it had just started
         progress = replace(progress, trial=trial.number, step=0, steps=0, seconds=0.0, position=0)
     stop = TrialStop(progress.step, progress.steps, progress.seconds, progress.position)
-    if progress.is_stopping:
+    if progress.is_stopping or is_worker_alive(trial, study_folder) is None:  # the machine may have been restarted
         return stop
     is_same = (stop.step, stop.position) == (previous.step, previous.position)
     return replace(stop, deaths=previous.deaths + 1 if is_same else 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hpo.store.trial_state import WORKER
+from hpo.store.attributes import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

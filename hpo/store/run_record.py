@@ -7,8 +7,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from hpo.store.attributes import Curve, RunProvenance, Seconds, WorkerIdentity, read_curve, read_part, to_attributes
-from hpo.store.trial_state import WORKER, TrialView, outcome
+from hpo.store.attributes import (
+    WORKER,
+    Curve,
+    RunProvenance,
+    Seconds,
+    WorkerIdentity,
+    read_curve,
+    read_part,
+    to_attributes,
+)
+from hpo.store.trial_state import TrialView, outcome
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from hpo.store.attributes import (
+    WORKER,
     Curve,
     RunProvenance,
     Seconds,
@@ -17,7 +18,7 @@ from hpo.store.attributes import (
     read_part,
     to_attributes,
 )
-from hpo.store.trial_state import PAUSED, WORKER, TrialView, outcome, read_reason
+from hpo.store.trial_state import PAUSED, TrialView, outcome, read_reason
 
 # Field of TrialRecord -> the attribute that stores it, if the names differ.
 _TRIAL_KEYS = {"replay_index": "place", "starting_point": "known_good", "drawn_by": "drawn", "curve": "metrics"}

@@ -14,7 +14,6 @@ PRUNED, DIVERGED, INFEASIBLE, UNVERIFIED, ERROR = "pruned", "diverged", "infeasi
 _EARLIER_OUTCOMES = {"unproven": UNVERIFIED}  # as version 0.1.0 stored it
 _OUTCOME_OF_STATE = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 PAUSED = "paused"  # it has run, and waits for a worker that continues it
-WORKER = "worker"  # the attribute that names the worker of a trial
 # A trial with one of these outcomes was stopped by an earlier version, or failed by another program. It cannot
 # continue, so another one repeats it.
 RETRIED_OUTCOMES = {INTERRUPTED, KILLED, OUT_OF_TIME}

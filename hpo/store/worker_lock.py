@@ -67,10 +67,16 @@ class WorkerLock:
 
 @contextmanager
 def hold_worker_lock(study_folder: Path) -> Iterator[WorkerLock]:
-    """Hold the lock file of a new worker for the length of the block."""
+    """Hold the lock file of a new worker for the length of the block.
+
+    In a folder that cannot be written there is none, and heartbeats decide.
+    """
     worker = uuid.uuid4().hex
     path = study_folder / FOLDER / worker
-    handle = _create_locked(path)
+    try:
+        handle = _create_locked(path)
+    except OSError:
+        handle = -1  # to which nothing can be written
     _handles.add(handle)
     try:
         yield WorkerLock(path, handle, _identify(worker, path))
@@ -78,9 +84,8 @@ def hold_worker_lock(study_folder: Path) -> Iterator[WorkerLock]:
         _handles.discard(handle)
         with suppress(OSError):
             path.unlink()
-        os.close(handle)
-        with suppress(OSError):  # other workers have theirs in it
-            path.parent.rmdir()
+            os.close(handle)
+            path.parent.rmdir()  # if other workers have no lock file in it
 
 
 def is_alive(worker: WorkerIdentity, study_folder: Path) -> bool | None:
@@ -161,6 +166,8 @@ def _is_locked(path: Path) -> bool | None:
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
+    except OSError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -15,8 +15,8 @@ from hpo.search.search_listener import SearchListener
 from hpo.search.setup import prepare_context
 from hpo.study.spec import load_study
 from hpo.training.measurements import TrialStopped
-from hpo.training.saved_state import RunIdentity, SavedState
-from hpo.training.state_saver import StateSaver
+from hpo.training.saved_state import SavedState
+from hpo.training.state_saver import RunIdentity, StateSaver
 from hpo.training.trainer import RungTrainer
 
 SEED = 3
@@ -75,7 +75,7 @@ ACCUMULATED = {**VALUES, "gradient_accumulation_steps": 4, "per_device_train_bat
         (VALUES, ('training.speed="exact"',), (17,)),
         (VALUES, ('search.value="best"', 'objective="log_loss"'), (12,)),
         (ACCUMULATED, ("data.rows={ train = 90, validation = 32, test = 32 }",), (7,)),
-        ({"learning_rate": 2e-3, "max_steps": 14}, ("search.rungs={every_examples=40}",), (8,)),
+        ({"learning_rate": 2e-3, "max_steps": 14}, ("search.rungs={every_examples=40}",), (9,)),
     ],
     ids=["default", "bf16", "exact", "best", "accumulated", "examples"],
 )
@@ -131,12 +131,17 @@ def test_state_after_the_last_step_has_the_model_and_no_optimizer(small: Path) -
 
 
 @pytest.mark.parametrize("every", ["4", '"0.001s"'])
-def test_state_is_saved_between_rungs(small: Path, every: str) -> None:
-    machine, steps = Machine(small, f"search.save_every={every}"), []
-    saver = machine.saver()
-    save = saver.save
-    saver.save = lambda state, write: (steps.append(state.clock.step), save(state, write))[1]  # type: ignore[method-assign]
-    machine.run(saver=saver)
+def test_state_is_saved_between_rungs(small: Path, every: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    write = SavedState.write
+
+    def record(state: SavedState, *arguments: Any) -> None:
+        steps.append(state.clock.step)
+        write(state, *arguments)
+
+    monkeypatch.setattr(SavedState, "write", record)
+    machine = Machine(small, f"search.save_every={every}")
+    machine.run(saver=machine.saver())
     assert steps == ([4, 5, 8, 9, 12, 16] if every == "4" else list(range(1, 18)))
 
 
