@@ -15,6 +15,7 @@ from hpo.dashboard.publisher import DashboardPublisher
 from hpo.plots import FIGURES
 from hpo.results.study_results import read_results
 from hpo.search.trial_runner import run_trial
+from hpo.store.attributes import WorkerIdentity
 from hpo.store.storage import artifact_folder, open_storage, storage_url
 from hpo.store.text_redaction import redact_reason, redact_sentence
 from hpo.study.spec import load_study
@@ -97,11 +98,14 @@ def test_message_of_an_exception_is_not_stored() -> None:
     """Trials that fail later are stored without what an exception of a plug-in or library quotes."""
     import optuna
 
+    worker = WorkerIdentity("node", 42, 1.0)
     for quotes in (True, False):
         study = optuna.create_study()
         trial = study.ask()
         with pytest.raises(RuntimeError):
-            run_trial(trial, fail, lambda error: f"error: {type(error).__name__}: {error}", RuntimeError, quotes)
+            run_trial(
+                trial, fail, lambda error: f"error: {type(error).__name__}: {error}", RuntimeError, worker, quotes
+            )
         stored = json.dumps(study.get_trials()[0].user_attrs)
         assert (CANARY in stored) is quotes and "ValueError" in stored and "in fail" in stored
 
