@@ -140,7 +140,8 @@ class RayWorker:
             return WorkerReport(end=WorkerEnd("was lost with its Ray node or actor", last_lines=tuple(lines[:1])))
         else:
             self.is_waiting = False
-        self._answer = self._actor.poll.remote()
+        if report.end is None:
+            self._answer = self._actor.poll.remote()
         return report
 
     def stop(self) -> None:

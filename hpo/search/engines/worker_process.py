@@ -62,6 +62,7 @@ class WorkerProcess:
             self._process.stdin.write(json.dumps(asdict(request)).encode())
             self._process.stdin.close()
         self._messages: SimpleQueue[WorkerMessage] = SimpleQueue()
+        self._end: WorkerEnd | None = None
         self._error: Mapping[str, Any] | None = None
         # A thread, because a worker must not wait for a parent that is busy.
         self._reader = threading.Thread(target=self._read_messages, daemon=True)
@@ -69,11 +70,10 @@ class WorkerProcess:
 
     def poll(self) -> WorkerReport:
         """Return the messages since the last call, and how the process ended if it has."""
-        code = self._process.poll()
-        if code is not None:
-            self._reader.join(DRAIN_SECONDS)  # a grandchild may keep the pipe open
+        if self._end is None and self._process.poll() is not None:
+            self._end = self._read_end()
         messages = [self._messages.get() for _ in range(self._messages.qsize())]
-        return WorkerReport(tuple(messages), None if code is None else self._describe_end(code))
+        return WorkerReport(tuple(messages), self._end)
 
     def stop(self) -> None:
         """Ask the worker to end after its current step."""
@@ -86,24 +86,30 @@ class WorkerProcess:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self._process.wait()
+        self._end = self._end or self._read_end()
 
     def _read_messages(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            message = parse_message(line.decode(errors="replace"))
-            if message is None:
-                continue
-            if message.kind == FAILED:
-                self._error = message.content
-            else:
-                self._messages.put(message)
+        with self._process.stdout as stream:
+            for line in stream:
+                message = parse_message(line.decode(errors="replace"))
+                if message is None:
+                    continue
+                if message.kind == FAILED:
+                    self._error = message.content
+                else:
+                    self._messages.put(message)
 
-    def _describe_end(self, code: int) -> WorkerEnd:
+    def _read_end(self) -> WorkerEnd:
+        """Return how the process has ended, after its last message."""
+        self._reader.join(DRAIN_SECONDS)  # no longer, because a child of the worker may keep the pipe open
+        with self._log as log:
+            log.seek(0)
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+        code = self._process.returncode
         if code == 0 or self._error:
             return WorkerEnd(None, self._error)
-        self._log.seek(0)
-        lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         return WorkerEnd(_describe_exit(code), last_lines=tuple(lines[-LAST_LINES:]))
 
 
