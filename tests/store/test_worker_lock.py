@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from hpo.store import worker_lock
 from hpo.store.worker_lock import (
     WorkerProgress,
     hold_worker_lock,
@@ -75,7 +74,7 @@ def test_file_system_without_locks_leaves_it_to_heartbeats(tmp_path: Path, monke
     def no_locks(handle: int, operation: int) -> None:
         raise OSError("no locks available")
 
-    monkeypatch.setattr(worker_lock.fcntl, "flock", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     with hold_worker_lock(tmp_path) as lock:
         monkeypatch.undo()
         assert is_alive(lock.identity, tmp_path) is None
