@@ -183,9 +183,9 @@ def _load_classifier(source: ModelSource, folder: Path | None, labels: Sequence[
         )
         checkpoint = Checkpoint(spec, [], tuple(labels), folder)
     except ModelError as error:
-        raise ModelError(f"{source.key}: {str(error).removeprefix(f'{source.key}: ')}") from None
+        raise _name_source(source, str(error).removeprefix(f"{source.key}: ")) from None
     except Exception as error:  # a damaged file raises whatever the library that reads it raises
-        raise ModelError(f"{source.key}: {describe_load_error(source.name, error)}") from None
+        raise _name_source(source, describe_load_error(source.name, error)) from None
     if not checkpoint.has_head:
         raise ModelError(
             f"{source.key}: {source.name} has no trained head for {list_labels(labels)}; fine-tune it first"
@@ -198,6 +198,16 @@ def _load_classifier(source: ModelSource, folder: Path | None, labels: Sequence[
         if empty := [number for number, ids in enumerate(tokens, start=1) if not ids]:
             raise DataError(f"{source.key}: text {empty[0]} has no tokens for {source.name}")
         rows = [{"input_ids": ids} for ids in tokens]
-        return np.asarray(predict_probabilities(model, checkpoint.tokenizer, rows, on_progress))
+        probabilities = predict_probabilities(model, checkpoint.tokenizer, rows, on_progress)
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                f"{source.key}: the probabilities of {source.name} are not finite: its weights are damaged"
+            )
+        return probabilities
 
     return RunnableModel(predict, list_pairs(head, labels) if match.is_assumed else "")
+
+
+def _name_source(source: ModelSource, problem: str) -> ModelError:
+    """Return an error about a model; the messages of `Checkpoint` name keys of a study's table `model`."""
+    return ModelError(f"{source.key}: {problem.removeprefix('model.').removeprefix('checkpoint ')}")

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from hpo.errors import StudyError, TrainingError
 from hpo.evaluation.existing_models import LoadPredictor
 from hpo.evaluation.predictions import write_predictions
 from hpo.evaluation.run_listener import RunListener
+from hpo.evaluation.saved_runs import remove_saved_run
 from hpo.evaluation.scores import leave_labels_only, score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.search.preflight import preflight
@@ -33,8 +34,9 @@ from hpo.search.setup import check_training, load_context
 from hpo.search.signals import StopSignal
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
-from hpo.store.attributes import Seconds, write_attributes
-from hpo.store.optuna_internals import storage_of
+from hpo.store.attributes import Seconds, WorkerIdentity, write_attributes
+from hpo.store.dead_trials import fail_dead_runs
+from hpo.store.optuna_internals import claim_trials_for, storage_of
 from hpo.store.provenance import collect_provenance
 from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import (
@@ -48,6 +50,7 @@ from hpo.store.storage import (
 )
 from hpo.store.study_record import StudyRecord, companion_name, study_attributes
 from hpo.store.trial_order import sign
+from hpo.store.worker_lock import hold_worker_lock
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import choose_accelerations, frozen_gc
 from hpo.training.checkpoint import Checkpoint, load_checkpoint
@@ -107,6 +110,7 @@ class FinalRuns:
     study: optuna.Study  # the companion
     artifacts: FileSystemArtifactStore
     listener: RunListener
+    worker: WorkerIdentity
     tested: Checkpoint | None = None  # the study's checkpoint, if the smoke test has loaded it
     load_predictor: LoadPredictor | None = None  # for baselines that are folders of hpo
     stop: StopSignal = field(default_factory=StopSignal)
@@ -207,7 +211,9 @@ class FinalRuns:
             ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
             for trial in ended:
                 self.listener.ends(trial)
-        if trial_state.outcome(ended[0]) not in LASTING_OUTCOMES:
+        if trial_state.outcome(ended[0]) in LASTING_OUTCOMES:
+            remove_saved_run(self, run)
+        else:
             raise TrainingError(f"{system}, seed {run.seed}: {RunRecord.from_trial(ended[0]).reason}")
         self.stop.check()
         return ended[0]
@@ -231,7 +237,9 @@ class FinalRuns:
             problem = reason.removeprefix(f"{trial_state.ERROR}: ")
             return TrainingError(f"{system}, seed {run.seed}: {problem} (-v shows where)")
 
-        return run_trial(trial, make_and_store, RunMeasurements().describe_end, as_failure, self.spec.report.texts)
+        return run_trial(
+            trial, make_and_store, RunMeasurements().describe_end, as_failure, self.worker, self.spec.report.texts
+        )
 
     def _store(self, trial: optuna.Trial, run: RunKey, system: str, result: RunOutcome) -> float:
         """Store scores, costs and predictions, and return the run's value: the objective on validation, never on test.
@@ -292,7 +300,7 @@ def open_final_runs(
     storage = storage_of(checked.study) if checked.study else open_storage(url)
     provenance = collect_provenance(spec, checked.data.about())
     study = open_study(storage, spec, METRICS[spec.objective].direction, provenance, companion_name(spec.name))
-    trial_state.fail_dead_trials(study)
+    fail_dead_runs(study, spec.folder)
     for folder in (spec.folder, artifact_folder(url, spec.file.parent)):
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -303,9 +311,12 @@ def open_final_runs(
                 f"study {spec.name!r}: another process is making its final runs; wait until it has ended"
             ) from None
         sweep_leftovers(spec.folder)
+        worker = stack.enter_context(hold_worker_lock(spec.folder)).identity
+        claim_trials_for(study, asdict(worker))
+        stack.callback(claim_trials_for, study, None)
         stack.enter_context(frozen_gc())
         artifacts = open_artifact_store(url, spec)
-        yield FinalRuns(spec, checked.data, storage, study, artifacts, listener, checkpoint, load_predictor)
+        yield FinalRuns(spec, checked.data, storage, study, artifacts, listener, worker, checkpoint, load_predictor)
 
 
 def predict_splits(

@@ -11,11 +11,11 @@ from hpo.errors import DataError, HpoError, SpecError, StoreError, StudyError
 from hpo.evaluation.differences import compare_systems
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.evaluation.statistics import resample_scores
+from hpo.pairwise.labelled_rows import LabelledRows, read_test_file, read_test_split
 from hpo.pairwise.operands import Operand
 from hpo.pairwise.pair_result import PairedSystem, PairResult
 from hpo.pairwise.pair_sentences import describe_pair, describe_scope
 from hpo.pairwise.paired_runs import PairedRuns, StoredStudy, keep_deployed_run, predict_rows, renumber_runs
-from hpo.pairwise.test_rows import LabelledRows, read_test_file, read_test_split
 from hpo.store.trial_order import sign
 from hpo.training.metrics import METRICS, unsuitable_reason
 

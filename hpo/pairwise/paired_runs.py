@@ -22,8 +22,8 @@ from hpo.evaluation.sealed_split import list_uses
 from hpo.evaluation.stored_systems import find_studies, read_winner
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.winner import choose_deployed_run, find_winner
+from hpo.pairwise.labelled_rows import LabelledRows
 from hpo.pairwise.operands import Operand
-from hpo.pairwise.test_rows import LabelledRows
 from hpo.predict import load_predictor
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import open_artifact_store, open_storage

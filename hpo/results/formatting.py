@@ -147,8 +147,8 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
     remarks += describe_systems({system.system: system.description for system in comparison.systems})
     if any(system.system in TUNED_ON_TRAIN for system in comparison.systems):
         remarks.append(
-            f"{' and '.join(TUNED_ON_TRAIN)} chose by cross-validation on train, where the search chose by the "
-            f"{comparison.rows['validation']:,} validation rows besides"
+            f"baseline {' and '.join(TUNED_ON_TRAIN)} chose by cross-validation on train, where the search chose by "
+            f"the {comparison.rows['validation']:,} validation rows besides"
         )
     uses = comparison.test_uses
     remarks.append(describe_uses(comparison))

@@ -106,23 +106,13 @@ def open_for_reading(file: Path) -> BaseStorage:
 
 
 def _create_storage(connection: str, engine_options: dict[str, Any], **options: Any) -> RDBStorage:
-    import optuna
-    import sqlalchemy.exc
+    from optuna.exceptions import ExperimentalWarning
 
-    from hpo.store.bulk_storage import BulkStorage
-
-    class Storage(BulkStorage):
-        """BulkStorage whose heartbeats survive a database that is busy for a while."""
-
-        def record_heartbeat(self, trial_id: int) -> None:
-            # An exception would end Optuna's heartbeat thread, and the trial would be failed as stale while it runs.
-            # A single missed heartbeat does no harm.
-            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError):
-                super().record_heartbeat(trial_id)
+    from hpo.store.claiming_storage import ClaimingStorage
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return Storage(
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return ClaimingStorage(
             connection,
             engine_kwargs=engine_options,
             heartbeat_interval=HEARTBEAT_INTERVAL,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from hpo.store.attributes import Curve, RunProvenance, Seconds, WorkerIdentity, read_curve, read_part, to_attributes
-from hpo.store.trial_state import TrialView, outcome
+from hpo.store.trial_state import WORKER, TrialView, outcome
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class RunRecord:
             test=SplitScores.from_attribute(stored.get("test")),
             curve=read_curve(stored.get("metrics")),
             seconds=read_part(Seconds, stored.get("seconds")),
-            worker=WorkerIdentity(**worker) if (worker := stored.get("worker")) else None,
+            worker=read_part(WorkerIdentity, worker) if (worker := stored.get(WORKER)) else None,
             provenance=read_part(RunProvenance, stored.get("provenance")),
             **plain,
         )

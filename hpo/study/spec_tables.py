@@ -13,6 +13,7 @@ from hpo.escaping import escape_controls
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class StrictModel(BaseModel):
@@ -48,6 +49,16 @@ def _parse_seconds(value: Any) -> Any:
     if not match:
         raise ValueError('must be a number of seconds, or text such as "90s", "30m", "2h", "1d"')
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _parse_bytes(value: Any) -> Any:
+    """Return `"2GB"`, `"500 MB"` or `"1.5TB"` in bytes; anything else is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)B?\s*", value)
+    if not match:
+        raise ValueError('must be a number of bytes, or text such as "500MB", "2GB"')
+    return int(float(match[1]) * _SIZES[match[2]])
 
 
 Component = Annotated[NamedComponent, BeforeValidator(_parse_component)]
@@ -171,6 +182,16 @@ class SearchSpec(StrictModel):
         None,
         description="Where workers run: inline, processes or ray; by default inline for one worker, else processes",
     )
+    save_every: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="How often a trial's state is saved besides at its rungs, so that it can continue after a kill: a "
+        'number of optimizer steps, or text such as "10m"',
+    )
+    saved_trials_disk: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description='Maximum of disk space for saved states: bytes, or text such as "2GB"; 0 saves none; no limit by '
+        "default",
+    )
     value: Literal["last", "best"] = Field(
         "last", description="Value of a trial: its score at the last rung, or at its best rung"
     )
@@ -179,6 +200,18 @@ class SearchSpec(StrictModel):
         description="Points of a trial at which it is evaluated and may be pruned: shares of its schedule, a number of "
         "equal shares, or { every_examples = N }",
     )
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _save_every_in_seconds(cls, value: Any) -> Any:
+        if isinstance(value, float):
+            raise ValueError('must be a whole number of steps, or text such as "10m"')
+        return _parse_seconds(value)
+
+    @field_validator("saved_trials_disk", mode="before")
+    @classmethod
+    def _disk_in_bytes(cls, value: Any) -> Any:
+        return _parse_bytes(value)
 
     @model_validator(mode="after")
     def _rungs_rise(self) -> SearchSpec:

@@ -141,7 +141,7 @@ class SearchProgress(LiveLine, SearchListener):
         record = TrialRecord.from_trial(trial)
         value = f"{record.value:.4f}" if record.value is not None else "      "
         mark = " *best" if record.number == self.best_number else ""
-        reason = record.reason or ""
+        reason = record.pause or record.reason or ""
         if record.outcome == "complete":
             reason = ""
         elif record.outcome == "pruned":
