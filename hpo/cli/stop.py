@@ -28,4 +28,4 @@ def stop(
     opened = open_study(study, set_, storage, verbose)
     from hpo.terminal.tables import print_stopped
 
-    print_stopped(opened.stop(trial, wait=wait), opened.command("search"))
+    print_stopped(opened.stop(trial, wait=wait), trial is not None, opened.command("search"))

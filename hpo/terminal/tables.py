@@ -69,15 +69,15 @@ def print_next(command: str) -> None:
         print_line(f"next: {command}", whole=True)
 
 
-def print_stopped(trials: Sequence[TrialRecord], next_command: str) -> None:
-    """Print what has become of the trials that `hpo stop` concerns."""
+def print_stopped(trials: Sequence[TrialRecord], is_for_good: bool, next_command: str) -> None:
+    """Print what has become of the trials that `hpo stop` concerns; `is_for_good` if they are not to be continued."""
     if not trials:
         print_line("no trial is running; a search that is about to start one ends first")
     for record in trials:
         if record.outcome == "running":
             print_line(f"#{record.number} still running: it ends after its current step or evaluation")
-        elif record.outcome == "waiting":
-            print_line(f"#{record.number} waiting: it ends when a worker takes it up")
+        elif is_for_good and record.state == "WAITING":
+            print_line(f"#{record.number} {record.outcome}: it ends when a worker takes it up")
         else:
             print_line(f"#{record.number} {record.reason or record.outcome}")
     print_next(next_command)

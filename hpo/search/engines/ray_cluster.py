@@ -11,6 +11,7 @@ from typing import Any
 from hpo.errors import StoreError, TrainingError
 from hpo.search.engines.base import SearchRun
 from hpo.search.engines.messages import NOTICE, WorkerMessage
+from hpo.search.engines.ray_internals import silence_cluster_errors
 from hpo.search.engines.supervisor import Supervisor
 from hpo.search.engines.worker_process import ChildWorker, WorkerEnd, WorkerReport
 from hpo.store.storage import sqlite_file
@@ -56,6 +57,7 @@ def connect_cluster(spec: StudySpec, url: str) -> Any:
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise TrainingError(f"search.engine is 'ray', but no cluster can be reached: {first}") from None
+    silence_cluster_errors()
     addresses = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
     if sqlite_file(url) and len(addresses) > 1:
         ray.shutdown()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from transformers.utils import logging as transformers_logging
 
 from hpo.errors import HpoError
 from hpo.search.budget import Budget
@@ -25,6 +26,7 @@ from hpo.study.spec import restore_study
 def main(request: WorkerRequest, channel: MessageChannel) -> None:
     """Do what the request asks for. An HpoError is sent to the parent, and printed for people who have none."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # the last lines of a worker that dies should say why
     if request.logs:
         channel.send_logs()
     try:
