@@ -86,9 +86,7 @@ def test_no_more_workers_are_replaced_than_allowed_and_their_last_lines_are_show
     killer = Killer()
     spec = load_study(small, ("search.workers=2", "search.max_restarts=1"))
     run = SearchRun(spec, optuna.create_study(), "", killer)
-    with pytest.raises(
-        TrainingError, match="2 of 2 workers failed; .* crashed, and search.max_restarts = 1 .*a . b"
-    ):
+    with pytest.raises(TrainingError, match="2 of 2 workers failed; .* crashed, and search.max_restarts = 1 .*a . b"):
         Supervisor(run, lambda index: EndedWorker("crashed", "a", "b")).run()
     assert killer.notices == ["worker 1 crashed; another one takes its place (restart 1 of 1); its last lines: a | b"]
 

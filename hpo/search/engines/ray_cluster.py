@@ -8,7 +8,7 @@ import time
 from math import ceil
 from typing import Any
 
-from hpo.errors import StoreError, TrainingError
+from hpo.errors import StoreError
 from hpo.search.engines.base import SearchRun
 from hpo.search.engines.messages import NOTICE, WorkerMessage
 from hpo.search.engines.ray_internals import silence_cluster_errors
@@ -43,7 +43,7 @@ def run_ray(search: SearchRun) -> None:
 def connect_cluster(spec: StudySpec, url: str) -> Any:
     """Connect to the cluster, unless this process is connected already, and return the library.
 
-    Raises SpecError without Ray, TrainingError if no cluster answers, and StoreError for a store that its machines
+    Raises SpecError without Ray or if no cluster answers, and StoreError for a store that its machines
     cannot share.
     """
     try:
@@ -51,12 +51,12 @@ def connect_cluster(spec: StudySpec, url: str) -> Any:
     except ImportError:
         raise spec.error("search.engine", "is 'ray', which is not installed: pip install 'hpo[ray]'") from None
     if not ray.is_initialized():
-        check_address(os.environ.get(ADDRESS, ""))
+        check_address(spec, os.environ.get(ADDRESS, ""))
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
-            raise TrainingError(f"search.engine is 'ray', but no cluster can be reached: {first}") from None
+            raise spec.error("search.engine", f"is 'ray', but no cluster can be reached: {first}") from None
     silence_cluster_errors()
     addresses = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
     if sqlite_file(url) and len(addresses) > 1:
@@ -68,8 +68,8 @@ def connect_cluster(spec: StudySpec, url: str) -> Any:
     return ray
 
 
-def check_address(address: str) -> None:
-    """Raise TrainingError, within seconds, if no server of the kind that Ray has answers at RAY_ADDRESS.
+def check_address(spec: StudySpec, address: str) -> None:
+    """Raise SpecError, within seconds, if no server of the kind that Ray has answers at RAY_ADDRESS.
 
     `ray.init` would try for minutes, and writes to standard error meanwhile.
     """
@@ -84,8 +84,9 @@ def check_address(address: str) -> None:
                 if len(answer) <= _TYPE_OF_FRAME or answer[_TYPE_OF_FRAME] != _SETTINGS:
                     raise OSError("what listens there is no Ray cluster")
     except OSError as error:
-        raise TrainingError(
-            f"no Ray cluster answers at {ADDRESS}={address} ({error}); start one, or unset {ADDRESS}"
+        raise spec.error(
+            "search.engine",
+            f"is 'ray', but nothing answers at {ADDRESS}={address} ({error}); start Ray, or unset {ADDRESS}",
         ) from None
 
 
