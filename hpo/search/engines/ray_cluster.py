@@ -141,8 +141,8 @@ class RayWorker:
         except self._ray.exceptions.RayError as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
             return WorkerReport(end=WorkerEnd("was lost with its Ray node or actor", last_lines=tuple(lines[:1])))
-        else:
-            self.is_waiting = False
+        if self.is_waiting:
+            self.is_waiting = self._cluster.is_wait_announced = False  # the next one that waits is announced again
         if report.end is None:
             self._answer = self._actor.poll.remote()
         return report
