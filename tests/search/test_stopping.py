@@ -61,7 +61,7 @@ def test_a_stopped_trial_counts_and_is_not_continued(small: Path) -> None:
     study = run_search(load_study(small), url(small), Stopper(1, is_search=False))
     first, stopped, last = study.get_trials()
     assert (first.state, stopped.state, last.state) == (TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE)
-    assert stopped.user_attrs["reason"] == "stopped: by `hpo stop`" and stopped.user_attrs["steps"] == 4
+    assert stopped.user_attrs["reason"] == "stopped: by `hpo stop`" and stopped.user_attrs["steps"] == 3
     with pytest.raises(StudyError, match="trial #1 of study 'small' has ended: stopped"):
         hpo.Study(small).stop(1)
 
