@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from hpo.cli.options import Overrides, Storage, StudyFile, Verbose, open_study
+from hpo.cli.options import Json, Overrides, Storage, StudyFile, Verbose, open_study
 
 
 def stop(
@@ -19,6 +20,7 @@ def stop(
     ] = 60,
     storage: Storage = None,
     set_: Overrides = None,
+    as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """End a running search, or one of its trials, from another shell.
@@ -28,4 +30,9 @@ def stop(
     opened = open_study(study, set_, storage, verbose)
     from hpo.terminal.tables import print_stopped
 
-    print_stopped(opened.stop(trial, wait=wait), trial is not None, opened.command("search"))
+    records = opened.stop(trial, wait=wait)
+    if as_json:
+        rows = [{"trial": record.number, "outcome": record.outcome, "reason": record.reason} for record in records]
+        typer.echo(json.dumps({"study": opened.spec.name, "trials": rows}, indent=2))
+    else:
+        print_stopped(records, trial is not None, opened.command("search"))

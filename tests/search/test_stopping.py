@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -12,8 +13,10 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from typer.testing import CliRunner
 
 import hpo
+from hpo.cli import app
 from hpo.errors import StoreError, StudyError
 from hpo.search import requested_stop
 from hpo.search.budget import Budget
@@ -72,8 +75,10 @@ def test_a_stopped_search_continues_with_the_next_command(small: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_search(load_study(small), url(small), stopper)
     assert "`hpo stop` has asked this search to end" in stopper.notices
-    (paused,) = hpo.Study(small).stop(1, wait=0)  # it ends when it is taken up
-    assert (paused.number, paused.outcome) == (1, "paused")
+    shown = CliRunner().invoke(app, ["stop", str(small), "1"]).stdout
+    assert shown == f"#1 paused: it ends when a worker takes it up\nnext: hpo search {small}\n"
+    as_json = json.loads(CliRunner().invoke(app, ["stop", str(small), "1", "--json"]).stdout)
+    assert as_json == {"study": "small", "trials": [{"trial": 1, "outcome": "paused", "reason": None}]}
     study = run_search(load_study(small), url(small), SearchListener())
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[1].user_attrs["reason"] == "stopped: by `hpo stop`"
