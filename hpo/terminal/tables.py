@@ -76,8 +76,10 @@ def print_stopped(trials: Sequence[TrialRecord], is_for_good: bool, next_command
     for record in trials:
         if record.outcome == "running":
             print_line(f"#{record.number} still running: it ends after its current step or evaluation")
-        elif is_for_good and record.state == "WAITING":
-            print_line(f"#{record.number} {record.outcome}: it ends when a worker takes it up")
+        elif record.state == "WAITING":
+            print_line(
+                f"#{record.number} {record.outcome}" + (": it ends when a worker takes it up" if is_for_good else "")
+            )
         else:
             print_line(f"#{record.number} {record.reason or record.outcome}")
     print_next(next_command)

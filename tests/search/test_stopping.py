@@ -78,7 +78,7 @@ def test_a_stopped_search_continues_with_the_next_command(small: Path) -> None:
     shown = CliRunner().invoke(app, ["stop", str(small), "1"]).stdout
     assert shown == f"#1 paused: it ends when a worker takes it up\nnext: hpo search {small}\n"
     as_json = json.loads(CliRunner().invoke(app, ["stop", str(small), "1", "--json"]).stdout)
-    assert as_json == {"study": "small", "trials": [{"trial": 1, "outcome": "paused", "reason": None}]}
+    assert as_json == {"study": "small", "trials": [{"trial": 1, "outcome": "paused", "reason": "interrupted"}]}
     study = run_search(load_study(small), url(small), SearchListener())
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[1].user_attrs["reason"] == "stopped: by `hpo stop`"
