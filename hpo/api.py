@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hpo.search.estimate import Estimate
     from hpo.search.search_listener import SearchListener
     from hpo.store.run_record import RunRecord
+    from hpo.store.trial_record import TrialRecord
 
 _Listener = TypeVar("_Listener")
 
@@ -83,6 +84,15 @@ class Study:
             self.spec = load_study(self.spec.file, (*self.spec.overrides, *format_overrides("search", budget)))
         with _choose_listener(listener, lambda: SearchProgress(self.spec)) as progress:
             return run_search(self.spec, self.url, progress, sampler=self.sampler, pruner=self.pruner)
+
+    def stop(self, trial: int | None = None, *, wait: float = 60) -> list[TrialRecord]:
+        """Ask the processes that run the search to end after their current step, or to end one trial for good.
+
+        Waits at most `wait` seconds, and returns the trials that were running, or the one asked for, as they are then.
+        """
+        from hpo.search.stopping import stop_search
+
+        return stop_search(self.spec, self.url, trial, wait)
 
     def estimate(self, *, listener: SearchListener | None = None) -> Estimate:
         """Estimate time, memory and disk use of the rest of the search, without writing anything."""

@@ -20,6 +20,7 @@ from hpo.cli import (
     run,
     search,
     show,
+    stop,
 )
 from hpo.errors import HpoError, TrainingError
 from hpo.escaping import escape_controls
@@ -38,6 +39,7 @@ for command in (
     init.init,
     run.run,
     search.search,
+    stop.stop,
     retrain.retrain,
     baseline.baseline,
     compare.compare,

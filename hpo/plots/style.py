@@ -22,6 +22,7 @@ from hpo.store.trial_state import (
     OUT_OF_TIME,
     PAUSED,
     PRUNED,
+    STOPPED,
     SURPLUS,
     UNVERIFIED,
 )
@@ -57,6 +58,7 @@ OUTCOME_MARKS = {
     INFEASIBLE: Mark(RED, "square", "+", "dot"),
     UNVERIFIED: Mark(RED, "cross", "|", "dot"),
     ERROR: Mark(RED, "triangle-up", "\\", "dot"),
+    STOPPED: Mark(GREY, "x", "/", "dash"),
     INTERRUPTED: Mark(GREY, "pentagon", "-", "dash"),
     KILLED: Mark(GREY, "star", "|", "dash"),
     OUT_OF_TIME: Mark(GREY, "hourglass", "+", "dash"),

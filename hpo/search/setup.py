@@ -40,10 +40,11 @@ def open_search(
 ) -> tuple[RunContext, BaseStorage, optuna.Study]:
     """Check and load everything, then open the study in the store, or create it.
 
-    Nothing is written before every input has been checked. For `is_worker` another process has made the smoke test.
+    Nothing is written before every input has been checked. For `is_worker` another process has created the study and
+    made the smoke test: a worker that does not find the study is looking at another store.
     """
     check_store_writable(url)
-    checked = preflight(spec, url, sampler, pruner)
+    checked = preflight(spec, url, sampler, pruner, needs_search=is_worker)
     context, notices = load_context(spec, checked.data, listener.notice)
     if not is_worker and _has_trials_left(checked):
         for text in check_training(context, checked):

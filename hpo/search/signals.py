@@ -17,6 +17,7 @@ class StopSignal:
 
     is_requested: bool = False
     in_trial: bool = False
+    trial: int | None = None  # number of the trial that was started last
     parent: int | None = None
 
     def check(self) -> None:

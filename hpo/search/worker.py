@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,14 +15,13 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import HpoError, TrainingError
+from hpo.errors import TrainingError
 from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler, is_exhausted, trial_seed
 from hpo.search.saved_trials import build_trial_saver, remove_saved_trial, sweep_saved_trials
 from hpo.search.search_listener import SearchListener
-from hpo.search.setup import open_search
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
@@ -40,7 +36,6 @@ from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
 from hpo.store.worker_lock import hold_worker_lock
-from hpo.study.spec import load_study
 from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
@@ -212,6 +207,7 @@ class Worker:
         seed = trial_seed(self.spec.search.seed, index)
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
         values = self.trainer.hp_space(trial)
+        self.stop.trial = trial.number
         self.listener.begins(trial.number, values, self.budget)
         self._reported = set(stored.intermediate_values)
         # The worker may have died between the report of a rung and the decision of the pruner, which is made again.
@@ -266,21 +262,3 @@ class Worker:
     def _save(self, folder: Path) -> None:
         """Write the trial's weights as safetensors, with their tokenizer."""
         save_model(self.trainer.final_model(), self.context.checkpoint.tokenizer, folder)
-
-
-def main(request: Mapping[str, Any]) -> None:
-    """Run a worker in a process of its own, for a `WorkerRequest` of hpo.search.engines.base as JSON values."""
-    spec = load_study(request["file"], tuple(request["overrides"]))
-    stop = StopSignal(parent=request["parent"])
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    try:
-        context, storage, study = open_search(spec, request["storage"], SearchListener(), is_worker=True)
-        Worker(context, storage, study, SearchListener(), Budget.of(spec.search, study), stop).run()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except HpoError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main(json.load(sys.stdin))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hpo.store.attributes import to_attributes
+from hpo.store.attributes import read_part, to_attributes
 from hpo.study.overrides import public_overrides
 
 
@@ -29,6 +29,14 @@ class StoredVerdict:
 
 
 @dataclass(frozen=True)
+class StopRequest:
+    """What `hpo stop` has asked for. It stays in the store: workers compare it with what it was when they started."""
+
+    search: str = ""  # another id with each request to end the search
+    trials: Sequence[int] = ()  # numbers of the trials to end
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """The attributes of a stored study. `spec` is None for a study that another program wrote."""
 
@@ -44,6 +52,7 @@ class StudyRecord:
     seed: int | None = None
     stopped: Mapping[str, Any] | None = None  # set when search.stop ended the study: see search.stopping_rule
     verdict: StoredVerdict | None = None  # of a companion study
+    stop_request: StopRequest = StopRequest()
 
     @classmethod
     def from_attributes(cls, stored: Mapping[str, Any]) -> Self:
@@ -65,6 +74,7 @@ class StudyRecord:
             seed=stored.get("seed"),
             stopped=stored.get("stopped"),
             verdict=StoredVerdict(verdict["sentence"], verdict["when"]) if verdict else None,
+            stop_request=read_part(StopRequest, stored.get("stop_request")),
         )
 
     @property

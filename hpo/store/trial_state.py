@@ -11,6 +11,7 @@ from typing import Any, Protocol
 INTERRUPTED, KILLED, OUT_OF_TIME, SURPLUS = "interrupted", "killed", "out of time", "surplus"
 # ... and the others are what its values, or the code that they lead to, have caused.
 PRUNED, DIVERGED, INFEASIBLE, UNVERIFIED, ERROR = "pruned", "diverged", "infeasible", "unverified", "error"
+STOPPED = "stopped"  # by `hpo stop STUDY TRIAL`: somebody does not want its result, so it is not continued
 _EARLIER_OUTCOMES = {"unproven": UNVERIFIED}  # as version 0.1.0 stored it
 _OUTCOME_OF_STATE = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 PAUSED = "paused"  # it has run, and waits for a worker that continues it

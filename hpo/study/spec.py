@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from hpo.study.search_space import SearchSpace
 from hpo.study.spec_tables import DataSpec, FinalSpec, ModelSpec, ReportSpec, SearchSpec, StrictModel
 from hpo.study.toml_reader import read_toml, spec_error
 
-_BUDGET_OVERRIDES = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
+_BUDGET_OVERRIDES = tuple(
+    f"search.{key}=" for key in ("trials", "timeout", "workers", "max_restarts", "engine", "stop")
+)
 
 
 class StudySpec(StrictModel):
@@ -119,6 +122,11 @@ def load_study(file: str | Path, overrides: tuple[str, ...] = ()) -> StudySpec:
         return StudySpec.model_validate({**raw, "file": path, "overrides": tuple(map(str, parsed))})
     except ValidationError as error:
         raise spec_error(path, error, StudySpec) from None
+
+
+def restore_study(resolved: Mapping[str, Any], file: Path, overrides: Sequence[str]) -> StudySpec:
+    """Return the study of `StudySpec.resolved()`, without reading its file: it may be on another machine."""
+    return StudySpec.model_validate({**resolved, "file": file, "overrides": tuple(overrides)})
 
 
 def _read_space_file(raw: dict[str, Any], path: Path) -> None:

@@ -175,6 +175,9 @@ class SearchSpec(StrictModel):
     )
     seed: int = Field(0, ge=0, description="Seed of the sampler; each trial's own seed is derived from it")
     workers: int = Field(1, ge=1, description="Number of trials to run in parallel")
+    max_restarts: int = Field(
+        10, ge=0, description="Number of workers that may be started in place of crashed or killed ones, per invocation"
+    )
     engine: str | None = Field(
         None,
         description="Where workers run: inline, processes or ray; by default inline for one worker, else processes",

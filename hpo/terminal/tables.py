@@ -20,6 +20,7 @@ from hpo.results.formatting import (
 from hpo.results.study_status import StudyRow, StudyStatus, TrialColumn, TrialRow, study_status, trial_columns
 from hpo.search.budget import stop_message, why_ended
 from hpo.store.run_record import RunRecord
+from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec
 from hpo.terminal.console import outcome_style, print_line
 from hpo.terminal.table_layout import Column, print_columns
@@ -66,6 +67,22 @@ def print_next(command: str) -> None:
     """Print the next command, if there is one."""
     if command:
         print_line(f"next: {command}", whole=True)
+
+
+def print_stopped(trials: Sequence[TrialRecord], is_for_good: bool, next_command: str) -> None:
+    """Print what has become of the trials that `hpo stop` concerns; `is_for_good` if they are not to be continued."""
+    if not trials:
+        print_line("no trial is running; a search that is about to start one ends first")
+    for record in trials:
+        if record.outcome == "running":
+            print_line(f"#{record.number} still running: it ends after its current step or evaluation")
+        elif record.state == "WAITING":
+            print_line(
+                f"#{record.number} {record.outcome}" + (": it ends when a worker takes it up" if is_for_good else "")
+            )
+        else:
+            print_line(f"#{record.number} {record.reason or record.outcome}")
+    print_next(next_command)
 
 
 def print_retrained(result: RetrainResult, next_command: str = "") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,11 +17,12 @@ import sqlalchemy
 from hpo.api import Study
 from hpo.cli import main
 from hpo.errors import StoreError
-from hpo.search.engines.base import WorkerRequest
+from hpo.search.engines.base import build_request
 from hpo.search.engines.worker_process import WorkerProcess
 from hpo.store.provenance import collect_provenance
 from hpo.store.study_record import StudyRecord
 from hpo.study.overrides import Override
+from hpo.study.spec import load_study
 from hpo.study.storage_url import StorageUrl
 from hpo.terminal.process import _continue_arguments
 from tests.support.postgresql import postgresql  # noqa: F401
@@ -103,7 +103,7 @@ def test_what_is_stored_and_shown_has_no_password(small: Path, override: str | N
     assert CANARY in study.url, "Optuna needs the password"
     spec = study.spec
     shown: list[Any] = [study.command("show"), study.storage, spec, spec.public_overrides, spec.command("search")]
-    shown += [spec.resolved(), collect_provenance(spec, {}), WorkerRequest("", list(spec.overrides), study.url, None)]
+    shown += [spec.resolved(), collect_provenance(spec, {}), build_request(spec, study.url)]
     assert [text for text in map(repr, shown) if CANARY in text] == []
     assert [text for text in map(str, shown) if CANARY in text] == []
 
@@ -157,18 +157,17 @@ def test_the_command_that_continues_after_an_interrupt_has_no_password() -> None
 
 
 def test_ps_shows_no_password_of_a_worker(small: Path) -> None:
-    worker = WorkerProcess(WorkerRequest(str(small), [f"storage={SERVER}"], SERVER, None), os.environ)
+    worker = WorkerProcess(build_request(load_study(small, (f"storage={SERVER}",)), SERVER), os.environ)
     process = Path(f"/proc/{worker._process.pid}")
     try:
         if not process.exists():  # macOS
             pytest.skip("needs /proc")
         while not (process / "cmdline").read_bytes():  # the program has not been started yet
             time.sleep(0.01)
-        assert b"hpo.search.worker" in (process / "cmdline").read_bytes()
+        assert b"hpo.search.engines.worker_main" in (process / "cmdline").read_bytes()
         assert CANARY.encode() not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     finally:
-        worker._process.send_signal(signal.SIGKILL)
-        worker.wait()
+        worker.kill()
 
 
 def test_a_password_in_a_store_of_an_earlier_version_is_not_shown() -> None:

@@ -17,7 +17,7 @@ from hpo.search.engines.inline import run_inline
 from hpo.search.engines.processes import run_processes
 from hpo.search.search_listener import SearchListener
 from hpo.store.trial_state import is_finished
-from hpo.study.spec import load_study
+from hpo.study.spec import load_study, restore_study
 
 
 class Notices(SearchListener):
@@ -77,7 +77,8 @@ def test_an_engine_of_another_package_runs_by_name(small: Path, plugin: Path) ->
     import hpo_counting  # type: ignore[import-not-found]
 
     (request,) = hpo_counting.started
-    assert request.file == str(small) and request.storage == url(small) and "search.trials=1" in request.overrides
+    assert request.file == str(small) and request.storage == url(small)
+    assert restore_study(request.study, small, request.overrides) == spec
 
 
 def test_unknown_and_broken_engines_are_refused(small: Path, plugin: Path) -> None:

@@ -23,7 +23,7 @@ from hpo.errors import HpoError, SpecError, TrainingError
 from hpo.results.study_status import study_status
 from hpo.search.budget import spent_seconds
 from hpo.search.engines import run_search
-from hpo.search.engines.base import SearchRun, WorkerRequest
+from hpo.search.engines.base import SearchRun, build_request
 from hpo.search.search_listener import SearchListener
 from hpo.store import database, storage, trial_state
 from hpo.store.optuna_internals import storage_of, trial_id
@@ -136,9 +136,9 @@ def test_workers_in_processes_share_one_study_and_fill_the_budget_exactly(small:
 
 
 def test_a_failing_worker_raises_its_error(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = WorkerRequest("/no/such/study.toml", [], "", os.getpid())
+    request = build_request(load_study(small, ("data.test='nothing.csv'",)), f"sqlite:///{small.parent}/fail.db")
     monkeypatch.setattr(SearchRun, "worker_request", lambda self: request)
-    with pytest.raises(TrainingError, match="2 of 2 workers failed; the last one: .*no such file"):
+    with pytest.raises(TrainingError, match="2 of 2 workers failed; the last one: .*data.test: None -> 'nothing.csv'"):
         run(small, "fail.db", "search.workers=2")
 
 

@@ -77,14 +77,14 @@ def test_final_run_of_a_dead_worker_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pid", "started", "is_alive"), [(os.getpid(), 0.0, True), (2**22 + 1, 0.0, False), (os.getpid(), -1e6, False)]
+    ("pid", "started", "is_alive"), [(None, 0.0, True), (2**22 + 1, 0.0, False), (None, -1e6, False)]
 )
 def test_worker_of_an_earlier_version_is_known_by_its_process(
-    tmp_path: Path, pid: int, started: float, is_alive: bool
+    tmp_path: Path, pid: int | None, started: float, is_alive: bool
 ) -> None:
     study = open_study(tmp_path)
     start = psutil.Process().create_time() + started
-    study.ask().set_user_attr("worker", {"host": socket.gethostname(), "pid": pid, "started": start})
+    study.ask().set_user_attr("worker", {"host": socket.gethostname(), "pid": pid or os.getpid(), "started": start})
     release_dead_trials(study, tmp_path)
     assert outcome(study.trials[0]) == ("running" if is_alive else PAUSED)
 

@@ -12,10 +12,12 @@ from hpo.plugins import load_entry_points
 from hpo.search.budget import count_finished, stop_message
 from hpo.search.engines.base import Engine, SearchRun
 from hpo.search.engines.inline import run_inline
+from hpo.search.engines.opening import open_in_child
 from hpo.search.engines.processes import run_processes
-from hpo.search.engines.ray_cluster import run_ray
+from hpo.search.engines.ray_cluster import connect_cluster, run_ray
 from hpo.search.search_listener import SearchListener
-from hpo.search.setup import open_search
+from hpo.store.stop_requests import read_stop_request
+from hpo.store.storage import find_stored_study
 from hpo.study.spec import StudySpec
 
 ENGINES: dict[str, Engine] = {"inline": run_inline, "processes": run_processes, "ray": run_ray}
@@ -37,7 +39,18 @@ def run_search(
     """
     engine = choose_engine(spec)
     check_objects(spec, engine, sampler, pruner)
-    context, storage, study = open_search(spec, url, listener, sampler, pruner)
+    known_stop = read_known_stop(spec, url)  # first: `hpo stop` may come while the data are loaded
+    if engine is run_inline:
+        from hpo.search.setup import open_search  # imports torch and scikit-learn, which no other parent needs
+
+        context, _, study = open_search(spec, url, listener, sampler, pruner)
+        search = SearchRun(spec, study, url, listener, sampler=sampler, pruner=pruner)
+        search.context = context
+    else:
+        if engine is run_ray:
+            connect_cluster(spec, url)  # before anything is written
+        search = open_in_child(spec, url, listener)
+    search.known_stop, study = known_stop, search.study
     sweep_leftovers(spec.folder)
     listener.opens(study)
     if done := count_finished(study.get_trials(deepcopy=False)):
@@ -45,10 +58,21 @@ def run_search(
     for key, instance in (("sampler", sampler), ("pruner", pruner)):
         if instance is not None:
             listener.notice(f"{key}: {type(instance).__name__}, passed from Python; search.{key} is not used")
-    engine(SearchRun(context, storage, study, url, listener, sampler, pruner))
+    try:
+        engine(search)
+    except KeyboardInterrupt:
+        if read_stop_request(study).search != known_stop:
+            listener.notice("`hpo stop` has asked this search to end")
+        raise
     if message := stop_message(study.user_attrs):
         listener.notice(message)
     return study
+
+
+def read_known_stop(spec: StudySpec, url: str) -> str:
+    """Return the last request of `hpo stop` to end this search, which an earlier session has obeyed."""
+    study = find_stored_study(spec, url)
+    return read_stop_request(study).search if study else ""
 
 
 def choose_engine(spec: StudySpec) -> Engine:

@@ -1,7 +1,8 @@
 """What an engine is: a function that runs the workers of an open search until its budget is spent.
 
-An engine for workers elsewhere (a cluster, a queue) starts `python -m hpo.search.worker` there with a `WorkerRequest`
-as JSON on its standard input, and calls a `TrialWatcher` while it waits. A package registers it as an entry point:
+An engine for workers elsewhere (a cluster, a queue) starts `python -m hpo.search.engines.worker_main` there with a
+`WorkerRequest` as JSON on its standard input. What the worker prints is described in `messages.py`; to `Supervisor`, an
+engine gives a function that starts a worker. A package registers it as an entry point:
 
     [project.entry-points."hpo.engines"]
     slurm = "my_package:run_on_slurm"
@@ -9,67 +10,78 @@ as JSON on its standard input, and calls a `TrialWatcher` while it waits. A pack
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 
-from hpo.errors import TrainingError
-from hpo.search.budget import count_finished
 from hpo.search.search_listener import SearchListener
 from hpo.store.trial_state import SURPLUS, outcome
 from hpo.study.spec import StudySpec
-from hpo.training.context import RunContext
+
+if TYPE_CHECKING:
+    from hpo.training.context import RunContext
 
 POLL_SECONDS = 0.5  # between two readings of the store
 
 
 @dataclass(frozen=True)
 class WorkerRequest:
-    """What a worker in another process needs to join a search; all of it fits into JSON."""
+    """What another process needs to open a study, or to join its search; all of it fits into JSON."""
 
-    file: str
+    file: str  # need not exist there: relative paths of data start at its folder
+    study: dict[str, Any]  # StudySpec.resolved()
     overrides: list[str] = field(repr=False)  # these two may hold a password
     storage: str = field(repr=False)
-    parent: int | None  # process id on the worker's host, if the worker should stop once this process has ended
+    parent: int | None = None  # process id on the worker's host, if the worker should stop once this process has ended
+    known_stop: str = ""  # the request of `hpo stop` that was there before this search began
+    opens: bool = False  # only check everything, and open or create the study
+    logs: bool = False  # send log messages
 
 
 @dataclass
 class SearchRun:
-    """A search that is ready to run: the context of its trials, and the open study."""
+    """A search that is ready to run: its study is open."""
 
-    context: RunContext
-    storage: BaseStorage
+    spec: StudySpec
     study: optuna.Study
     url: str = field(repr=False)  # may hold a password
     listener: SearchListener
+    devices: int = 0  # accelerators of this machine
+    known_stop: str = ""  # the request of `hpo stop` that was there before this search began
     sampler: BaseSampler | None = None  # objects passed from Python, only to the engine that runs in this process
     pruner: BasePruner | None = None
 
-    @property
-    def spec(self) -> StudySpec:
-        """The study file."""
-        return self.context.spec
+    @cached_property
+    def context(self) -> RunContext:
+        """What trials in this process share: data, tokens and checkpoint, loaded when they are first used."""
+        from hpo.search.setup import open_search  # imports torch and scikit-learn, which only workers need
+
+        return open_search(self.spec, self.url, SearchListener(), is_worker=True)[0]
 
     def worker_request(self) -> WorkerRequest:
         """Return what a worker in another process needs."""
-        spec = self.spec
-        overrides = [*spec.overrides, f'name="{spec.name}"', f"search.trials={spec.search.trials}"]
-        if spec.search.timeout is not None:
-            overrides.append(f"search.timeout={spec.search.timeout}")
-        return WorkerRequest(str(spec.file.resolve()), overrides, self.url, os.getpid())
+        return replace(build_request(self.spec, self.url), known_stop=self.known_stop)
+
+
+def build_request(spec: StudySpec, url: str) -> WorkerRequest:
+    """Return what a process on this machine needs to open a study."""
+    logs = logging.getLogger("hpo").isEnabledFor(logging.INFO)
+    return WorkerRequest(
+        str(spec.file.resolve()), spec.resolved(), list(spec.overrides), url, parent=os.getpid(), logs=logs
+    )
 
 
 class Engine(Protocol):
     """Runs `search.spec.search.workers` workers and returns when they have ended.
 
     On KeyboardInterrupt an engine stops its workers, waits until they have closed their trials, and raises it again.
-    It raises TrainingError if workers failed and the budget is not spent; see `report_failures`.
+    It raises TrainingError if workers failed and the budget is not spent. `Supervisor` does all this.
     """
 
     def __call__(self, search: SearchRun) -> None:
@@ -91,13 +103,3 @@ class TrialWatcher:
                 if outcome(trial) != SURPLUS:
                     self.search.listener.ends(trial, self.search.study)
         self.search.listener.runs(self.search.study)
-
-
-def report_failures(search: SearchRun, reasons: Sequence[str]) -> None:
-    """Raise TrainingError for workers that failed, or only notify the user if the others filled the budget."""
-    if not reasons:
-        return
-    message = f"{len(reasons)} of {search.spec.search.workers} workers failed; the last one: {reasons[-1]}"
-    if count_finished(search.study.get_trials(deepcopy=False)) < search.spec.search.trials:
-        raise TrainingError(message)
-    search.listener.notice(message)

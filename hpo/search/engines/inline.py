@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from hpo.search.budget import Budget
 from hpo.search.engines.base import SearchRun
+from hpo.search.requested_stop import RequestedStop
+from hpo.store.optuna_internals import storage_of
 
 
 def run_inline(search: SearchRun) -> None:
     """Run the only worker here."""
     from hpo.search.worker import Worker  # imports torch, which wrong input should not have to wait for
 
-    budget = Budget.of(search.spec.search, search.study)
     Worker(
         search.context,
-        search.storage,
+        storage_of(search.study),
         search.study,
         search.listener,
-        budget,
+        Budget.of(search.spec.search, search.study),
+        RequestedStop(study=search.study, known=search.known_stop),
         sampler=search.sampler,
         pruner=search.pruner,
     ).run()

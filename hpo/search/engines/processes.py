@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Mapping
 
-from hpo.search.engines.base import POLL_SECONDS, SearchRun, TrialWatcher, report_failures
+from hpo.search.engines.base import SearchRun
+from hpo.search.engines.supervisor import Supervisor
 from hpo.search.engines.worker_process import WorkerProcess
-from hpo.search.signals import StopSignal
+
+_THREADS, _DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
 
 
 def run_processes(search: SearchRun) -> None:
     """Run each worker with its share of the processor's threads and, if there are several, one accelerator."""
-    count = search.spec.search.workers
-    threads = str(max(1, (os.cpu_count() or 1) // count))
-    devices = _visible_devices()
-    workers: list[WorkerProcess] = []
-    watcher = TrialWatcher(search)
-    with StopSignal().on_signals():
-        try:
-            for number in range(count):
-                environment = {**os.environ, "OMP_NUM_THREADS": threads}
-                if devices:
-                    environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-                workers.append(WorkerProcess(search.worker_request(), environment))
-            while any(worker.is_running() for worker in workers):
-                watcher.report()
-                time.sleep(POLL_SECONDS)
-        finally:
-            for worker in workers:
-                worker.stop()
-            reasons = [worker.wait() for worker in workers]
-            watcher.report()
-    report_failures(search, [reason for reason in reasons if reason])
+
+    def start(index: int) -> WorkerProcess:
+        environment = worker_environment(index, search.spec.search.workers, search.devices, os.environ)
+        return WorkerProcess(search.worker_request(), environment)
+
+    Supervisor(search, start).run()
 
 
-def _visible_devices() -> list[str]:
-    """Return the accelerators to distribute, as CUDA_VISIBLE_DEVICES names them; none if there is only one."""
-    import torch
+def worker_environment(index: int, workers: int, devices: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of one of the workers: its threads, unless the user has set them, and its device.
 
-    count = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (visible.split(",") if visible else [str(number) for number in range(count)]) if count > 1 else []
+    With more workers than devices, several share one.
+    """
+    changed = {_THREADS: str(max(1, count_processors() // workers)), **environment}
+    if devices > 1:
+        names = environment[_DEVICES].split(",") if environment.get(_DEVICES) else list(map(str, range(devices)))
+        changed[_DEVICES] = names[index % len(names)]
+    return changed
+
+
+def count_processors() -> int:
+    """Return the number of processors that this process may use, which batch systems and containers limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
