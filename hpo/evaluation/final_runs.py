@@ -33,6 +33,7 @@ from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
 from hpo.store.attributes import Seconds, write_attributes
 from hpo.store.optuna_internals import storage_of
+from hpo.store.outages import announced_outages
 from hpo.store.provenance import collect_provenance
 from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import (
@@ -280,7 +281,9 @@ def open_final_runs(
         sweep_leftovers(spec.folder)
         stack.enter_context(frozen_gc())
         artifacts = open_artifact_store(url, spec)
-        yield FinalRuns(spec, checked.data, storage, study, artifacts, listener, checkpoint)
+        final = FinalRuns(spec, checked.data, storage, study, artifacts, listener, checkpoint)
+        stack.enter_context(announced_outages(storage, listener.notice, final.stop.check))
+        yield final
 
 
 def predict_splits(

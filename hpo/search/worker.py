@@ -31,6 +31,7 @@ from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_queue, trial_state
 from hpo.store.attributes import write_attributes
 from hpo.store.database import GRACE_PERIOD, HEARTBEAT_INTERVAL
+from hpo.store.outages import announced_outages
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
@@ -70,7 +71,7 @@ class Worker:
     def run(self) -> None:
         """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial closed, if asked to stop."""
         errors = 0
-        with self.stop.on_signals(), frozen_gc():
+        with self.stop.on_signals(), announced_outages(self.storage, check_stop=self.stop.check), frozen_gc():
             while self._is_room():
                 self.stop.check()
                 trial = self._run_next()

@@ -20,8 +20,21 @@ if TYPE_CHECKING:
 PRIVATE_NAMES = {
     "optuna._transform": ("_SearchSpaceTransform",),
     "optuna.pruners": ("HyperbandPruner._get_bracket_id",),
-    "optuna.storages": ("RDBStorage._get_trials", "_CachedStorage"),
-    "optuna.storages._rdb.models": ("TrialModel", "StudyModel.find_or_raise_by_id"),
+    "optuna.storages": (
+        "RDBStorage._get_trials",
+        "RDBStorage._get_stale_trial_ids",
+        "RDBStorage._get_best_trial_id",
+        "RDBStorage._create_new_trial",
+        "RDBStorage._get_prepared_new_trial",
+        "RDBStorage._set_trial_param",
+        "_CachedStorage",
+    ),
+    "optuna.storages._rdb.models": (
+        "TrialModel",
+        "TrialSystemAttributeModel",
+        "StudyModel.find_or_raise_by_id",
+        "NOT_FOUND_MSG",
+    ),
     "optuna.study._frozen": ("FrozenStudy",),
 }
 

@@ -16,6 +16,7 @@ from hpo.search.engines.processes import run_processes
 from hpo.search.engines.ray_cluster import run_ray
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search
+from hpo.store.outages import announced_outages
 from hpo.study.spec import StudySpec
 
 ENGINES: dict[str, Engine] = {"inline": run_inline, "processes": run_processes, "ray": run_ray}
@@ -45,7 +46,8 @@ def run_search(
     for key, instance in (("sampler", sampler), ("pruner", pruner)):
         if instance is not None:
             listener.notice(f"{key}: {type(instance).__name__}, passed from Python; search.{key} is not used")
-    engine(SearchRun(context, storage, study, url, listener, sampler, pruner))
+    with announced_outages(storage, listener.notice):
+        engine(SearchRun(context, storage, study, url, listener, sampler, pruner))
     if message := stop_message(study.user_attrs):
         listener.notice(message)
     return study
