@@ -54,6 +54,10 @@ _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
+class DamagedError(Exception):
+    """What is stored cannot be read; the text says what."""
+
+
 class DeletedError(StudyError, KeyError):
     """A study or trial that was deleted while it was in use. A KeyError too, because Optuna promises one."""
 
@@ -143,7 +147,9 @@ class Outages:
                 "`hpo search STUDY` starts a new one"
             )
         if isinstance(error, json.JSONDecodeError):
-            return damaged_store_error(self.url, "an attribute is not JSON")
+            return damaged_store_error(self.url, "an attribute of a study is not JSON")
+        if isinstance(error, DamagedError):
+            return damaged_store_error(self.url, str(error))
         original = find_driver_error(error)
         if isinstance(original, sqlite3.Error) and _sqlite_error_name(original) in _SQLITE_DAMAGES:
             return damaged_store_error(self.url, str(original))

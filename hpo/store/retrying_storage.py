@@ -19,8 +19,9 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.orm import Session
 
+from hpo.store.attribute_checks import STUDY_CHECKS, STUDY_MARK, find_malformed
 from hpo.store.bulk_storage import BulkStorage
-from hpo.store.outages import Outages
+from hpo.store.outages import DamagedError, Outages
 
 _CREATION = "hpo:creation"  # system attribute of a trial: the random token of the call that created it
 _Arguments = ParamSpec("_Arguments")
@@ -50,7 +51,6 @@ class RetryingStorage(BulkStorage):
     get_study_id_from_name = retried(BulkStorage.get_study_id_from_name)
     get_study_name_from_id = retried(BulkStorage.get_study_name_from_id)
     get_study_directions = retried(BulkStorage.get_study_directions)
-    get_study_user_attrs = retried(BulkStorage.get_study_user_attrs)
     get_study_system_attrs = retried(BulkStorage.get_study_system_attrs)
     get_all_studies = retried(BulkStorage.get_all_studies)
     set_study_user_attr = retried(BulkStorage.set_study_user_attr)
@@ -67,6 +67,16 @@ class RetryingStorage(BulkStorage):
     _get_trials = retried(BulkStorage._get_trials)
     _get_best_trial_id = retried(BulkStorage._get_best_trial_id)
     _get_stale_trial_ids = retried(BulkStorage._get_stale_trial_ids)
+
+    @retried
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return the attributes of a study."""
+        attributes = super().get_study_user_attrs(study_id)
+        if name := find_malformed(attributes, STUDY_CHECKS, STUDY_MARK):
+            raise DamagedError(
+                f"attribute {name!r} of study {self.get_study_name_from_id(study_id)!r} has a wrong form"
+            )
+        return attributes
 
     def record_heartbeat(self, trial_id: int) -> None:
         """Record a sign of life, once and without waiting."""

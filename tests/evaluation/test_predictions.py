@@ -64,9 +64,7 @@ def test_commands_make_runs_with_damaged_predictions_again(study_file: Path) -> 
         retrain(final)
         run_baselines(final, ["majority", "recipe"])
     assert listener.started == [("trial #0", 0), ("trial #0", 1), ("majority", 0)]
-    assert listener.reused == [3, 4], (
-        "the winner has the values of the recipe, so these are the runs that were just made"
-    )
+    assert listener.reused == [3, 4], "the winner has the values of the recipe, so these were just made"
     assert all("damaged, so the run is made again" in notice for notice in listener.notices)
     after = compare_study(spec, storage_url(spec))
     assert after.verdict == before.verdict and after.winner_system.test == before.winner_system.test
