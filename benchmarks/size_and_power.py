@@ -24,7 +24,7 @@ from hpo.evaluation.statistics import paired_difference
 from tests.support.simulated_systems import ACCURACY, POWER_CELLS, SIZE_CELLS, Cell
 
 SEED = 1  # of the worlds; the tests use 0
-SIZES = [
+EQUAL_SYSTEMS = [
     *SIZE_CELLS,
     Cell((5, 5), 0.0, 2000),
     Cell((5, 5), 0.01, 2000),
@@ -33,6 +33,7 @@ SIZES = [
     *(Cell((1, 1), spread, 2000) for spread in (0.003, 0.01, 0.02)),
     Cell((5, 1), 0.003, 2000, is_deterministic=True, failure_rate=0.1),
 ]
+SIZES = sorted(EQUAL_SYSTEMS, key=lambda cell: sorted(cell.seeds), reverse=True)  # cells of few seeds last
 POWERS = [cell for cell, _ in POWER_CELLS]
 
 

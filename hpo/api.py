@@ -98,8 +98,9 @@ class Study:
     ) -> Iterator[FinalRuns]:
         """Open the final runs of the study for writing; see `hpo.evaluation.final_runs.open_final_runs`."""
         from hpo.evaluation.final_runs import open_final_runs
+        from hpo.predict import load_predictor
 
-        with open_final_runs(self.spec, self.url, listener, searched, uses_checkpoint) as final:
+        with open_final_runs(self.spec, self.url, listener, searched, uses_checkpoint, load_predictor) as final:
             yield final
 
     def retrain(self, seed: int | None = None, *, listener: RunListener | None = None) -> RetrainResult:
@@ -139,16 +140,17 @@ class Study:
             check_baselines,
             find_baseline,
             run_baselines,
-            uses_checkpoint,
         )
         from hpo.store.run_record import RunRecord
 
         wanted = list(names) or baseline_names(self.spec)
         check_baselines(self.spec, wanted)
-        searched = any(find_baseline(name).needs_search for name in wanted)
+        baselines = [find_baseline(name, self.spec) for name in wanted]
+        searched = any(baseline.needs_search for baseline in baselines)
+        uses_checkpoint = any(baseline.uses_checkpoint for baseline in baselines)
         with (
             _choose_listener(listener, RunProgress) as progress,
-            self.open_final_runs(progress, searched, uses_checkpoint(wanted)) as final,
+            self.open_final_runs(progress, searched, uses_checkpoint) as final,
         ):
             runs = run_baselines(final, wanted)
         return {name: [RunRecord.from_trial(run) for run in of_name] for name, of_name in runs.items()}
@@ -203,8 +205,8 @@ class Study:
         spreadsheet would run as formulas are left as they are. `system` is the one whose model the format `model`
         writes: a baseline, which is fitted again, or `winner`, the default.
         """
-        from hpo.evaluation.comparison_result import WINNER
         from hpo.export.formats import check_format, export_format
+        from hpo.study.spec_tables import WINNER
 
         check_format(name, raw=raw, system=system)
         target = target and expand_path(target)
@@ -217,11 +219,11 @@ class Study:
     def _export_baseline(
         self, results: StudyResults, name: str, target: Path | None, overwrite: bool, listener: RunListener
     ) -> Path:
-        from hpo.evaluation.baselines import uses_checkpoint
+        from hpo.evaluation.baselines import find_baseline
         from hpo.export.baseline_export import export_baseline, read_baseline_runs
 
         runs = read_baseline_runs(results, name)  # first, because loading data and checkpoint takes longer
-        with self.open_final_runs(listener, uses_checkpoint=uses_checkpoint([name])) as final:
+        with self.open_final_runs(listener, uses_checkpoint=find_baseline(name, self.spec).uses_checkpoint) as final:
             return export_baseline(results, final, name, runs, target, overwrite)
 
     def status(self, most: int | None = None) -> StudyStatus:

@@ -30,6 +30,7 @@ PACKAGES = (  # each imports only those before it
     "plots",
     "report",
     "predict",
+    "pairwise",
     "export",
     "dashboard",
     "api_results",

@@ -11,12 +11,11 @@ import json
 import logging
 import math
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +47,8 @@ from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search, prepare_context
 from hpo.search.worker import Worker
 from hpo.store import database, storage, trial_queue, trial_state
+from hpo.store.dead_trials import release_dead_trials
+from hpo.store.worker_lock import hold_worker_lock
 from hpo.study.spec import load_study
 from hpo.study.spec_tables import ModelSpec
 from hpo.training import rung_callback
@@ -578,9 +579,8 @@ def test_pitfall_17_timeout_ends_a_running_trial(tmp_path: Path, searched: Calla
     assert trial.state is TrialState.COMPLETE and trial.duration is not None and trial.duration.total_seconds() > 0.01
 
     ours = searched("search.timeout=3", "training.num_train_epochs=2000").trials[0]
-    assert ours.state is TrialState.FAIL and ours.user_attrs["reason"].startswith(trial_state.OUT_OF_TIME)
+    assert trial_state.outcome(ours) == trial_state.PAUSED  # with a longer timeout it continues
     assert ours.user_attrs["steps"] < 2000 * STEPS
-    assert not trial_state.is_finished(ours)  # with a longer timeout it runs again
 
 
 def test_pitfall_18_workers_are_processes(tmp_path: Path, study_file: Path) -> None:
@@ -824,7 +824,6 @@ def test_pitfall_26_retried_trial_is_pruned_like_any_other(study_file: Path) -> 
     study, dead = passed_a_rung()
     dead.set_user_attr("reason", trial_state.KILLED)
     study.tell(dead, state=TrialState.FAIL)
-    trial_state.fail_dead_trials(study)
     trial_queue.enqueue_next(study, load_study(study_file).space)
     assert study.trials[-1].user_attrs["retry_of"] == dead.number
     assert not any(name.startswith("completed_rung") for name in study.trials[-1].system_attrs)
@@ -851,31 +850,30 @@ def test_pitfall_26_retried_trial_does_not_compete_with_its_first_attempt(
     assert at_first_rung(0.5)[1] is is_pruned
 
 
-def dead_worker() -> dict[str, Any]:
-    """Return the identity of a worker process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return {**trial_state.worker_identity(), "pid": process.pid}
+def dead_worker(study_folder: Path) -> dict[str, Any]:
+    """Return the identity of a worker that has ended, whose folder of locks is still there."""
+    (study_folder / "workers").mkdir(parents=True)
+    (study_folder / "workers" / "kept").touch()
+    with hold_worker_lock(study_folder) as lock:
+        return asdict(lock.identity)
 
 
 @pytest.mark.parametrize("has_worker", [True, False])
-def test_pitfall_27_trial_that_died_before_its_first_heartbeat_is_retried(study_file: Path, has_worker: bool) -> None:
+def test_pitfall_27_trial_that_died_before_its_first_heartbeat_continues(study_file: Path, has_worker: bool) -> None:
     opened = storage.open_storage(f"sqlite:///{study_file.parent / 'store.db'}")
     study = optuna.create_study(storage=opened, study_name="small")
     dead = study.ask({"learning_rate": FloatDistribution(1e-5, 1e-3)})
     if has_worker:
-        dead.set_user_attr("worker", dead_worker())
+        dead.set_user_attr("worker", dead_worker(study_file.parent / "small"))
     began = datetime.now() - timedelta(days=1)
     with opened.engine.begin() as connection:  # type: ignore[attr-defined]
         connection.exec_driver_sql("UPDATE trials SET datetime_start = ?", (str(began),))
     fail_stale_trials(study)
     assert study.trials[0].state is TrialState.RUNNING  # after a day without a heartbeat
 
-    trial_state.fail_dead_trials(study)
-    trial_queue.enqueue_next(study, load_study(study_file).space)
-    failed, again = study.trials
-    assert failed.state is TrialState.FAIL and trial_state.outcome(failed) == trial_state.KILLED
-    assert again.state is TrialState.WAITING and again.system_attrs["fixed_params"] == dead.params
+    release_dead_trials(study, study_file.parent / "small")
+    (again,) = study.trials
+    assert trial_state.outcome(again) == trial_state.PAUSED and again.params == dead.params
 
 
 def test_pitfall_28_tiny_tokenizer_is_the_same_each_time(context: RunContext) -> None:
@@ -1018,7 +1016,6 @@ def test_optuna_retry_can_set_its_own_constraints(study_file: Path) -> None:
     assert study.trials[1].constraints == {"memory": 1.0}
 
     study, first = infeasible()
-    trial_state.fail_dead_trials(study)
     trial_queue.enqueue_next(study, load_study(study_file).space)
     again = study.ask({"x": FloatDistribution(0.0, 1.0)})
     again.set_constraint("memory", -1.0)
@@ -1036,14 +1033,13 @@ def test_optuna_dead_trial_does_not_influence_the_sampler(study_file: Path) -> N
     without = next_draw(study)
     study.enqueue_trial({"x": without})
     dead = study.ask(axes)
-    dead.set_user_attr("worker", dead_worker())
+    dead.set_user_attr("worker", dead_worker(study_file.parent / "small"))
     fail_stale_trials(study)  # the default storage has no heartbeats
     assert study.trials[dead.number].state is TrialState.RUNNING
     assert next_draw(study) != without
 
-    trial_state.fail_dead_trials(study)
-    trial_queue.enqueue_next(study, load_study(study_file).space)
-    assert study.trials[dead.number].state is TrialState.FAIL
+    release_dead_trials(study, study_file.parent / "small")
+    assert study.trials[dead.number].state is TrialState.WAITING
     assert next_draw(study) == without
 
 

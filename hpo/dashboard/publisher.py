@@ -21,12 +21,13 @@ from hpo.dashboard.board import StudyBoard
 from hpo.dashboard.confusion_svg import draw_confusion_svg
 from hpo.dashboard.flat_storage import load_unflattened_study
 from hpo.errors import HpoError
+from hpo.store.dead_trials import is_worker_alive
 from hpo.store.optuna_internals import storage_of, study_id, trial_id
 from hpo.store.run_record import RunRecord
 from hpo.store.study_record import StudyRecord, companion_name
 from hpo.store.trial_order import best_first
 from hpo.store.trial_record import TrialRecord
-from hpo.store.trial_state import is_alive_here, outcome
+from hpo.store.trial_state import outcome
 from hpo.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ class DashboardPublisher(threading.Thread):
         state, board = _hash_state(spec, trials, runs), StudyBoard(search, self.artifacts)
         if board.attributes().get(STATE_ATTRIBUTE) == state or time.monotonic() < self._next_verdict:
             return
-        if companion and any(is_alive_here(trial) for trial in [*trials, *runs] if trial.state == TrialState.RUNNING):
+        running = [trial for trial in [*trials, *runs] if trial.state == TrialState.RUNNING]
+        if companion and any(is_worker_alive(trial, spec.folder) for trial in running):
             return
         started = time.monotonic()
         try:

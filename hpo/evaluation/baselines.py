@@ -1,7 +1,7 @@
 """BASELINES: the systems that the winner is compared with. Their runs are stored like the winner's.
 
 Add a baseline with a row in BASELINES, or from an installed package with an entry point in the group `hpo.baselines`
-that names a `Baseline`.
+that names a `Baseline`. A study file adds systems that people have already, see existing_baselines.py.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial
 
 from hpo.errors import StudyError, TrainingError, suggest_name, unknown_name
+from hpo.evaluation.existing_baselines import check_existing_system, fit_existing_model, read_existing_predictions
 from hpo.evaluation.final_runs import FINE_TUNE, FinalRuns, RunKey, RunOutcome, predict_splits
 from hpo.evaluation.pretrained_baseline import fit_pretrained, refit_pretrained
 from hpo.evaluation.refitted_model import RefittedModel
 from hpo.evaluation.retraining import refit_fine_tuned, train_and_predict
+from hpo.evaluation.system_identity import resolve_source
 from hpo.evaluation.text_baselines import TEXT_BASELINES, FitDetails, TextBaseline
 from hpo.evaluation.winner import find_winner, select_candidates
 from hpo.evaluation.word_count_files import write_word_counts
 from hpo.plugins import load_entry_points
+from hpo.search.preflight import load_study_data
 from hpo.store.run_record import run_attributes
 from hpo.study.spec import StudySpec
-from hpo.study.spec_tables import RERUN
+from hpo.study.spec_tables import RERUN, ExistingModel, ExistingPredictions
 from hpo.training.model_folder import WORD_COUNTS
 
 ENTRY_POINT_GROUP = "hpo.baselines"
@@ -47,6 +50,7 @@ class Baseline:
         is_default: Whether a study file without `final.baselines` has it.
         refit: Fits a run once more, so that `hpo export --system` can write its model; called as `fit` is. None if
             there is no model to export.
+        existing: The system that a study file adds, which hpo does not train.
     """
 
     fit: Callable[[FinalRuns, RunKey, str], RunOutcome]
@@ -55,6 +59,12 @@ class Baseline:
     seed_offset: int = 0
     is_default: bool = True
     refit: Callable[[FinalRuns, RunKey, str], RefittedModel] | None = None
+    existing: ExistingModel | ExistingPredictions | None = None
+
+    @property
+    def uses_checkpoint(self) -> bool:
+        """Whether it may use the study's checkpoint: all may but those that count words, and existing systems."""
+        return self.fit is not fit_text_baseline and self.existing is None
 
     @property
     def needs_starting_point(self) -> bool:
@@ -77,7 +87,11 @@ class Baseline:
         Raises:
             SpecError: It needs a starting point, and the search space has none.
             StudyError: It needs the winner's values, and `winner` is None.
+            DataError, ModelError: It is an existing system that is not there.
         """
+        if self.existing is not None:  # it was not trained on these rows, so it has a score on validation in any case
+            source = resolve_source(self.existing, spec)
+            return [RunKey(name, spec.final.seed_list[0], "train", source=source)]
         seeds = spec.final.seed_list if self.is_stochastic else spec.final.seed_list[:1]
         if self.fine_tunes is None:
             return [RunKey(name, seed, spec.final.train_on) for seed in seeds]
@@ -145,17 +159,21 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def find_baseline(name: str) -> Baseline:
-    """Return a baseline by name, of this package or of an installed one.
+def find_baseline(name: str, spec: StudySpec) -> Baseline:
+    """Return a baseline by name: of this package, of the study file, or of an installed package.
 
     Raises:
         StudyError: The name is unknown.
     """
     if name in BASELINES:
         return BASELINES[name]
+    existing = {system.name: system for system in spec.final.existing_systems}
+    if name in existing:
+        is_model = isinstance(existing[name], ExistingModel)
+        return Baseline(fit_existing_model if is_model else read_existing_predictions, existing=existing[name])
     plugins = load_entry_points(ENTRY_POINT_GROUP)
     if name not in plugins:
-        raise StudyError(f"baseline {name!r} {unknown_name(name, [*BASELINES, *plugins])}")
+        raise StudyError(f"baseline {name!r} {unknown_name(name, [*BASELINES, *existing, *plugins])}")
     baseline = plugins[name].load()
     if not isinstance(baseline, Baseline):
         raise StudyError(
@@ -174,22 +192,26 @@ def baseline_names(spec: StudySpec) -> list[str]:
     """
     names = [*BASELINES, *load_entry_points(ENTRY_POINT_GROUP)]
     for name in spec.final.baselines:
-        if name not in names:
+        if isinstance(name, str) and name not in names:
             raise spec.error("final.baselines", f'has "{name}"; {suggest_name(name, names)}')
+    wanted = spec.final.baseline_names
     if "baselines" in spec.final.model_fields_set or spec.space.known_good:
-        return list(spec.final.baselines)
-    return [name for name in spec.final.baselines if not BASELINES[name].needs_starting_point]
+        return wanted
+    return [name for name in wanted if not BASELINES[name].needs_starting_point]
 
 
 def check_baselines(spec: StudySpec, names: Sequence[str]) -> None:
-    """Raise HpoError if a baseline is unknown or needs a missing starting point. Nothing is run."""
-    for name in names:
-        find_baseline(name).plan_runs(name, spec, {})  # the search comes first, so any winner's values will do
+    """Raise HpoError if a baseline is unknown, needs a missing starting point, or cannot be compared.
 
-
-def uses_checkpoint(names: Sequence[str]) -> bool:
-    """Return whether one of these baselines may use the study's checkpoint: all but the built-in text baselines."""
-    return any(find_baseline(name).fit is not fit_text_baseline for name in names)
+    Nothing is run, and rows are only loaded for existing systems.
+    """
+    baselines = {name: find_baseline(name, spec) for name in names}
+    for name, baseline in baselines.items():
+        baseline.plan_runs(name, spec, {})  # the search comes first, so any winner's values will do
+    if existing := [baseline.existing for baseline in baselines.values() if baseline.existing]:
+        data = load_study_data(spec)
+        for system in existing:
+            check_existing_system(system, spec, data)
 
 
 def run_baselines(final: FinalRuns, names: Sequence[str]) -> dict[str, list[FrozenTrial]]:
@@ -201,7 +223,7 @@ def run_baselines(final: FinalRuns, names: Sequence[str]) -> dict[str, list[Froz
     runs: dict[str, list[FrozenTrial]] = {}
     failures: list[str] = []
     for name in names:
-        baseline = find_baseline(name)
+        baseline = find_baseline(name, final.spec)
         try:
             planned = baseline.plan_runs(
                 name, final.spec, _find_winning_values(final) if baseline.needs_search else None
@@ -215,7 +237,7 @@ def run_baselines(final: FinalRuns, names: Sequence[str]) -> dict[str, list[Froz
 
 
 def _fit(final: FinalRuns, run: RunKey, name: str) -> RunOutcome:
-    return find_baseline(name).fit(final, run, name)
+    return find_baseline(name, final.spec).fit(final, run, name)
 
 
 def _find_winning_values(final: FinalRuns) -> Values:

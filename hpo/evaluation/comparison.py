@@ -99,7 +99,7 @@ class Comparison:
     @cached_property
     def resampled(self) -> ResampledScores:
         """The test scores of all runs of all systems, also on resampled rows."""
-        runs = [probabilities for system in self.systems for probabilities in system.probabilities]
+        runs = [run for system in self.systems for run in system.probabilities(self.class_count)]
         seed = self.spec.search.seed
         return resample_scores(self.spec.objective, self.labels, runs, seed=seed, progress=self.progress)
 
@@ -107,6 +107,11 @@ class Comparison:
     def labels(self) -> NDArray[np.int64]:
         """The true labels of the test rows, as positions in the label names."""
         return np.asarray(self.systems[0].tables[0]["label"])
+
+    @property
+    def class_count(self) -> int:
+        """The number of classes."""
+        return len(self.systems[0].tables[0].filter(like="probability_").columns)
 
     @property
     def recipe(self) -> SystemRuns | None:
@@ -119,6 +124,8 @@ class Comparison:
 
     def deployed(self, system: SystemRuns) -> pandas.DataFrame:
         """Return the test predictions of the run whose model is saved, if no seed is named."""
+        if len(system.tables) == 1:  # a file of predictions has no score on validation to choose by
+            return system.tables[0]
         run = choose_deployed_run(self.spec, system.runs, self.companion.direction.name.lower(), None)
         return system.tables[system.runs.index(run)] if run else system.tables[0]
 
@@ -154,7 +161,7 @@ class Comparison:
     def _score_recipe_at_equal_cost(self) -> EqualCost | None:
         if (recipe := self.recipe) is None:
             return None
-        runs, budget = recipe.probabilities, self.costs[0]
+        runs, budget = recipe.probabilities(self.class_count), self.costs[0]
         return score_at_equal_cost(self.spec.objective, self.labels, runs, budget, recipe.fit_seconds)
 
     def to_result(self) -> ComparisonResult:
@@ -241,17 +248,25 @@ def build_comparison(
     stored = read_systems(spec, companion, best, lambda trial: read_predictions(trial, storage, files))
     if any(spec.objective not in scores.metrics for scores in stored.systems[0].scores("test")):
         raise DataError(f"{spec.objective} is undefined on the test split: too few labels; set another data.test")
-    fingerprint = list_uses(companion)[0].test
-    try:
-        record_use(companion, spec, f"{use}: {len(stored.systems)} systems", fingerprint)
-        is_recorded = True
-    except (StorageInternalError, SQLAlchemyError) as error:
-        if not is_read_only_error(error):
-            raise StoreError(f"this use of the test split cannot be recorded in the store: {error}") from None
-        is_recorded = False
+    is_recorded = record_comparison(spec, companion, f"{use}: {len(stored.systems)} systems")
     return Comparison(
         spec, search, companion, best, stored.systems, stored.missing, stored.failed, progress, is_recorded
     )
+
+
+def record_comparison(spec: StudySpec, companion: optuna.Study, use: str) -> bool:
+    """Record a use of the test split; return False if the store cannot be written.
+
+    Raises:
+        StoreError: The use cannot be recorded, although the store can be written.
+    """
+    try:
+        record_use(companion, spec, use, list_uses(companion)[0].test)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        if not is_read_only_error(error):
+            raise StoreError(f"this use of the test split cannot be recorded in the store: {error}") from None
+        return False
+    return True
 
 
 def _summarize_uses(companion: optuna.Study, is_recorded: bool) -> SplitUses:

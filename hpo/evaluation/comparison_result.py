@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hpo.study.spec_tables import RERUN
 
-COMPARISON_VERSION = 2
-WINNER = "winner"  # name of the winner among the systems
+COMPARISON_VERSION = 3
 
 
 class FrozenRecord(BaseModel):
@@ -52,17 +51,21 @@ class SystemResult(FrozenRecord):
 
     system: str = Field(description='"winner", or the name of a baseline')
     description: str | None = Field(description="What a baseline turned out to be, if its name does not tell")
+    source: str | None = Field(
+        None,
+        description="What a system was that hpo did not train: sha256 of its file or folder, or owner/name@commit",
+    )
     values: dict[str, Any] = Field(description="Hyperparameters, for fine-tuned systems")
     runs: list[int] = Field(description="Numbers of its complete runs in the companion study")
     seeds: list[int]
     failed: list[str] = Field(description="Why its other runs did not complete")
     failures: RunFailures | None = Field(None, description="Null if other seeds would give the same run")
-    validation: dict[str, SeedSummary] | None = Field(description="Null if validation rows were trained on")
-    test: dict[str, SeedSummary]
+    validation: dict[str, SeedSummary] | None = Field(description="Null if trained on, or not predicted")
+    test: dict[str, SeedSummary] = Field(description="Metric -> score; of predicted labels alone, without some")
     per_class: dict[str, dict[str, SeedSummary]]
     confusion: list[list[float]] = Field(description="Mean counts over the runs; rows are true labels")
     cost_seconds: float = Field(description="Device time to obtain the system; for the winner with its search")
-    texts_per_second: float
+    texts_per_second: float | None = Field(description="Null if the system was not run here")
 
 
 class McNemarResult(FrozenRecord):

@@ -54,8 +54,9 @@ def compare_systems(
         difference = NO_DIFFERENCE if same_runs else paired_difference(resampled, winner_side, side, sign)
         exact_p = _exact_p(winner, baseline) if objective == "accuracy" and not same_runs else None
         won = None if same_runs else _share_won(sign * resampled.observed, winner_side, side)
+        covers_seeds = not (winner_side.is_deterministic and side.is_deterministic)
         mcnemar = mcnemar_test(labels, predicted, other)
-        tests.append(_Test(baseline.name, same_runs, difference, exact_p, won, mcnemar))
+        tests.append(_Test(baseline.name, same_runs, difference, exact_p, won, mcnemar, covers_seeds))
     # Pairs of the same runs test nothing, and the A/A check is no competitor: neither is in the family.
     family = [test for test in tests if test.is_in_family]
     factors = dict(zip((test.against for test in family), holm_factors([test.p for test in family]), strict=True))
@@ -72,6 +73,7 @@ class _Test:
     exact_p: float | None  # set if the systems differ on few rows
     runs_won: float | None
     mcnemar: McNemarResult
+    covers_seeds: bool  # False if neither system would be another with other seeds
 
     @property
     def p(self) -> float:
@@ -90,7 +92,7 @@ class _Test:
         if self.exact_p is not None and p_holm >= ALPHA:
             half = max(half, abs(difference.difference))  # the interval agrees with the test
         test = "paired bootstrap over rows"
-        if difference.seed_noise != "unknown":
+        if difference.seed_noise != "unknown" and self.covers_seeds:
             test += " and seeds"
         return DifferenceResult(
             against=self.against,

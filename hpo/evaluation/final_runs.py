@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +23,20 @@ from hpo.atomic import exclusive_lock, sweep_leftovers
 from hpo.data.splits import Split, TextData
 from hpo.data.token_cache import TokenizedSplit, tokenize_split
 from hpo.errors import StudyError, TrainingError
+from hpo.evaluation.existing_models import LoadPredictor
 from hpo.evaluation.predictions import DamagedPredictionsError, read_predictions, write_predictions
 from hpo.evaluation.run_listener import RunListener
-from hpo.evaluation.scores import score_run
+from hpo.evaluation.saved_runs import remove_saved_run
+from hpo.evaluation.scores import leave_labels_only, score_run
 from hpo.evaluation.sealed_split import SealedTestSplit
 from hpo.search.preflight import preflight
 from hpo.search.setup import check_training, load_context
 from hpo.search.signals import StopSignal
 from hpo.search.trial_runner import run_provenance, run_trial
 from hpo.store import trial_state
-from hpo.store.attributes import Seconds, write_attributes
-from hpo.store.optuna_internals import storage_of
+from hpo.store.attributes import Seconds, WorkerIdentity, write_attributes
+from hpo.store.dead_trials import fail_dead_runs
+from hpo.store.optuna_internals import claim_trials_for, storage_of
 from hpo.store.outages import announced_outages
 from hpo.store.provenance import collect_provenance
 from hpo.store.run_record import RunRecord, run_attributes
@@ -46,6 +50,8 @@ from hpo.store.storage import (
     open_study,
 )
 from hpo.store.study_record import StudyRecord, companion_name, study_attributes
+from hpo.store.trial_order import sign
+from hpo.store.worker_lock import hold_worker_lock
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import choose_accelerations, frozen_gc
 from hpo.training.checkpoint import Checkpoint, load_checkpoint
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
     from hpo.training.trainer import RungTrainer
 
 FINE_TUNE = "fine-tune"
+NO_VALUE = -math.inf  # in place of an objective that is maximized: Optuna knows no complete trial without a value
 # Outcomes that another attempt would only repeat; a run that ended otherwise is made again.
 LASTING_OUTCOMES = {"complete", trial_state.DIVERGED, trial_state.INFEASIBLE}
 
@@ -68,20 +75,30 @@ class RunKey:
     seed: int
     train_on: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""  # what a system was that hpo did not train; see system_identity.py
 
     def key(self) -> dict[str, Any]:
         """Return the key as JSON values, as it is stored with the run."""
-        return {"kind": self.kind, "seed": self.seed, "train_on": self.train_on, "values": dict(self.values)}
+        key = {"kind": self.kind, "seed": self.seed, "train_on": self.train_on, "values": dict(self.values)}
+        return {**key, "source": self.source} if self.source else key  # runs of earlier versions have none
 
 
 @dataclass
 class RunOutcome:
-    """Result of one run: class probabilities for validation and test, its seconds, and other measurements."""
+    """Result of one run: class probabilities for validation and test, its seconds, and other measurements.
 
-    validation: NDArray[Any]
+    Attributes:
+        validation: None for a file of predictions, which has none for validation.
+        seconds: Fields of `Seconds`; without `predict`, hpo has not predicted itself.
+        about: Further attributes, from `run_attributes`.
+        has_probabilities: False if only labels are known; then the arrays are 1 for a row's label and 0 for others.
+    """
+
+    validation: NDArray[Any] | None
     test: NDArray[Any] | None
-    seconds: dict[str, float]  # fields of records.Seconds
-    about: dict[str, Any] = field(default_factory=dict)  # further attributes, from records.run_attributes
+    seconds: dict[str, float]
+    about: dict[str, Any] = field(default_factory=dict)
+    has_probabilities: bool = True
 
 
 @dataclass
@@ -94,7 +111,9 @@ class FinalRuns:
     study: optuna.Study  # the companion
     artifacts: FileSystemArtifactStore
     listener: RunListener
+    worker: WorkerIdentity
     tested: Checkpoint | None = None  # the study's checkpoint, if the smoke test has loaded it
+    load_predictor: LoadPredictor | None = None  # for baselines that are folders of hpo
     stop: StopSignal = field(default_factory=StopSignal)
 
     def __post_init__(self) -> None:
@@ -202,7 +221,9 @@ class FinalRuns:
             ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
             for trial in ended:
                 self.listener.ends(trial)
-        if trial_state.outcome(ended[0]) not in LASTING_OUTCOMES:
+        if trial_state.outcome(ended[0]) in LASTING_OUTCOMES:
+            remove_saved_run(self, run)
+        else:
             raise TrainingError(f"{system}, seed {run.seed}: {RunRecord.from_trial(ended[0]).reason}")
         self.stop.check()
         return ended[0]
@@ -217,7 +238,7 @@ class FinalRuns:
 
         def make_and_store() -> float:
             try:
-                return self._store(trial, body(), f"{run.kind}: {system}, seed {run.seed}")
+                return self._store(trial, run, system, body())
             except BaseException:
                 write_attributes(trial, run_attributes(seconds=Seconds(wall=time.monotonic() - started)))
                 raise
@@ -226,42 +247,54 @@ class FinalRuns:
             problem = reason.removeprefix(f"{trial_state.ERROR}: ")
             return TrainingError(f"{system}, seed {run.seed}: {problem} (-v shows where)")
 
-        return run_trial(trial, make_and_store, RunMeasurements().describe_end, as_failure, self.spec.report.texts)
+        return run_trial(
+            trial, make_and_store, RunMeasurements().describe_end, as_failure, self.worker, self.spec.report.texts
+        )
 
-    def _store(self, trial: optuna.Trial, result: RunOutcome, command: str) -> float:
+    def _store(self, trial: optuna.Trial, run: RunKey, system: str, result: RunOutcome) -> float:
         """Store scores, costs and predictions, and return the run's value: the objective on validation, never on test.
 
         The ledger has its entry before the test labels are used.
         """
-        names = self.data.label_names
-        validation = score_run(np.asarray(self.data.validation.labels), result.validation, names)
-        value = validation.metrics.get(self.spec.objective)
-        if value is None:
-            raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is not a number on validation")
-        attributes = {
-            **result.about,
-            **run_attributes(seconds=result.seconds, validation=validation, trained_on=self.spec.final.train_on),
-        }
-        predicted = len(self.data.validation)
+        attributes = {**result.about, **run_attributes(seconds=result.seconds, trained_on=run.train_on)}
+        value, predicted = NO_VALUE * sign(self.direction), 0
+        if result.validation is not None:
+            labels = np.asarray(self.data.validation.labels)
+            validation = score_run(labels, result.validation, self.data.label_names)
+            if self.spec.objective not in validation.metrics:
+                raise TrialEnded(f"{trial_state.DIVERGED}: {self.spec.objective} is not a number on validation")
+            attributes |= run_attributes(validation=validation)
+            value, predicted = validation.metrics[self.spec.objective], len(labels)
         if self.held_out and result.test is not None:
+            command = f"{run.kind}: {system}, seed {run.seed}"
             test, table = self.held_out.reveal(result.test, command, trial.number)
+            if not result.has_probabilities:
+                test, table = leave_labels_only(test), table.drop(columns=table.filter(like="probability_").columns)
             attributes |= run_attributes(test=test)
             predicted += len(table)
             checksum = write_predictions(trial, table, self.storage, self.artifacts)
             attributes |= run_attributes(predictions_sha256=checksum)
-        speed = predicted / max(result.seconds["predict"], 1e-9)
-        write_attributes(trial, attributes | run_attributes(predicted_per_second=speed))
+        if "predict" in result.seconds:
+            speed = predicted / max(result.seconds["predict"], 1e-9)
+            attributes |= run_attributes(predicted_per_second=speed)
+        write_attributes(trial, attributes)
         return float(value)
 
 
 @contextmanager
 def open_final_runs(
-    spec: StudySpec, url: str, listener: RunListener, searched: bool = False, uses_checkpoint: bool = True
+    spec: StudySpec,
+    url: str,
+    listener: RunListener,
+    searched: bool = False,
+    uses_checkpoint: bool = True,
+    load_predictor: LoadPredictor | None = None,
 ) -> Iterator[FinalRuns]:
     """Open the final runs of a study for one process at a time; create its companion study if it is new.
 
     With `searched`, the study's search must have begun. Unless `uses_checkpoint` is false, the checkpoint is loaded and
-    gets a smoke test. Raises HpoError for wrong input, before the store is written.
+    gets a smoke test. Baselines that are folders of hpo need `load_predictor`. Raises HpoError for wrong input, before
+    the store is written.
     """
     check_store_writable(url)
     checked = preflight(spec, url, needs_search=searched)
@@ -278,7 +311,7 @@ def open_final_runs(
     storage = storage_of(checked.study) if checked.study else open_storage(url)
     provenance = collect_provenance(spec, checked.data.about())
     study = open_study(storage, spec, METRICS[spec.objective].direction, provenance, companion_name(spec.name))
-    trial_state.fail_dead_trials(study)
+    fail_dead_runs(study, spec.folder)
     for folder in (spec.folder, artifact_folder(url, spec.file.parent)):
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -289,9 +322,12 @@ def open_final_runs(
                 f"study {spec.name!r}: another process is making its final runs; wait until it has ended"
             ) from None
         sweep_leftovers(spec.folder)
+        worker = stack.enter_context(hold_worker_lock(spec.folder)).identity
+        claim_trials_for(study, asdict(worker))
+        stack.callback(claim_trials_for, study, None)
         stack.enter_context(frozen_gc())
         artifacts = open_artifact_store(url, spec)
-        final = FinalRuns(spec, checked.data, storage, study, artifacts, listener, checkpoint)
+        final = FinalRuns(spec, checked.data, storage, study, artifacts, listener, worker, checkpoint, load_predictor)
         stack.enter_context(announced_outages(storage, listener.notice, final.stop.check))
         yield final
 

@@ -85,16 +85,19 @@ def read_linear_probe(folder: Path, info: ModelInfo, trust_remote_code: bool = F
 
     try:
         head = LinearHead(**load_file(folder / HEAD_FILE))
+        classes = head.classes
     except Exception as error:  # a damaged file raises whatever the library that reads it raises
         raise ModelError(f"{folder / HEAD_FILE}: {first_line(error)}; {info.remedy}") from None
     model, tokenizer = read_transformer(folder / CHECKPOINT_FOLDER, info.remedy, trust_remote_code)
-    if head.classes != len(info.labels):
+    if classes != len(info.labels):
         raise ModelError(
-            f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the head has {head.classes}; {info.remedy}"
+            f"{folder}: {INFO_FILE} names {len(info.labels)} labels, but the head has {classes}; {info.remedy}"
         )
     classifier = LinearProbeClassifier(model, tokenizer, info.max_length, head)
     try:  # what does not fit together shows now, and not in the middle of a file
-        classifier.predict_probabilities(classifier.encode(["a text"]))
-    except ValueError as error:
-        raise ModelError(f"{folder / HEAD_FILE}: does not fit the checkpoint: {first_line(error)}") from None
+        classifier.predict_probabilities([[0]])  # of a text with one token; each tokenizer has the first
+    except (ValueError, IndexError) as error:
+        raise ModelError(
+            f"{folder / HEAD_FILE}: does not fit the checkpoint: {first_line(error)}; {info.remedy}"
+        ) from None
     return classifier

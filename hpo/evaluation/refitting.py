@@ -14,7 +14,7 @@ from hpo.evaluation.final_runs import FinalRuns, RunKey
 from hpo.evaluation.refitted_model import RefittedModel
 from hpo.evaluation.scores import compute_metric, normalize_rows
 from hpo.evaluation.stored_systems import find_baseline_trials
-from hpo.evaluation.winner import choose_deployed_run, find_winner
+from hpo.evaluation.winner import find_winner
 from hpo.store.attributes import RunProvenance
 from hpo.store.run_record import RunRecord
 from hpo.study.spec import StudySpec
@@ -29,7 +29,7 @@ def find_baseline_runs(spec: StudySpec, search: optuna.Study, companion: optuna.
     Raises:
         StudyError: The baseline is unknown, has no model to export, or has no complete run.
     """
-    baseline = find_baseline(name)
+    baseline = find_baseline(name, spec)
     if baseline.refit is None:
         exportable = ", ".join(known for known, row in BASELINES.items() if row.refit)
         raise StudyError(f"baseline {name} has no model to export; those with one: {exportable}")
@@ -44,13 +44,6 @@ def find_baseline_runs(spec: StudySpec, search: optuna.Study, companion: optuna.
     return complete
 
 
-def choose_baseline_run(spec: StudySpec, runs: list[RunRecord], direction: str) -> RunRecord:
-    """Return the run of a baseline whose model is exported, chosen as that of the winner."""
-    run = choose_deployed_run(spec, runs, direction, None)
-    assert run is not None  # only of a given seed there may be none
-    return run
-
-
 def refit_run(final: FinalRuns, run: RunRecord, name: str) -> RefittedModel:
     """Fit a stored run of a baseline once more.
 
@@ -58,12 +51,12 @@ def refit_run(final: FinalRuns, run: RunRecord, name: str) -> RefittedModel:
         StudyError: Its scores on validation are not those of the stored run, so it is another model.
         TrainingError: It could not be trained again.
     """
+    baseline = find_baseline(name, final.spec)
+    assert baseline.refit is not None and run.validation is not None
     final.listener.begins(name, run.seed)
-    if run.key["values"]:  # a text model is fitted in less time than it takes to read the sentence
+    if baseline.fine_tunes:  # the others take seconds
         final.listener.notice(f"{name}, seed {run.seed}: only its scores were kept, so it is trained again")
-    refit = find_baseline(name).refit
-    assert refit is not None and run.validation is not None
-    model = refit(final, RunKey(**run.key), name)
+    model = baseline.refit(final, RunKey(**run.key), name)
     labels, probabilities = np.asarray(final.data.validation.labels), normalize_rows(model.validation)
     for metric in (metric for metric in run.validation.metrics if metric in METRICS):
         score, stored = compute_metric(metric, labels, probabilities), run.validation.metrics[metric]

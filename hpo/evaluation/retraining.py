@@ -16,6 +16,7 @@ from hpo.data.splits import Split
 from hpo.errors import ModelError, StudyError, TrainingError
 from hpo.evaluation.final_runs import FinalRuns, RunKey, RunOutcome, predict_splits
 from hpo.evaluation.refitted_model import RefittedModel
+from hpo.evaluation.saved_runs import build_run_saver, remove_saved_run
 from hpo.evaluation.winner import (
     Candidate,
     choose_candidate,
@@ -84,7 +85,8 @@ def retrain(final: FinalRuns, seed: int | None = None) -> tuple[Candidate, Froze
 def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurements:
     """Train once with the run's values and seed; the model stays in `final.trainer`.
 
-    Experiment trackers log the run if it belongs to a system, such as `recipe` or `trial #3`.
+    A run that was killed or interrupted continues from its saved state. Experiment trackers log the run if it belongs
+    to a system, such as `recipe` or `trial #3`.
     """
 
     def on_step(step: int, steps: int, loss: float | None) -> None:
@@ -94,7 +96,8 @@ def train_run(final: FinalRuns, run: RunKey, system: str = "") -> RunMeasurement
 
     final.trainer.on_progress, final.trainer.notice = on_step, final.listener.notice
     name = f"final-{system.replace(' #', '-')}-seed{run.seed}" if system else ""
-    return final.trainer.run(run.values, run.seed, name)
+    saver = build_run_saver(final, run, f"{system or run.kind}, seed {run.seed}")
+    return final.trainer.run(run.values, run.seed, name, saver)
 
 
 def train_and_predict(final: FinalRuns, run: RunKey, system: str, with_test: bool = True) -> RunOutcome:
@@ -198,6 +201,7 @@ def _train_again(final: FinalRuns, winner: Candidate, run: RunRecord) -> None:
     except TrialEnded as error:
         raise TrainingError(f"{winner.system}, seed {run.seed}, trained again: {error}") from None
     _save_weights(final, winner, run)
+    remove_saved_run(final, RunKey(**run.key))
 
 
 def _weights_folder(spec: StudySpec, candidate: Candidate) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -47,6 +48,16 @@ def score_run(references: Array, probabilities: Array, label_names: Sequence[str
         },
         confusion=sk.confusion_matrix(references, predicted, labels=labels).tolist(),
     )
+
+
+def leave_labels_only(scores: SplitScores) -> SplitScores:
+    """Return the scores of a system of which only labels are known, without those that need probabilities."""
+    metrics = {
+        name: value
+        for name, value in scores.metrics.items()
+        if name in METRICS and not METRICS[name].needs_probabilities  # brier and ece are no metrics of METRICS
+    }
+    return replace(scores, metrics=metrics)
 
 
 def summarize_seeds(values: Sequence[float]) -> SeedSummary:

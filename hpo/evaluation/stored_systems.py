@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import StudyError
 from hpo.evaluation.baselines import BASELINES, ENTRY_POINT_GROUP, Values, baseline_names, find_baseline
-from hpo.evaluation.comparison_result import WINNER
-from hpo.evaluation.final_runs import RunKey, find_run
+from hpo.evaluation.final_runs import LASTING_OUTCOMES, RunKey, find_run
+from hpo.evaluation.system_identity import find_source
 from hpo.evaluation.system_runs import SystemRuns
 from hpo.evaluation.winner import Candidate, retraining_runs
 from hpo.plugins import load_entry_points
@@ -21,6 +21,7 @@ from hpo.store.run_record import RunRecord
 from hpo.store.storage import check_same_spec, find_study
 from hpo.store.study_record import StudyRecord, companion_name
 from hpo.study.spec import StudySpec
+from hpo.study.spec_tables import WINNER
 
 PredictionReader = Callable[[FrozenTrial], pandas.DataFrame | None]
 
@@ -62,7 +63,7 @@ def read_systems(
 ) -> StoredSystems:
     """Read the runs and test predictions of the winner and of all baselines that were run."""
     winner_trials = find_trials(companion, retraining_runs(spec, winner.values))
-    systems = [_read_system(WINNER, winner_trials, read_table)]
+    systems = [_read_system(WINNER, winner_trials, read_table, is_deterministic=False)]
     missing: list[str] = []
     failed: dict[str, str] = {}
     wanted = baseline_names(spec)
@@ -73,12 +74,20 @@ def read_systems(
         if not trials:
             missing += [name] if name in wanted else []
             continue
-        system = _read_system(name, trials, read_table)
+        system = _read_system(name, trials, read_table, not find_baseline(name, spec).is_stochastic)
         if system.runs:
             systems.append(system)
         else:
             failed[name] = system.failed[0]
     return StoredSystems(systems, missing, failed)
+
+
+def read_winner(
+    spec: StudySpec, companion: optuna.Study, winner: Candidate, read_table: PredictionReader
+) -> SystemRuns:
+    """Read the runs and test predictions of the winner alone."""
+    trials = find_trials(companion, retraining_runs(spec, winner.values))
+    return _read_system(WINNER, trials, read_table, is_deterministic=False)
 
 
 def find_trials(companion: optuna.Study, runs: Sequence[RunKey]) -> list[FrozenTrial]:
@@ -100,7 +109,9 @@ def find_baseline_trials(name: str, spec: StudySpec, companion: optuna.Study, wi
 
     Of the other baselines, earlier versions made a single run.
     """
-    baseline = find_baseline(name)
+    baseline = find_baseline(name, spec)
+    if baseline.existing is not None:
+        return _find_existing_trials(name, companion, find_source(baseline.existing, spec))
     if baseline.needs_starting_point and not spec.space.known_good:
         return []
     planned = baseline.plan_runs(name, spec, winner)
@@ -108,8 +119,20 @@ def find_baseline_trials(name: str, spec: StudySpec, companion: optuna.Study, wi
     return trials if len(trials) == len(planned) or not baseline.fine_tunes else []
 
 
-def _read_system(name: str, trials: Sequence[FrozenTrial], read_table: PredictionReader) -> SystemRuns:
-    system = SystemRuns(name, [], [], [], name != WINNER and not find_baseline(name).is_stochastic)
+def _find_existing_trials(name: str, companion: optuna.Study, source: str | None) -> list[FrozenTrial]:
+    """Return the last run of what a system is now. If it is not here any more, return what was run of it last."""
+    trials = [
+        trial
+        for trial in companion.get_trials(deepcopy=False)
+        if (run := RunRecord.from_trial(trial)).source and run.key["kind"] == name and run.outcome in LASTING_OUTCOMES
+    ]
+    return [trial for trial in trials if source in (None, RunRecord.from_trial(trial).source)][-1:]
+
+
+def _read_system(
+    name: str, trials: Sequence[FrozenTrial], read_table: PredictionReader, is_deterministic: bool
+) -> SystemRuns:
+    system = SystemRuns(name, [], [], [], is_deterministic)
     for trial in trials:
         run = RunRecord.from_trial(trial)
         if not run.is_complete:

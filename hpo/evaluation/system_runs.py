@@ -27,10 +27,17 @@ class SystemRuns:
     tables: list[pandas.DataFrame]  # see SealedTestSplit.reveal
     is_deterministic: bool = False  # whether runs with other seeds would be the same
 
-    @property
-    def probabilities(self) -> list[NDArray[Any]]:
-        """Class probabilities (n, k) of the test rows, one array per run."""
-        return [table.filter(like="probability_").to_numpy() for table in self.tables]
+    def probabilities(self, classes: int) -> list[NDArray[Any]]:
+        """Return class probabilities (n, k) of the test rows, one array per run.
+
+        Where only labels are known, 1 for the label and 0 for others. These are for metrics of labels alone.
+        """
+        tables = [table.filter(like="probability_").to_numpy() for table in self.tables]
+        labels = [table["predicted"].to_numpy() for table in self.tables]
+        return [
+            table if table.shape[1] else np.eye(classes)[predicted]
+            for table, predicted in zip(tables, labels, strict=True)
+        ]
 
     @property
     def fit_seconds(self) -> float:
@@ -64,9 +71,11 @@ class SystemRuns:
         """Return scores, spread over seeds and cost of the system."""
         test, first = self.scores("test"), self.runs[0]
         validation = self.scores("validation") if first.trained_on == "train" else []  # else it was trained on
+        speeds = [run.predicted_per_second for run in self.runs if run.predicted_per_second is not None]
         return SystemResult(
             system=self.name,
             description=first.description,
+            source=first.source,
             values=first.key["values"],
             runs=[run.number for run in self.runs],
             seeds=[run.seed for run in self.runs],
@@ -79,7 +88,7 @@ class SystemRuns:
             },
             confusion=np.mean([scores.confusion for scores in test], axis=0).tolist(),
             cost_seconds=cost_seconds,
-            texts_per_second=mean(run.predicted_per_second or 0.0 for run in self.runs),
+            texts_per_second=mean(speeds) if speeds else None,
         )
 
 

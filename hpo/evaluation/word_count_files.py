@@ -71,13 +71,17 @@ class WordCountClassifier:
 
 
 def write_word_counts(vectorizer: Any, classifier: Any, folder: Path) -> None:
-    """Write a fitted vectorizer that counts words and the classifier of its counts into a folder."""
+    """Write a fitted vectorizer that counts words and the classifier of its counts into a folder.
+
+    Raises ModelError if they hold what `read_word_counts` refuses, as those of another version of scikit-learn may.
+    """
     words = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
     (folder / WORDS_FILE).write_text(json.dumps(words), encoding="ascii")
     wordless = copy.copy(vectorizer)
     del wordless.vocabulary_
     content = {"vectorizer": wordless, "classifier": classifier}
     import_skops_io().dump(content, folder / CLASSIFIER_FILE, compression=zipfile.ZIP_DEFLATED)
+    _check_types(folder / CLASSIFIER_FILE)
 
 
 def read_word_counts(folder: Path, info: ModelInfo) -> WordCountClassifier:
@@ -88,16 +92,11 @@ def read_word_counts(folder: Path, info: ModelInfo) -> WordCountClassifier:
     """
     try:
         words = json.loads((folder / WORDS_FILE).read_text(encoding="ascii"))
-        with zipfile.ZipFile(folder / CLASSIFIER_FILE) as archive:
-            untrusted = _find_untrusted(json.loads(archive.read("schema.json")))
-        if untrusted:
-            raise ModelError(
-                f"{folder / CLASSIFIER_FILE}: holds {shorten(untrusted[0])}, which hpo never stores; not loaded"
-            )
+        _check_types(folder / CLASSIFIER_FILE)
         content = import_skops_io().load(folder / CLASSIFIER_FILE, trusted=list(TRUSTED_TYPES))
         classifier = WordCountClassifier(content["vectorizer"], content["classifier"])
         classifier.vectorizer.vocabulary_ = {word: index for index, word in enumerate(words)}
-        _check(classifier, len(words))
+        _check_content(classifier, len(words))
         # What does not fit together shows now, and not in the middle of a file.
         classes = classifier.predict_probabilities(["a text"]).shape[1]
     except ModelError:
@@ -111,26 +110,25 @@ def read_word_counts(folder: Path, info: ModelInfo) -> WordCountClassifier:
     return classifier
 
 
-def _find_untrusted(schema: Any) -> list[str]:
-    """Return the types in a schema of skops, with those of functions and methods, that are not trusted.
+def _check_types(file: Path) -> None:
+    """Raise ModelError if a file of skops names a type, function or method that is not one of TRUSTED_TYPES.
 
-    skops itself trusts all estimators and many functions.
+    skops itself trusts all estimators and many functions, which is more than these files need.
     """
-    untrusted = []
-    remaining = [schema]
+    with zipfile.ZipFile(file) as archive:
+        remaining = [json.loads(archive.read("schema.json"))]
     while remaining:
         node = remaining.pop()
         if isinstance(node, dict):
             remaining += node.values()
             name = f"{node.get('__module__')}.{node.get('__class__')}"
             if "__class__" in node and name not in TRUSTED_TYPES:
-                untrusted.append(name)
+                raise ModelError(f"{file}: holds {shorten(name, limit=200)}, which hpo never stores; not loaded")
         elif isinstance(node, list):
             remaining += node
-    return sorted(untrusted)
 
 
-def _check(model: WordCountClassifier, words: int) -> None:
+def _check_content(model: WordCountClassifier, words: int) -> None:
     """Raise ValueError for what scikit-learn does not check: it would read other files, or memory that is not its."""
     if model.vectorizer.input != "content":
         raise ValueError("its vectorizer reads files")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hpo.errors import StudyError
 from hpo.evaluation.final_runs import FinalRuns
-from hpo.evaluation.refitting import choose_baseline_run, find_baseline_runs, refit_run
+from hpo.evaluation.refitting import find_baseline_runs, refit_run
 from hpo.evaluation.retraining import describe_model
+from hpo.evaluation.winner import choose_deployed_run
 from hpo.export.baseline_card import baseline_card
 from hpo.export.formats import CARD_FILE, ExportFormat, write_export
 from hpo.results.best_config import stored_data
@@ -45,7 +46,8 @@ def export_baseline(
 
 
 def _write_baseline(results: StudyResults, target: Path, final: FinalRuns, name: str, runs: list[RunRecord]) -> None:
-    run = choose_baseline_run(final.spec, runs, final.direction)
+    run = choose_deployed_run(final.spec, runs, final.direction, None)
+    assert run is not None  # only a seed that is asked for may be missing
     model = refit_run(final, run, name)
     model.write(target)
     info = describe_model(final, run, model.max_length, model.kind, name)

@@ -85,10 +85,10 @@ def _compute_curves(results: StudyResults) -> list[RocCurve]:
 
 
 def _compute_curve(predictions: pandas.DataFrame, label: int, name: str) -> RocCurve | None:
-    """Return the curve of one label against the rest; None if all rows, or none, have the label."""
-    is_label = predictions["label"].to_numpy() == label
-    if is_label.all() or not is_label.any():
+    """Return the curve of one label against the rest; None without probabilities, or if all rows or none have it."""
+    is_label, column = predictions["label"].to_numpy() == label, f"probability_{label}"
+    if is_label.all() or not is_label.any() or column not in predictions:
         return None
-    false_positive_rate, true_positive_rate, _ = roc_curve(is_label, predictions[f"probability_{label}"].to_numpy())
+    false_positive_rate, true_positive_rate, _ = roc_curve(is_label, predictions[column].to_numpy())
     area = float(auc(false_positive_rate, true_positive_rate))
     return RocCurve(name, area, false_positive_rate, true_positive_rate)

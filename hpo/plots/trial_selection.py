@@ -13,10 +13,11 @@ from hpo.plots.style import OUTCOME_MARKS
 from hpo.results.study_results import StudyResults
 from hpo.store.trial_order import sign
 from hpo.store.trial_record import TrialRecord
+from hpo.store.trial_state import PAUSED
 
 ALWAYS_DRAWN = 50  # best trials that every sample contains
 MIN_SECONDS_IN_HOURS = 36_000  # time axes of this length or more count hours, shorter ones minutes
-UNFINISHED_OUTCOMES = {"running", "waiting"}
+UNFINISHED_OUTCOMES = {"running", "waiting", PAUSED}
 Improvement = tuple[float, TrialRecord]  # a trial better than all before it, and its position on an axis
 
 

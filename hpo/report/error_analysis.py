@@ -122,7 +122,8 @@ def _disagreements(
     examples = []
     for index, row in _iterate_rows(rows.head(MAX_EXCERPTS // 2)):
         label = escape_controls(data.label_names[int(row["label"])])
-        examples.append((f"labelled {label}, confidence {row['confidence']:.3f}", index))
+        confidence = row["confidence"]  # NaN for a system of which only labels are known
+        examples.append((f"labelled {label}" + (f", confidence {confidence:.3f}" if confidence >= 0 else ""), index))
     return blocks + _show_examples(examples, split, quotes_texts)
 
 

@@ -15,7 +15,7 @@ from hpo.store.run_record import RunRecord
 from hpo.store.trial_record import TrialRecord
 
 MAX_FAILURES = 20  # that are listed one by one
-_NO_FAILURE = {"complete", "pruned", "running", "waiting"}
+_NO_FAILURE = {"complete", "pruned", "running", "waiting", "paused"}
 _WORD_PERCENTILES = (5, 50, 95, 100)
 
 

@@ -40,15 +40,13 @@ def verdict_section(results: StudyResults) -> Section:
     comparison = results.comparison
     if comparison is None:
         return Section(anchor, title, _without_comparison(results))
-    search, fine_tuning, use, trust = answer_questions(comparison)
+    *answers, trust = answer_questions(comparison)
     return Section(
         anchor,
         title,
         [
             Paragraph(_summary_sentence(comparison)),
-            _question(search),
-            _question(fine_tuning),
-            _question(use, [f"`{command}`" for command in use.commands]),
+            *(_question(answer, [f"`{command}`" for command in answer.commands]) for answer in answers),
             _question(trust, [*generalization_sentences(comparison), describe_uses(comparison)]),
             SectionLink(METHOD_TITLE, METHOD_ANCHOR),
         ],

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpo.evaluation.comparison_result import WINNER, ComparisonResult, DifferenceResult, SystemResult
+from hpo.evaluation.comparison_result import ComparisonResult, DifferenceResult, SystemResult
 from hpo.evaluation.verdict import describe_failures, format_amount
 from hpo.results.formatting import format_cost, format_mean_sd, format_test_share
 from hpo.results.system_commands import system_commands
-from hpo.study.spec_tables import RECIPE, RERUN
+from hpo.study.spec_tables import RECIPE, RERUN, WINNER
 
 FEW_SEEDS = 3  # with fewer, the spread between seeds is not known well enough
 FEW_USES = 10  # of the test split; with more, choices made by its scores make them too favorable
@@ -35,6 +35,7 @@ def answer_questions(comparison: ComparisonResult) -> list[Answer]:
     return [
         did_search_pay(comparison),
         did_fine_tuning_pay(comparison),
+        *is_it_better_than_present(comparison),
         what_to_use(comparison),
         can_it_be_trusted(comparison),
     ]
@@ -73,7 +74,8 @@ def _describe_recipe(recipe: DifferenceResult, comparison: ComparisonResult) -> 
 def did_fine_tuning_pay(comparison: ComparisonResult) -> Answer:
     """Answer whether the winner beats every system that is not fine-tuned: word counts and frozen features."""
     question = "Did fine-tuning pay?"
-    rivals = [each for each in comparison.rivals if each.against != RECIPE]
+    existing = set(_existing_systems(comparison))
+    rivals = [each for each in comparison.rivals if each.against != RECIPE and each.against not in existing]
     if not rivals:
         return Answer(question, "Unknown: no other baseline was run.")
     decisive = _decisive(rivals)
@@ -83,20 +85,38 @@ def did_fine_tuning_pay(comparison: ComparisonResult) -> Answer:
     return Answer(question, answer, [decisive.verdict])
 
 
+def is_it_better_than_present(comparison: ComparisonResult) -> list[Answer]:
+    """Answer, for each system that the study file adds, whether the winner is better than what people have already."""
+    differences = {each.against: each for each in comparison.differences}
+    return [
+        Answer(
+            f"Is it better than {name}?",
+            _answer_for(differences[name], name, comparison),
+            [differences[name].verdict],
+        )
+        for name in _existing_systems(comparison)
+    ]
+
+
 def what_to_use(comparison: ComparisonResult) -> Answer:
-    """Recommend one system: the winner, unless a baseline is better."""
+    """Recommend one system: the winner, unless a baseline is better, or scores higher by more than the margin."""
     question, winner = "What should I use?", comparison.winner_system
     rivals = comparison.rivals
     facts = [f"the winner: trial #{comparison.winner.trial}, {_score_and_cost(winner, comparison)}"]
     worse = [each for each in rivals if each.outcome == "worse"]
     useless = [each for each in rivals if each.against == MAJORITY and each.difference <= 0]
     if useless:
-        answer = "Nothing of this yet: always answering the most frequent class is as good as the winner, or better."
+        answer = "Nothing of this yet: on these rows, the most frequent class scores no less than the winner."
         return Answer(question, answer, [*facts, useless[0].verdict])
     if worse:
         best = min(worse, key=lambda each: each.difference).against
         facts.append(f"{best}: {_score_and_cost(comparison.system(best), comparison)}")
         return Answer(question, f"{best}, which is better.", facts, system_commands(comparison, best))
+    if rivals and rivals[0].difference < -comparison.margin:
+        best, size = rivals[0].against, format_amount(-rivals[0].difference, comparison.objective)
+        facts.append(f"{best}: {_score_and_cost(comparison.system(best), comparison)}")
+        answer = f"{best}: it scores {size} higher, although that may be chance; more seeds or test rows can tell."
+        return Answer(question, answer, facts, system_commands(comparison, best))
     # What is as good and faster is worth knowing, but the winner is trained already.
     margin = format_amount(comparison.margin, comparison.objective)
     facts += [
@@ -136,6 +156,11 @@ def can_it_be_trusted(comparison: ComparisonResult) -> Answer:
         evidence.append(describe_failures(winner))
     evidence += [_describe_worst_run(system, comparison) for system in _fine_tuned(comparison)]
     return Answer("Can I trust the result?", answer, evidence)
+
+
+def _existing_systems(comparison: ComparisonResult) -> list[str]:
+    """Return the names of the systems that hpo did not train."""
+    return [system.system for system in comparison.systems if system.source is not None]
 
 
 def _fine_tuned(comparison: ComparisonResult) -> list[SystemResult]:

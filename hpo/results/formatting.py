@@ -5,6 +5,7 @@ The shell, the report, the dashboard and the model card all use these, so their 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -139,15 +140,15 @@ def comparison_remarks(comparison: ComparisonResult) -> list[str]:
     if comparison.search.finished < comparison.search.wanted:
         remarks.append(f"the search is not finished: {comparison.search.finished} of {comparison.search.wanted} trials")
     remarks += [
-        f"baseline {name} has not been run; `{comparison.baseline_command} {name}` runs it"
+        f"baseline {name} has not been run; `{comparison.baseline_command} {shlex.quote(name)}` runs it"
         for name in comparison.missing
     ]
     remarks += [f"baseline {name}: every run failed: {reason}" for name, reason in comparison.failed.items()]
     remarks += describe_systems({system.system: system.description for system in comparison.systems})
     if any(system.system in TUNED_ON_TRAIN for system in comparison.systems):
         remarks.append(
-            f"{' and '.join(TUNED_ON_TRAIN)} chose by cross-validation on train, where the search chose by the "
-            f"{comparison.rows['validation']:,} validation rows besides"
+            f"baseline {' and '.join(TUNED_ON_TRAIN)} chose by cross-validation on train, where the search chose by "
+            f"the {comparison.rows['validation']:,} validation rows besides"
         )
     uses = comparison.test_uses
     remarks.append(describe_uses(comparison))
@@ -203,6 +204,11 @@ def format_interval(difference: DifferenceResult, objective: str) -> str:
     return f"[{format_difference(difference.low, objective)}, {format_difference(difference.high, objective)}]"
 
 
+def format_p(p: float) -> str:
+    """Return a p-value with three digits: `0.031`, `<.001`."""
+    return f"{p:.3f}" if p >= 0.001 else "<.001"
+
+
 def format_value(value: Any) -> str:
     """Return a hyperparameter's value, floats with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -252,10 +258,11 @@ def _gains_row(system: SystemResult, comparison: ComparisonResult) -> list[str]:
     score = system.test[objective]
     gain = ["", "", ""]
     if difference := comparison.difference_to(system.system):
-        p = f"{difference.p_holm:.3f}" if difference.p_holm >= 0.001 else "<.001"
-        gain = [format_difference(difference.difference, objective), format_interval(difference, objective), p]
+        interval = format_interval(difference, objective)
+        gain = [format_difference(difference.difference, objective), interval, format_p(difference.p_holm)]
     spread = "" if score.sd is None else f"{score.sd:.4f}"
-    cost = [format_cost(system.cost_seconds), format_throughput(system.texts_per_second)]
+    speed = "" if system.texts_per_second is None else format_throughput(system.texts_per_second)
+    cost = [format_cost(system.cost_seconds), speed]
     return [system.system, f"{score.mean:.4f}", spread, *gain, *cost]
 
 

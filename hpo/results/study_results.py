@@ -76,7 +76,8 @@ class StudyResults:
         named = [spec.data.source, *spec.data.train_names, spec.data.validation, spec.data.test]
         files = [name for value in named for name in (value if isinstance(value, list) else [value])]
         data = [spec.file.parent / expand_path(name) for name in files if isinstance(name, str)]
-        return paths + [path for path in data if path.is_file()]
+        existing = [spec.file.parent / expand_path(system.location) for system in spec.final.existing_systems]
+        return paths + [path for path in data if path.is_file()] + [path for path in existing if path.exists()]
 
     def compare(self) -> ComparisonResult | None:
         """Compare the winner with its baselines and record this use of the test split; the second call does nothing.

@@ -53,7 +53,9 @@ class TrialRow(StatusRecord):
     """
 
     trial: int = Field(description="Number of the trial")
-    outcome: str = Field(alias="ending", description="complete, running, waiting, or why it ended without a value")
+    outcome: str = Field(
+        alias="ending", description="complete, running, waiting, paused, or why it ended without a value"
+    )
     value: Values = Field(description="Objective on validation; null without a result")
     values: dict[str, Any] = Field(default_factory=dict, description="Hyperparameters as sampled")
     rung: int | None = Field(default=None, description="Last rung that was reached")
@@ -64,7 +66,9 @@ class TrialRow(StatusRecord):
     peak_memory: int | None = Field(default=None, description="Bytes of the accelerator, or of the process without one")
     source: str | None = Field(default=None, description="Where a starting point was published")
     retry_of: int | None = None
-    reason: str | None = Field(default=None, description="Why it ended, if it is not complete")
+    reason: str | None = Field(
+        default=None, description="Why it ended, if it is not complete; where it was stopped, if it is paused"
+    )
 
 
 class StudyStatus(StatusRecord):
@@ -230,7 +234,7 @@ def study_status(stored: Study | StudySnapshot, most: int | None = None) -> Stud
 
 def rank_trials(trials: Sequence[TrialView], directions: Sequence[str]) -> list[TrialView]:
     """Sort trials for display: complete ones by value, then pruned, running, waiting and failed ones."""
-    order = {"complete": 0, "pruned": 1, "running": 2, "waiting": 3}
+    order = {"complete": 0, "pruned": 1, "running": 2, "paused": 3, "waiting": 4}
     factor = sign(directions[0]) if len(directions) == 1 else 1
 
     def sort_key(trial: TrialView) -> tuple[int, float]:
@@ -277,7 +281,7 @@ def _full_row(trial: TrialRecord) -> TrialRow:
         peak_memory=trial.peak_memory,
         source=trial.source,
         retry_of=trial.retry_of,
-        reason=trial.reason,
+        reason=trial.pause or trial.reason,
     )
 
 

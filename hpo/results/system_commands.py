@@ -5,7 +5,8 @@ from __future__ import annotations
 from shlex import quote
 
 from hpo.evaluation.baselines import BASELINES
-from hpo.evaluation.comparison_result import WINNER, ComparisonResult
+from hpo.evaluation.comparison_result import ComparisonResult
+from hpo.study.spec_tables import WINNER
 
 EXAMPLE = "'a text'"
 

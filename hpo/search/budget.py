@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpo.store.study_record import StudyRecord
-from hpo.store.trial_state import TrialView, is_finished, outcome, wall_seconds
+from hpo.store.trial_state import TrialView, earlier_seconds, is_finished, outcome, wall_seconds
 from hpo.study.spec import StudySpec
 from hpo.study.spec_tables import SearchSpec
 
@@ -55,7 +55,7 @@ class Budget:
         return left is not None and left <= 0
 
     def has_room(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether another trial may start: finished and running ones do not fill the budget, and time is left."""
+        """Whether a trial may start or continue: finished and running ones do not fill the budget, and time is left."""
         begun = sum(is_finished(trial) or outcome(trial) == "running" for trial in trials)
         return begun < self.trials and self.has_time()
 
@@ -74,11 +74,17 @@ def spent_seconds(trials: Sequence[TrialView]) -> float:
     """Return the wall seconds in which at least one trial ran.
 
     A trial ends when it last reported its own seconds, not when Optuna closed it: the process of a killed trial may
-    have been gone for hours before anyone noticed, and that time must not count.
+    have been gone for hours before anyone noticed, and that time must not count. The start that Optuna stores is that
+    of its last worker; what earlier ones have spent is added.
     """
-    starts = [(trial.datetime_start.timestamp(), wall_seconds(trial)) for trial in trials if trial.datetime_start]
-    spans = sorted((start, start + seconds) for start, seconds in starts)
-    total, covered_until = 0.0, float("-inf")
+    begun = [trial for trial in trials if trial.datetime_start]
+    earlier = [earlier_seconds(trial) for trial in begun]
+    starts = [trial.datetime_start.timestamp() for trial in begun if trial.datetime_start]
+    spans = sorted(
+        (start, start + wall_seconds(trial) - before)
+        for start, trial, before in zip(starts, begun, earlier, strict=True)
+    )
+    total, covered_until = sum(earlier), float("-inf")
     for start, end in spans:
         total += max(0.0, end - max(start, covered_until))
         covered_until = max(covered_until, end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -23,18 +23,33 @@ PrunerOptions = Mapping[str, Any]
 FULL_SCHEDULE = 1000  # the last rung if rungs are shares of a schedule, counted in thousandths
 
 
-def without_superseded(study: optuna.Study) -> optuna.Study:
-    """Return a view of the study without trials that were interrupted and run again.
+def without_superseded(study: optuna.Study, number: int | None = None) -> optuna.Study:
+    """Return a view of the study without trials that others repeat, and without the trial of this number.
 
     Otherwise the second attempt of a trial would compete with the results of its own first attempt.
     """
     view = copy.copy(study)
 
     def get_trials(deepcopy: bool = True, states: Any = None) -> list[optuna.trial.FrozenTrial]:
-        return [trial for trial in study.get_trials(deepcopy, states) if not is_superseded(trial)]
+        trials = study.get_trials(deepcopy, states)
+        return [trial for trial in trials if trial.number != number and not is_superseded(trial)]
 
     view.get_trials = get_trials  # type: ignore[method-assign]
     return view
+
+
+def before_decision(trial: optuna.trial.FrozenTrial, promotion_steps: Iterable[float]) -> optuna.trial.FrozenTrial:
+    """Return a copy of the trial as it was before its last rung was decided.
+
+    Optuna notes in a trial which rungs of successive halving it has passed, before it decides. If the worker is killed
+    in between, the trial would count as promoted when it continues. `promotion_steps` has the step of each rung.
+    """
+    steps = sorted(trial.intermediate_values)
+    previous = steps[-2] if len(steps) > 1 else 0
+    undecided = {f"completed_rung_{rung}" for rung, step in enumerate(promotion_steps) if step > previous}
+    earlier = copy.copy(trial)
+    earlier.system_attrs = {key: value for key, value in trial.system_attrs.items() if key not in undecided}
+    return earlier
 
 
 class AshaPruner(pruners.SuccessiveHalvingPruner):
@@ -42,7 +57,10 @@ class AshaPruner(pruners.SuccessiveHalvingPruner):
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
         """Whether the trial is not among the best 1 / reduction_factor at its rung."""
-        return super().prune(without_superseded(study), trial)
+        count = sum(key.startswith("completed_rung_") for key in trial.system_attrs)
+        first = (self._min_resource or 1) * self._reduction_factor**self._min_early_stopping_rate
+        promotion_steps = [first * self._reduction_factor**rung for rung in range(count)]
+        return super().prune(without_superseded(study, trial.number), before_decision(trial, promotion_steps))
 
 
 class ReplayableHyperband(pruners.HyperbandPruner):

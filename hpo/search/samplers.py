@@ -77,8 +77,9 @@ class ReplayingSampler(BaseSampler):
 
     A sampler that lives as long as its process draws the same first values after each start: six trials in three
     sessions of two would be three equal pairs. This one continues as if the search had never been interrupted. A trial
-    that runs again is not sampled, because its values are fixed. If the study has a prior, some trials are drawn from
-    it, and each drawn trial records whether the prior or the sampler drew it.
+    that continues is not sampled, because its values are stored; if its worker was killed while they were drawn, the
+    stored ones are drawn again, so that the others get the random numbers that they would have had. If the study has a
+    prior, some trials are drawn from it, and each drawn trial records whether the prior or the sampler drew it.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -86,6 +87,7 @@ class ReplayingSampler(BaseSampler):
         self._prior = _build_prior(spec)
         self._inner = self._build(0)
         self._prior_values: dict[str, Any] | None = None  # values of the current trial if the prior drew them
+        self._drawn_before: dict[str, Any] = {}  # name -> distribution of the values that an earlier worker drew singly
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Rebuild the sampler for this trial."""
@@ -94,6 +96,7 @@ class ReplayingSampler(BaseSampler):
         self._inner = self._build(index)
         self._inner.before_trial(study, trial)
         self._prior_values = None
+        self._drawn_before = {name: trial.distributions[name] for name in trial.params.keys() - fixed_values(trial)}
         is_start = TrialRecord.from_trial(trial).starting_point is not None
         if self._prior and not is_start and not self._is_fixed(trial):
             # The third number separates this generator from those that the inner sampler seeds.
@@ -114,12 +117,16 @@ class ReplayingSampler(BaseSampler):
 
     def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
         """Draw values jointly."""
-        return self._inner.sample_relative(study, trial, search_space)
+        values = self._inner.sample_relative(study, trial, search_space)
+        self._drawn_before = {name: axis for name, axis in self._drawn_before.items() if name not in values}
+        return values
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         """Draw a single value."""
         if self._prior_values:
             return self._prior_values[param_name]
+        for name in [name for name in self._spec.space.parameters if name in self._drawn_before]:
+            self._inner.sample_independent(study, trial, name, self._drawn_before.pop(name))
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
@@ -131,7 +138,7 @@ class ReplayingSampler(BaseSampler):
             self._inner.after_trial(study, trial, state, values)
 
     def _is_fixed(self, trial: FrozenTrial) -> bool:
-        return self._spec.space.parameters.keys() <= fixed_values(trial).keys()
+        return self._spec.space.parameters.keys() <= fixed_values(trial).keys() | trial.params.keys()
 
     def _build(self, index: int) -> BaseSampler:
         seed = self._spec.search.seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -25,13 +25,14 @@ class StopSignal:
             raise KeyboardInterrupt
 
     @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM: end the trial after its current step.
+    def on_signals(self, on_request: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM: call `on_request`, and stop the trial after its current step.
 
         A second signal, or one outside a trial, raises KeyboardInterrupt at once.
         """
 
         def handle(_number: int, _frame: FrameType | None) -> None:
+            on_request()
             if self.is_requested or not self.in_trial:
                 raise KeyboardInterrupt
             self.is_requested = True

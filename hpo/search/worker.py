@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,29 @@ from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler, is_exhausted, trial_seed
+from hpo.search.saved_trials import build_trial_saver, remove_saved_trial, sweep_saved_trials
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
+from hpo.search.trial_watch import TrialWatch
 from hpo.store import trial_queue, trial_state
 from hpo.store.attributes import write_attributes
+from hpo.store.claiming_storage import TrialLost
 from hpo.store.database import GRACE_PERIOD, HEARTBEAT_INTERVAL
+from hpo.store.dead_trials import is_worker_alive, release_dead_trials
+from hpo.store.optuna_internals import claim_trials_for, is_trial_lost
 from hpo.store.outages import announced_outages
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
+from hpo.store.worker_lock import hold_worker_lock
 from hpo.study.spec import load_study
 from hpo.training.acceleration import frozen_gc
 from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
-from hpo.training.measurements import TrialEnded
+from hpo.training.measurements import TrialEnded, TrialStopped
 from hpo.training.trainer import RungTrainer
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
@@ -69,36 +75,47 @@ class Worker:
         self._waited_for: set[int] = set()  # numbers of trials for which the wait was announced
 
     def run(self) -> None:
-        """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial closed, if asked to stop."""
+        """Run trials until the budget is spent. Raises KeyboardInterrupt, with the trial paused, if asked to stop."""
         errors = 0
-        with self.stop.on_signals(), announced_outages(self.storage, check_stop=self.stop.check), frozen_gc():
-            while self._is_room():
-                self.stop.check()
-                trial = self._run_next()
-                errors = errors + 1 if trial_state.outcome(trial) in {trial_state.ERROR, trial_state.UNVERIFIED} else 0
-                if errors == MAX_CONSECUTIVE_ERRORS:
-                    reason = TrialRecord.from_trial(trial).reason
-                    raise TrainingError(f"{errors} trials in a row failed; the last one: {reason} (-v shows where)")
+        with hold_worker_lock(self.spec.folder) as lock, self.stop.on_signals(lock.note_stop_request):
+            self.watch = TrialWatch(self.study, lock, self.stop, self.budget, self.listener)
+            claim_trials_for(self.study, asdict(lock.identity))
+            sweep_saved_trials(self.spec, self.study)
+            try:
+                with frozen_gc(), announced_outages(self.storage, check_stop=self.stop.check):
+                    while self._is_room():
+                        self.stop.check()
+                        if (trial := self._run_next()) is None:
+                            continue
+                        is_error = trial_state.outcome(trial) in {trial_state.ERROR, trial_state.UNVERIFIED}
+                        errors = errors + 1 if is_error else 0
+                        if errors == MAX_CONSECUTIVE_ERRORS:
+                            reason = TrialRecord.from_trial(trial).reason
+                            raise TrainingError(
+                                f"{errors} trials in a row failed; the last one: {reason} (-v shows where)"
+                            )
+            finally:
+                claim_trials_for(self.study, None)
 
     def _is_room(self) -> bool:
-        """Whether another trial may start. Waits if that depends on a trial whose process may be gone."""
+        """Whether a trial may start or continue. Waits if that depends on a trial whose worker may be dead."""
         deadline = time.monotonic() + GRACE_PERIOD + 2 * HEARTBEAT_INTERVAL
         while True:
-            trial_state.fail_dead_trials(self.study)
+            self._release_dead_trials()
             if has_stopped(self.study, self.spec):
                 return False
             trials = self.study.get_trials(deepcopy=False)
             if self.budget.has_room(trials):
                 break
-            remote = [
+            unknown = [
                 trial
                 for trial in trials
-                if trial_state.outcome(trial) == "running" and not trial_state.is_alive_here(trial)
+                if trial_state.outcome(trial) == "running" and is_worker_alive(trial, self.spec.folder) is None
             ]
             is_spent = count_finished(trials) >= self.budget.trials or not self.budget.has_time()
-            if is_spent or not remote or time.monotonic() > deadline:
+            if is_spent or not unknown or time.monotonic() > deadline:
                 return False
-            self._notice_waiting(remote[0].number)
+            self._notice_waiting(unknown[0].number)
             time.sleep(HEARTBEAT_INTERVAL / 2)
             self.stop.check()
         if trial_queue.enqueue_next(self.study, self.spec.space):
@@ -107,14 +124,52 @@ class Worker:
         is_done = is_exhausted(self.sampler, self.study, self.spec.space)
         return not is_done and not should_stop(self.study, self.spec, len(self.context.validation))
 
+    def _release_dead_trials(self) -> None:
+        for dead in release_dead_trials(self.study, self.spec.folder):
+            if dead.given_up:
+                self.listener.notice(f"trial #{dead.number} is given up: it {dead.given_up}")
+
     def _notice_waiting(self, number: int) -> None:
         if number not in self._waited_for:
             self._waited_for.add(number)
             self.listener.notice(f"waiting for the heartbeat of trial #{number}, which runs in another process")
 
-    def _run_next(self) -> FrozenTrial:
+    def _run_next(self) -> FrozenTrial | None:
+        """Run one trial and return it; None if another worker has taken it over in between.
+
+        Raises KeyboardInterrupt, with the trial paused, if asked to stop.
+        """
+        self.watch.number = None
+        try:
+            self._search_one()
+            is_lost = is_trial_lost(self.study)
+        except (TrialStopped, KeyboardInterrupt) as stopped:
+            paused = self.watch.pause()
+            if paused is not None:
+                self.listener.ends(paused, self.study)
+            if paused is None or not str(stopped).startswith(trial_state.OUT_OF_TIME):
+                raise KeyboardInterrupt from None
+            return paused
+        except TrialLost:
+            is_lost = True
+        except Exception:
+            # Optuna cannot end a trial that somebody else has ended or taken over, and fails in various ways.
+            if not (is_lost := is_trial_lost(self.study)):
+                raise
+        finally:
+            self.stop.in_trial = False
+        if is_lost:
+            number = self.watch.number
+            self.listener.notice(f"trial #{number} was taken over by another worker, or was ended; taking the next one")
+            return None
+        ended = self.watch.find_trial()
+        remove_saved_trial(self.spec, ended.number)
+        if trial_state.outcome(ended) != trial_state.SURPLUS:
+            self.listener.ends(ended, self.study)
+        return ended
+
+    def _search_one(self) -> None:
         """Run one trial through Trainer.hyperparameter_search, which loads the study itself (pitfall 16)."""
-        self._number: int | None = None
         try:
             self.trainer.hyperparameter_search(
                 hp_space=self.spec.space.suggest,
@@ -131,26 +186,23 @@ class Worker:
             )
         except ValueError:
             # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (pitfall 19).
-            if self._number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if self.watch.number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
-        finally:
-            self.stop.in_trial = False
-            # By its number: other workers add trials to the same study.
-            ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self._number]
-            if ended and trial_state.outcome(ended[0]) != trial_state.SURPLUS:
-                self.listener.ends(ended[0], self.study)
-        return ended[0]
 
     def _run_one_trial(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
-        self._number, self._reported, self.stop.in_trial = trial.number, set[int](), True
-        return run_trial(
-            trial,
-            lambda: self._train(trainer, trial),
-            lambda error: trainer.measurements.describe_end(error),
-            TrialEnded,
-            self.spec.report.texts,
-        )
+        self.watch.begin(trial.number)
+        try:
+            return run_trial(
+                trial,
+                lambda: self._train(trainer, trial),
+                lambda error: trainer.measurements.describe_end(error),
+                TrialEnded,
+                self.watch.lock.identity,
+                self.spec.report.texts,
+            )
+        except KeyboardInterrupt:  # Optuna would fail the trial
+            raise TrialStopped(trial_state.INTERRUPTED) from None
 
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
@@ -162,10 +214,17 @@ class Worker:
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
         values = self.trainer.hp_space(trial)
         self.listener.begins(trial.number, values, self.budget)
+        self._reported = set(stored.intermediate_values)
+        # The worker may have died between the report of a rung and the decision of the pruner, which is made again.
+        self._undecided = max(self._reported, default=None)
         trainer.on_rung = partial(self._on_rung, trial)
-        trainer.on_progress, trainer.notice = self._on_progress, self.listener.notice
+        trainer.on_progress = partial(self._on_progress, trainer)
+        trainer.notice = self.listener.notice
+        saver = build_trial_saver(
+            self.spec, stored, values, seed, self.provenance, self.listener.notice, self.watch.check_owner
+        )
         try:
-            trainer.run(values, seed, f"trial-{trial.number}")
+            trainer.run(values, seed, saver.identity.run, saver)
         finally:
             summary = self._summarize_curve(trainer)
             write_attributes(trial, trainer.measurements.to_attributes() | trial_attributes(**summary))
@@ -176,11 +235,8 @@ class Worker:
         )
         return value
 
-    def _on_progress(self, step: int, steps: int, loss: float | None) -> None:
-        self.stop.check()
-        if self.budget.is_over():
-            raise TrialEnded(f"{trial_state.OUT_OF_TIME}: the study's timeout of {self.budget.timeout:g} s was reached")
-        self.listener.step(step, steps, loss)
+    def _on_progress(self, trainer: RungTrainer, step: int, steps: int, loss: float | None) -> None:
+        self.watch.on_progress(step, steps, loss, trainer.wall_seconds())
 
     def _on_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
         value = scores.get(self.spec.objective, math.nan)
@@ -191,10 +247,12 @@ class Worker:
         # the store still has the scores and what they cost.
         record = self.trainer.measurements
         write_attributes(trial, trial_attributes(curve=record.curve, seconds=record.seconds))
-        if rung in self._reported:
-            return  # a trial that restarted with smaller batches passes rungs that Optuna already has
-        self._reported.add(rung)
-        trial.report(value, rung)
+        if rung not in self._reported:
+            self._reported.add(rung)
+            trial.report(value, rung)
+        elif rung != self._undecided:
+            return  # a trial that started again passes rungs that Optuna already has
+        self._undecided = None
         if not is_last and trial.should_prune():
             raise optuna.TrialPruned
 

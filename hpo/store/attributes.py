@@ -23,6 +23,8 @@ class Seconds:
     wall: float = 0.0
     train: float | None = None
     evaluation: float | None = None
+    saving: float | None = None  # writing the state from which the run continues after a kill
+    earlier: float | None = None  # part of the total that earlier workers have spent
     fit: float | None = None  # of a final run: one fit, for a fine-tuned model the same as wall
     predict: float | None = None  # of a final run: predicting validation and test
 
@@ -35,9 +37,23 @@ class Seconds:
 class WorkerIdentity:
     """The process that ran a trial."""
 
-    host: str
+    host: str  # host name and process id are for people; earlier versions recognized a process by them
     pid: int
     started: float  # when the process was started, in seconds since the epoch; distinguishes reused process ids
+    id: str = ""  # random; the name of the worker's lock file
+    boot: str | None = None  # the running kernel, if its locks tell whether the worker is alive
+    locks: str | None = None  # the folder of the lock file, as the kernel knows it
+
+
+@dataclass(frozen=True)
+class TrialStop:
+    """How far a trial was when its worker stopped or died, and how often that happened without progress."""
+
+    step: int = 0
+    steps: int = 0  # of its schedule; 0 if it had not begun to train
+    seconds: float = 0.0  # wall seconds of the trial up to then
+    position: int = 0  # batches evaluated after that step
+    deaths: int = 0  # workers in a row that died at this step and position
 
 
 @dataclass(frozen=True)

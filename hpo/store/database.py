@@ -20,7 +20,7 @@ from hpo.study.storage_url import StorageUrl
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from hpo.store.retrying_storage import RetryingStorage
+    from hpo.store.claiming_storage import ClaimingStorage
 
 HEARTBEAT_INTERVAL = 10  # seconds
 GRACE_PERIOD = 60  # seconds without a heartbeat after which a trial is stale
@@ -118,14 +118,14 @@ def open_for_reading(file: Path) -> BaseStorage:
 
 def _create_storage(
     connection: str, outages: Outages, engine_options: dict[str, Any], **options: Any
-) -> RetryingStorage:
+) -> ClaimingStorage:
     from optuna.exceptions import ExperimentalWarning
 
-    from hpo.store.retrying_storage import RetryingStorage
+    from hpo.store.claiming_storage import ClaimingStorage
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return RetryingStorage(
+        return ClaimingStorage(
             connection,
             outages,
             engine_kwargs=engine_options,

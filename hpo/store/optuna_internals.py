@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hpo.store.trial_state import WORKER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import FrozenTrial, Trial, TrialState
+
+    from hpo.store.claiming_storage import ClaimingStorage
 
 # Module -> the private names that this package uses from it.
 PRIVATE_NAMES = {
@@ -27,10 +31,13 @@ PRIVATE_NAMES = {
         "RDBStorage._create_new_trial",
         "RDBStorage._get_prepared_new_trial",
         "RDBStorage._set_trial_param",
+        "RDBStorage._set_trial_attr_without_commit",
         "_CachedStorage",
     ),
     "optuna.storages._rdb.models": (
-        "TrialModel",
+        "TrialModel._datetime_start_utc",
+        "TrialModel._datetime_complete_utc",
+        "TrialUserAttributeModel",
         "TrialSystemAttributeModel",
         "StudyModel.find_or_raise_by_id",
         "NOT_FOUND_MSG",
@@ -50,7 +57,7 @@ def storage_of(study: Study) -> BaseStorage:
 
 def database_url(storage: BaseStorage) -> str | None:
     """Return the URL of the database that a storage uses, with its password, or None for a storage without one."""
-    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
+    engine = getattr(_backend(storage), "engine", None)
     return engine.url.render_as_string(hide_password=False) if engine is not None else None
 
 
@@ -77,11 +84,60 @@ def set_trial_attribute(study: Study, trial: FrozenTrial, key: str, value: Any) 
     study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
 
-def fail_trial(study: Study, trial: FrozenTrial) -> None:
-    """Mark a running trial of another process as failed. Raises UpdateFinishedTrialError if it has ended already."""
-    from optuna.trial import TrialState
+def claim_trials_for(study: Study, worker: Mapping[str, Any] | None) -> None:
+    """Let the storage start trials for this worker; with None, for nobody."""
+    if (storage := _claiming_storage(study)) is not None:
+        storage.worker, storage.claimed = worker, None
 
-    study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+def claimed_trial(study: Study) -> FrozenTrial | None:
+    """Return the trial that this process has started and not ended."""
+    storage = _claiming_storage(study)
+    return None if storage is None or storage.claimed is None else storage.get_trial(storage.claimed)
+
+
+def is_trial_lost(study: Study) -> bool:
+    """Whether the trial that this process has started belongs to another worker now, or was ended by somebody."""
+    storage = _claiming_storage(study)
+    return storage is not None and storage.claimed is not None and not storage.is_mine(storage.claimed)
+
+
+def stale_trial_ids(study: Study) -> set[int]:
+    """Return the ids of the running trials whose heartbeats have stopped."""
+    storage = _claiming_storage(study)
+    return set() if storage is None else set(storage.stale_trial_ids(study._study_id))
+
+
+def release_trial(study: Study, trial: FrozenTrial, state: TrialState, attributes: Mapping[str, Any]) -> bool:
+    """Let a running trial wait for any worker, or fail it, unless it has ended or has another owner than `trial` says.
+
+    Optuna has no method for that: a trial that runs can wait again, but a failed one cannot. Returns whether it was
+    done. Attributes are stored with it.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    storage = _claiming_storage(study)
+    if storage is not None:
+        return storage.release_trial(trial._trial_id, trial.user_attrs.get(WORKER), state, attributes)
+    try:
+        for key, value in attributes.items():
+            set_trial_attribute(study, trial, key, value)
+        return study._storage.set_trial_state_values(trial._trial_id, state)
+    except UpdateFinishedTrialError:
+        return False
+
+
+def _backend(storage: BaseStorage) -> Any:
+    """Return the storage inside Optuna's cache."""
+    return getattr(storage, "_backend", storage)
+
+
+def _claiming_storage(study: Study) -> ClaimingStorage | None:
+    """Return the storage of a database that hpo has opened; None for any other."""
+    from hpo.store.claiming_storage import ClaimingStorage
+
+    storage = _backend(study._storage)
+    return storage if isinstance(storage, ClaimingStorage) else None
 
 
 def fixed_values(trial: FrozenTrial) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from hpo.store.attributes import Curve, RunProvenance, Seconds, WorkerIdentity, read_curve, read_part, to_attributes
-from hpo.store.trial_state import TrialView, outcome
+from hpo.store.trial_state import WORKER, TrialView, outcome
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class RunRecord:
 
     number: int
     outcome: str
-    value: float | None  # objective on validation
-    key: Mapping[str, Any]  # what identifies the run: kind, seed, train_on, values
+    value: float | None  # objective on validation; None if the run did not predict it
+    key: Mapping[str, Any]  # what identifies the run: kind, seed, train_on, values, and source if hpo did not train it
     system: str  # `trial #3`, or a baseline's name
     seed: int
     started: datetime | None = None
@@ -68,7 +68,7 @@ class RunRecord:
         return cls(
             number=trial.number,
             outcome=outcome(trial),
-            value=trial.values[0] if trial.values else None,
+            value=trial.values[0] if trial.values and stored.get("validation") else None,
             key=stored.get("run") or {},
             system=str(stored.get("system", "")),
             seed=int(stored.get("seed", 0)),
@@ -78,7 +78,7 @@ class RunRecord:
             test=SplitScores.from_attribute(stored.get("test")),
             curve=read_curve(stored.get("metrics")),
             seconds=read_part(Seconds, stored.get("seconds")),
-            worker=WorkerIdentity(**worker) if (worker := stored.get("worker")) else None,
+            worker=read_part(WorkerIdentity, worker) if (worker := stored.get(WORKER)) else None,
             provenance=read_part(RunProvenance, stored.get("provenance")),
             **plain,
         )
@@ -87,6 +87,11 @@ class RunRecord:
     def description(self) -> str | None:
         """What a baseline's name does not tell: `pretrained` used a linear probe, `nb-svm` character n-grams."""
         return self.effective.get("as")
+
+    @property
+    def source(self) -> str | None:
+        """What a system was that hpo did not train: a checksum, or hub id and commit; else None."""
+        return self.key.get("source")
 
     @property
     def is_retraining(self) -> bool:

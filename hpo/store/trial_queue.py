@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.store.optuna_internals import fixed_values
 from hpo.store.trial_record import read_field, trial_attributes
 from hpo.store.trial_state import (
+    PAUSED,
     RETRIED_OUTCOMES,
     SURPLUS,
     count_kills,
@@ -47,13 +48,14 @@ def replay_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
 def enqueue_next(study: Study, space: SearchSpace) -> bool:
     """Enqueue what must run next, and return whether a trial is waiting.
 
-    Unfinished trials are enqueued again first, all of them; then starting points, one at a time. If all starting
-    points were enqueued at once, a retry would run after them. So the order of results, which pruners and samplers
-    depend on, is the one of a search without interruption.
+    A paused trial waits already, and Optuna starts the waiting trials in the order of their numbers. Trials that cannot
+    continue, which earlier versions or other programs have failed, are enqueued again next, all of them; then starting
+    points, one at a time. If all starting points were enqueued at once, a repeated trial would run after them. So the
+    order of results, which pruners and samplers depend on, is the one of a search without interruption.
     """
     trials = study.get_trials(deepcopy=False)
     retried = {read_field(trial, "retry_of") for trial in trials}
-    is_waiting = any(outcome(trial) == "waiting" for trial in trials)
+    is_waiting = any(outcome(trial) in {"waiting", PAUSED} for trial in trials)
     for trial in trials:
         if outcome(trial) in RETRIED_OUTCOMES and trial.number not in retried and not is_finished(trial):
             _enqueue_retry(study, trial)
@@ -72,10 +74,12 @@ def enqueue_next(study: Study, space: SearchSpace) -> bool:
 def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -> bool:
     """Whether a running trial is not needed: earlier ones fill the budget, or run the same retry or starting point.
 
+    A paused trial fills its place, because it continues.
+
     Workers check the budget and start a trial in two steps, so two of them can start the last one. The later gives up.
     """
     earlier = [other for other in trials if other.number < trial.number]
-    if sum(is_finished(other) or outcome(other) == "running" for other in earlier) >= wanted:
+    if sum(is_finished(other) or outcome(other) in {"running", PAUSED} for other in earlier) >= wanted:
         return True
     retry_of, starting_point = read_field(trial, "retry_of"), read_field(trial, "starting_point")
     if retry_of is not None:

@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from hpo.store.attributes import Curve, RunProvenance, Seconds, WorkerIdentity, read_curve, read_part, to_attributes
-from hpo.store.trial_state import TrialView, outcome, read_reason
+from hpo.store.attributes import (
+    Curve,
+    RunProvenance,
+    Seconds,
+    TrialStop,
+    WorkerIdentity,
+    read_curve,
+    read_part,
+    to_attributes,
+)
+from hpo.store.trial_state import PAUSED, WORKER, TrialView, outcome, read_reason
 
 # Field of TrialRecord -> the attribute that stores it, if the names differ.
 _TRIAL_KEYS = {"replay_index": "place", "starting_point": "known_good", "drawn_by": "drawn", "curve": "metrics"}
@@ -30,8 +39,8 @@ class TrialRecord:
     starting_point: int | None = None  # its index among the known_good entries of the search space
     source: str | None = None  # where that starting point was published
     drawn_by: str | None = None  # prior or sampler, if the study has a prior
-    retry_of: int | None = None
-    kills: int = 0  # how often earlier attempts were killed
+    retry_of: int | None = None  # the trial that it repeats; earlier versions repeated trials that were stopped
+    kills: int = 0  # how often the trials that it repeats were killed
     reason: str | None = None  # why it ended, if it is not complete
     traceback: str | None = None
     effective: Mapping[str, Any] = field(default_factory=dict)  # values read back from the live run
@@ -46,6 +55,7 @@ class TrialRecord:
     batch_split: int | None = None  # number of parts that each device batch was split into to fit into memory
     seconds: Seconds = field(default_factory=Seconds)
     worker: WorkerIdentity | None = None
+    stop: TrialStop | None = None  # when its worker last stopped or died before its end
     provenance: RunProvenance = field(default_factory=RunProvenance)
     is_ours: bool = True  # False for a trial that another program wrote
     state: str = ""  # Optuna's state of the trial, such as COMPLETE or FAIL
@@ -66,7 +76,8 @@ class TrialRecord:
             curve=read_curve(stored.get("metrics")),
             seconds=read_part(Seconds, stored.get("seconds")),
             reason=read_reason(trial),
-            worker=WorkerIdentity(**worker) if (worker := stored.get("worker")) else None,
+            worker=read_part(WorkerIdentity, worker) if (worker := stored.get(WORKER)) else None,
+            stop=read_part(TrialStop, stop) if (stop := stored.get("stop")) else None,
             provenance=read_part(RunProvenance, stored.get("provenance")),
             is_ours=cls.is_hpo_trial(trial),
             state=trial.state.name,
@@ -87,6 +98,15 @@ class TrialRecord:
     def last_scores(self) -> Mapping[str, float]:
         """All metrics on validation at the last rung; empty if no rung was reached."""
         return self.curve.get(self.last_rung, {}) if self.last_rung is not None else {}
+
+    @property
+    def pause(self) -> str | None:
+        """Where a paused trial was stopped, or None if it is not paused."""
+        if self.outcome != PAUSED:
+            return None
+        if self.stop is None or not self.stop.steps:
+            return "before its first step"
+        return f"at {self.stop.step / self.stop.steps:.0%}, step {self.stop.step} of {self.stop.steps}"
 
     @property
     def planned_steps(self) -> int | None:

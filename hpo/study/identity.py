@@ -24,7 +24,7 @@ _READING_KEYS = ("data.separator", "data.quoting", "data.encoding", "data.header
 # Keys that version 0.1.0 did not have: without them, an identity is the same as of that version.
 _OPTIONAL_KEYS = ("data.group", "data.order")
 _CHECKPOINT_KEY = "model.checkpoint"
-_BUDGET_KEYS = ("trials", "timeout", "workers", "engine", "stop")
+_BUDGET_KEYS = ("trials", "timeout", "workers", "engine", "stop", "save_every", "saved_trials_disk")
 _CHECKPOINT_SUFFIXES = {".json", ".txt", ".model", ".safetensors", ".bin", ".py"}
 _BLOCK, _BLOCKS = 65_536, 64  # bytes; of a larger file, 64 blocks spread over it are hashed
 

@@ -18,6 +18,8 @@ from hpo.study.storage_url import StorageUrl, hide_secrets
 
 STORAGE = "storage"  # the key whose value may hold a password
 _PATH_KEYS = {"data.source", "data.train", "data.validation", "data.test", "model.checkpoint", "space.file"}
+_BASELINES = "final.baselines"
+_PATH_KEYS |= {f"{_BASELINES}.model", f"{_BASELINES}.predictions"}  # of its tables
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def _resolve_typed(key: str, value: Any) -> Any:
     it is: it may be a hub id, the name of a split, or a path from the study file's folder.
     """
     if isinstance(value, list):
-        return [_resolve_typed(key, item) for item in value] if key in _PATH_KEYS else value
+        return [_resolve_typed(key, item) for item in value] if key in {*_PATH_KEYS, _BASELINES} else value
+    if isinstance(value, dict) and key == _BASELINES:
+        return {name: _resolve_typed(f"{key}.{name}", item) for name, item in value.items()}
     if not isinstance(value, str):
         return value
     if key == STORAGE:

@@ -19,7 +19,6 @@ from hpo.study.spec_tables import DataSpec, FinalSpec, ModelSpec, ReportSpec, Se
 from hpo.study.toml_reader import read_toml, spec_error
 
 _BUDGET_OVERRIDES = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class StudySpec(StrictModel):

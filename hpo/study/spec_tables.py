@@ -6,13 +6,14 @@ import re
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from hpo.errors import quote_value
+from hpo.escaping import escape_controls
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 
-_BUDGET_OVERRIDES = ("search.trials=", "search.timeout=", "search.workers=", "search.engine=", "search.stop=")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class StrictModel(BaseModel):
@@ -48,6 +49,16 @@ def _parse_seconds(value: Any) -> Any:
     if not match:
         raise ValueError('must be a number of seconds, or text such as "90s", "30m", "2h", "1d"')
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _parse_bytes(value: Any) -> Any:
+    """Return `"2GB"`, `"500 MB"` or `"1.5TB"` in bytes; anything else is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?)B?\s*", value)
+    if not match:
+        raise ValueError('must be a number of bytes, or text such as "500MB", "2GB"')
+    return int(float(match[1]) * _SIZES[match[2]])
 
 
 Component = Annotated[NamedComponent, BeforeValidator(_parse_component)]
@@ -168,6 +179,16 @@ class SearchSpec(StrictModel):
         None,
         description="Where workers run: inline, processes or ray; by default inline for one worker, else processes",
     )
+    save_every: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="How often a trial's state is saved besides at its rungs, so that it can continue after a kill: a "
+        'number of optimizer steps, or text such as "10m"',
+    )
+    saved_trials_disk: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description='Maximum of disk space for saved states: bytes, or text such as "2GB"; 0 saves none; no limit by '
+        "default",
+    )
     value: Literal["last", "best"] = Field(
         "last", description="Value of a trial: its score at the last rung, or at its best rung"
     )
@@ -176,6 +197,18 @@ class SearchSpec(StrictModel):
         description="Points of a trial at which it is evaluated and may be pruned: shares of its schedule, a number of "
         "equal shares, or { every_examples = N }",
     )
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _save_every_in_seconds(cls, value: Any) -> Any:
+        if isinstance(value, float):
+            raise ValueError('must be a whole number of steps, or text such as "10m"')
+        return _parse_seconds(value)
+
+    @field_validator("saved_trials_disk", mode="before")
+    @classmethod
+    def _disk_in_bytes(cls, value: Any) -> Any:
+        return _parse_bytes(value)
 
     @model_validator(mode="after")
     def _rungs_rise(self) -> SearchSpec:
@@ -189,6 +222,93 @@ class SearchSpec(StrictModel):
 RECIPE = "recipe"  # the published configuration: what a user has without a search
 BASELINES = ("majority", "tfidf-logreg", "tfidf-logreg-tuned", "bow-forest", "nb-svm", "pretrained", RECIPE)
 RERUN = "rerun"  # only on request: the winner's values with other seeds, which checks the comparison itself
+WINNER = "winner"  # the name of the winner in comparisons
+_MAX_SYSTEM_NAME = 40  # characters: it heads a row of every table
+
+
+class ExistingSystem(StrictModel):
+    """A system that people have already, as a baseline; `final.baselines` holds a table for it."""
+
+    name: str = Field(description="Its name in tables and verdicts")
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not name.strip() or name != name.strip() or len(name) > _MAX_SYSTEM_NAME:
+            raise ValueError(f"must have 1 to {_MAX_SYSTEM_NAME} characters, and no blanks around it")
+        if escape_controls(name) != name or name.startswith("-") or set(",;") & set(name):  # sentences list names
+            raise ValueError("must not start with -, or hold a comma, a semicolon or a control character")
+        if name in (*BASELINES, RERUN, WINNER, "fine-tune") or name.startswith("trial #"):
+            raise ValueError("must not be the name of one of hpo's own systems")
+        return name
+
+
+class ExistingModel(ExistingSystem):
+    """A trained model: it is run on the test rows."""
+
+    model: str = Field(min_length=1, description="Model folder, of hpo or of save_pretrained(), or hub id")
+    revision: str | None = Field(None, description="Revision on the hub: branch, tag or commit")
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens per text; by default what the model takes, up to 512",
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: str) -> str:
+        if model.startswith("builtin:"):
+            raise ValueError("must be a trained model: a model folder or a hub id")
+        return model
+
+    @property
+    def location(self) -> str:
+        """The folder or hub id."""
+        return self.model
+
+
+class ExistingPredictions(ExistingSystem):
+    """The predictions of a system for the test rows, in a file."""
+
+    predictions: str = Field(min_length=1, description="File with a row per test row: csv, tsv, json, jsonl, parquet")
+    row: ColumnName | None = Field(None, description='Column of row numbers, from 1; by default "row" if there is one')
+    text: ColumnName | None = Field(None, description="Column of texts, if rows have no numbers; as data.text")
+    label: ColumnName = Field("label", description="Column of predicted labels")
+
+    @property
+    def location(self) -> str:
+        """The file."""
+        return self.predictions
+
+
+def _check_baseline(value: Any) -> Any:
+    """Refuse what is neither a name nor one of the two kinds of tables."""
+    if isinstance(value, str | ExistingSystem):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("must be the name of a baseline, or a table with name and model or predictions")
+    kinds = [kind for kind in ("model", "predictions") if kind in value]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"has {'both' if kinds else 'neither'} model {'and' if kinds else 'nor'} predictions; give one"
+        )
+    return value
+
+
+def _baseline_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "str"
+    is_file = isinstance(value, ExistingPredictions) or isinstance(value, dict) and "predictions" in value
+    return ExistingPredictions.__name__ if is_file else ExistingModel.__name__
+
+
+BaselineEntry = Annotated[
+    Annotated[str, Tag("str")]
+    | Annotated[ExistingModel, Tag(ExistingModel.__name__)]
+    | Annotated[ExistingPredictions, Tag(ExistingPredictions.__name__)],
+    Discriminator(_baseline_kind),
+    BeforeValidator(_check_baseline),
+]
 
 
 class FinalSpec(StrictModel):
@@ -206,7 +326,11 @@ class FinalSpec(StrictModel):
     train_on: Literal["train", "train+validation"] = Field(
         "train", description='Rows that final runs are trained on, or "train+validation"'
     )
-    baselines: list[str] = Field(list(BASELINES), description="Baselines that the winner is compared with")
+    baselines: list[BaselineEntry] = Field(
+        list(BASELINES),
+        description="Baselines that the winner is compared with: names, and tables of "
+        "[systems that you have already](#systems-that-you-have-already)",
+    )
     margin: float = Field(
         0.005,
         ge=0,
@@ -220,12 +344,25 @@ class FinalSpec(StrictModel):
             raise ValueError('top_k above 1 selects by validation scores, so train_on must be "train"')
         if len(set(self.seed_list)) < len(self.seed_list):
             raise ValueError("seeds contains a seed twice")
+        for system in self.existing_systems:
+            if self.baseline_names.count(system.name) > 1:
+                raise ValueError(f"baselines has {quote_value(system.name)} twice; give each system another name")
         return self
 
     @property
     def seed_list(self) -> list[int]:
         """The seeds of the retraining runs: 0, 1, ... if only their number is given."""
         return self.seeds if isinstance(self.seeds, list) else list(range(self.seeds))
+
+    @property
+    def existing_systems(self) -> list[ExistingModel | ExistingPredictions]:
+        """The baselines that hpo does not train: models and files of predictions."""
+        return [entry for entry in self.baselines if not isinstance(entry, str)]
+
+    @property
+    def baseline_names(self) -> list[str]:
+        """The names of all baselines, in the order of the file."""
+        return [entry if isinstance(entry, str) else entry.name for entry in self.baselines]
 
 
 class ReportSpec(StrictModel):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,7 +38,7 @@ def spec_error(file: Path, error: ValidationError, model: type[BaseModel]) -> Sp
         path.append(last)
     key = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
-        return SpecError(file, key, unknown_name(str(path[-1]), _keys_of_table(model, path[:-1])))
+        return SpecError(file, key, unknown_name(str(last), _keys_of_table(model, parents)))
     if first["type"] == "missing":
         return SpecError(file, key, "is missing")
     message = first["msg"].removeprefix("Value error, ")
@@ -54,14 +55,21 @@ def _is_union_tag(part: Any) -> bool:
     return isinstance(part, str) and bool(re.match(r"[A-Z]|.*\[|constrained-|(int|float|str)$", part))
 
 
-def _keys_of_table(model: type[BaseModel], path: list[Any]) -> list[str]:
-    """Return the keys of the table at a path below a model."""
-    for part in path:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is None:
-            continue
-        annotations = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        tables = [table for table in annotations if isinstance(table, type) and issubclass(table, BaseModel)]
-        if tables:
-            model = tables[0]
+def _keys_of_table(model: type[BaseModel], location: list[Any]) -> list[str]:
+    """Return the keys of the table at one of pydantic's error locations below a model."""
+    tables: list[type[BaseModel]] = []
+    for part in location:
+        if field := model.model_fields.get(part):
+            tables = list(_tables_within(field.annotation))
+            model = tables[0] if tables else model
+        else:  # an index, or the member of a union
+            model = next((table for table in tables if table.__name__ == part), model)
     return [name for name, field in model.model_fields.items() if not field.exclude]
+
+
+def _tables_within(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a field may hold, also within lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _tables_within(argument)

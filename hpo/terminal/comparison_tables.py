@@ -28,15 +28,15 @@ def print_comparison(comparison: ComparisonResult) -> None:
         f"{comparison.study}: {comparison.objective} on {rows['test']:,} test rows; trained on "
         f"{comparison.trained_on} ({rows['train']:,} train and {rows['validation']:,} validation rows)"
     )
-    _print_table(gains_table(comparison))
+    print_table(gains_table(comparison))
     print_line(fill(explain_gains_table(comparison.objective), DEFAULT_WIDTH) + "\n")
-    _print_table(scores_table(comparison))
+    print_table(scores_table(comparison))
     if len(comparison.labels) > MAX_CLASSES:
         print_line(
             f"{len(comparison.labels)} classes: `hpo compare --json` has their scores and the confusion matrix\n"
         )
     else:
-        _print_table(classes_table(comparison))
+        print_table(classes_table(comparison))
     for line in [*generalization_sentences(comparison), *comparison_remarks(comparison)]:
         print_line(line)
     for difference in comparison.differences:
@@ -48,7 +48,8 @@ def print_comparison(comparison: ComparisonResult) -> None:
             print_line(f"- {command}")
 
 
-def _print_table(table: TextTable) -> None:
+def print_table(table: TextTable) -> None:
+    """Print a table and an empty line."""
     columns = zip(*table.rows, strict=True)
     print_columns(
         [

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.text import Text
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-OUTCOME_STYLES = {"complete": "green", "pruned": "yellow", "running": "cyan", "waiting": "dim"}  # others are red
+# Others are red.
+OUTCOME_STYLES = {"complete": "green", "pruned": "yellow", "running": "cyan", "waiting": "dim", "paused": "dim"}
 
 
 def print_line(text: str, style: str = "", whole: bool = False) -> None:

@@ -141,7 +141,7 @@ class SearchProgress(LiveLine, SearchListener):
         record = TrialRecord.from_trial(trial)
         value = f"{record.value:.4f}" if record.value is not None else "      "
         mark = " *best" if record.number == self.best_number else ""
-        reason = record.reason or ""
+        reason = record.pause or record.reason or ""
         if record.outcome == "complete":
             reason = ""
         elif record.outcome == "pruned":
@@ -234,5 +234,6 @@ def _format_run(trial: FrozenTrial) -> str:
         return f"{heading} {run.reason or run.outcome}"
     note = "" if run.trained_on == "train" else ", which it was trained on"
     costs = f"fit {format_duration(run.seconds.fit or 0.0)}, predict {format_duration(run.seconds.predict or 0.0)}"
-    parts = [f"{heading} {run.value:.4f} on validation{note}", costs, run.description or ""]
+    score = "no score on validation" if run.value is None else f"{run.value:.4f} on validation{note}"
+    parts = [f"{heading} {score}", costs, run.description or ""]
     return "  ".join(part for part in parts if part)

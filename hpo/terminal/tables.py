@@ -115,7 +115,9 @@ def print_baselines(spec: StudySpec, baselines: Mapping[str, Sequence[RunRecord]
     metrics = [spec.objective, *(name for name in EXTRA_METRICS if name != spec.objective)]
     scores = {metric: [_validation_scores(runs, metric) for runs in complete.values()] for metric in metrics}
     fit_seconds = [[run.seconds.fit or 0.0 for run in runs] for runs in complete.values()]
-    throughputs = [[run.predicted_per_second or 0.0 for run in runs] for runs in complete.values()]
+    throughputs = [
+        [run.predicted_per_second for run in runs if run.predicted_per_second is not None] for runs in complete.values()
+    ]
     spreads = [f"{stdev(values):.4f}" if len(values) > 1 else "" for values in scores[spec.objective]]
     print_columns(
         [

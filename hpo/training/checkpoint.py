@@ -210,14 +210,20 @@ class Checkpoint:
                 raise ModelError(f"{self.name}: the tokenizer has no padding token, so texts cannot share a batch")
             tokenizer.pad_token = tokenizer.eos_token
             config.pad_token_id = tokenizer.pad_token_id
-        positions = getattr(config, "max_position_embeddings", None) or max_length
-        if positions < 0:  # XLNet's way to say that there is no limit
-            positions = max_length
-        if config.model_type in _OFFSET_POSITIONS:
-            positions -= config.pad_token_id + 1
-        longest = min(positions, tokenizer.model_max_length)
+        longest = find_longest_input(tokenizer, config)
         if max_length > longest:
             raise ModelError(f"model.max_length is {max_length}; {self.name} takes at most {longest} tokens")
+
+
+def find_longest_input(tokenizer: Any, config: Any) -> int:
+    """Return how many tokens a model takes; a very large number if there is no limit."""
+    longest = int(tokenizer.model_max_length)
+    positions = getattr(config, "max_position_embeddings", None) or longest
+    if positions < 0:  # XLNet's way to say that there is no limit
+        return longest
+    if config.model_type in _OFFSET_POSITIONS:
+        positions -= config.pad_token_id + 1
+    return int(min(positions, longest))
 
 
 def load_checkpoint(spec: StudySpec, data: TextData) -> Checkpoint:

@@ -14,7 +14,7 @@ def first_line(error: Exception) -> str:
 def describe_load_error(checkpoint: str, error: Exception) -> str:
     """Return what to say about an error of the library that loads a checkpoint."""
     text = " ".join(str(error).split())
-    if "couldn't connect" in text or "offline" in text.lower():
+    if "couldn't connect" in text or "offline" in text.lower() or "cannot find the requested files" in text:
         reason = "the hub cannot be reached and nothing is cached; give a folder, or try again with a connection"
     elif "not a local folder and is not a valid model identifier" in text or "404" in text:
         reason = "no such checkpoint on the hub (or it is private: `hf auth login`)"

@@ -22,21 +22,29 @@ def find_checkpoint_folder(spec: StudySpec) -> Path | None:
         if name != "builtin:tiny":
             raise ModelError(f"model.checkpoint {name} {unknown_name(name, ['builtin:tiny'])}")
         return None
-    path = spec.file.parent / expand_path(name)
+    return find_model_folder(name, spec.file.parent, "model.checkpoint")
+
+
+def find_model_folder(name: str, base: Path, key: str) -> Path | None:
+    """Return the folder that a name means, relative to `base`, or None for a model of the hub.
+
+    Raises ModelError, which names the key, if there is no such folder, or if it holds no model of its own.
+    """
+    path = base / expand_path(name)
     if path.is_file():
-        raise ModelError(f"model.checkpoint: {path} is a file; name the folder that save_pretrained() has written")
+        raise ModelError(f"{key}: {path} is a file; name the folder that save_pretrained() has written")
     if not path.is_dir():
         if name.startswith((".", "/", "~")):
-            raise ModelError(f"model.checkpoint: no folder {path}")
+            raise ModelError(f"{key}: no folder {path}")
         return None
     # With peft installed, transformers would load the base model that an adapter names, from wherever that is.
     if (path / ADAPTER_FILE).exists():
         raise ModelError(
-            f"model.checkpoint: {path} holds a PEFT adapter{_base_model(path)}, not a model ({ADAPTER_FILE}); merge it "
+            f"{key}: {path} holds a PEFT adapter{_base_model(path)}, not a model ({ADAPTER_FILE}); merge it "
             "into its base model with merge_and_unload() and save_pretrained(), and name that folder"
         )
     if not (path / CONFIG_FILE).exists():
-        raise ModelError(f"model.checkpoint: {path} has no {CONFIG_FILE}; name a folder written by save_pretrained()")
+        raise ModelError(f"{key}: {path} has no {CONFIG_FILE}; name a folder written by save_pretrained()")
     return path
 
 

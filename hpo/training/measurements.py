@@ -15,6 +15,13 @@ class TrialEnded(Exception):
     """A run ended early; the text is the reason and begins with the outcome."""
 
 
+class TrialStopped(BaseException):
+    """A run was stopped before its end and can continue later; the text says why.
+
+    Optuna would mark the trial as failed after an Exception or a KeyboardInterrupt, and a failed trial cannot continue.
+    """
+
+
 @dataclass
 class RunMeasurements:
     """What one run has measured. Filled during the run, so a run that ends early has all of it up to its end."""
@@ -38,7 +45,7 @@ class RunMeasurements:
         """Describe why the run ended with this exception: the outcome, then details."""
         if isinstance(error, TrialPruned):
             return f"{PRUNED}: at rung {max(self.curve)}"
-        if isinstance(error, TrialEnded):
+        if isinstance(error, TrialEnded | TrialStopped):
             return str(error)
         if isinstance(error, KeyboardInterrupt):
             return INTERRUPTED

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from hpo.training.measurements import TrialStopped
 from hpo.training.rungs import examples_after_steps, rung_steps
 
 if TYPE_CHECKING:
@@ -29,11 +30,19 @@ class RungCallback(TrainerCallback):  # type: ignore[misc]  # transformers is un
         trainer.rungs = rung_steps(trainer.context.spec.search.rungs, examples)
         trainer.start_acceleration(optimizer.optimizer)  # without accelerate's wrapper
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.begin_epoch()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step in (1, state.max_steps):
             self.trainer.verify_values()
         control.should_evaluate = state.global_step in self.trainer.rungs
-        self._pulse(state, self.trainer.counters.loss)
+        try:
+            self._pulse(state, self.trainer.counters.loss)
+        except (TrialStopped, KeyboardInterrupt):
+            if not control.should_evaluate:  # at a rung, the state is saved after the evaluation only
+                self.trainer.save_state()
+            raise
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._pulse(state, None)

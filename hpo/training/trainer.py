@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback
 
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_state import DIVERGED, INFEASIBLE, UNVERIFIED
@@ -31,7 +30,9 @@ from hpo.training.loss import CrossEntropy
 from hpo.training.measurements import RunMeasurements, TrialEnded
 from hpo.training.memory_errors import is_out_of_memory
 from hpo.training.metrics import score_logits
+from hpo.training.resumable_trainer import ResumableTrainer
 from hpo.training.rung_callback import RungCallback
+from hpo.training.state_saver import StateSaver
 from hpo.training.verification import find_mismatch, read_effective_values
 
 
@@ -39,7 +40,7 @@ class _OutOfMemory(TrialEnded):
     """An attempt did not fit into memory; the run starts again with smaller batches."""
 
 
-class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
+class RungTrainer(ResumableTrainer):
     """A Trainer that starts afresh for each run, evaluates at rungs, and verifies the values that it trained with.
 
     `run_trial(trainer, trial)` runs one trial of Trainer.hyperparameter_search and returns its value.
@@ -71,14 +72,19 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             raise TypeError("a RungTrainer without run_trial() runs no trials; call run()")
         self.objective = self.run_trial(self, trial)
 
-    def run(self, values: Mapping[str, Any], seed: int, name: str = "") -> RunMeasurements:
+    def run(
+        self, values: Mapping[str, Any], seed: int, name: str = "", saver: StateSaver | None = None
+    ) -> RunMeasurements:
         """Train once with these values and this seed. The measurements also stay in `self.measurements`.
 
-        If the run has a name, the study's trackers follow it under that name. If memory runs out, the run starts again:
-        first without recorded passes, then with a smaller device batch and more accumulation. Raises TrialEnded if the
-        loss is not finite, if a value did not reach the run, or if not even one example fits into memory.
+        If the run has a name, the study's trackers follow it under that name. With a saver, it continues from its saved
+        state, if there is one. If memory runs out, the run starts again: first without recorded passes, then with a
+        smaller device batch and more accumulation. Raises TrialEnded if the loss is not finite, if a value did not
+        reach the run, or if not even one example fits into memory.
         """
-        self.measurements = RunMeasurements()
+        self.saver, self.saved = saver, saver.load() if saver else None
+        self.measurements = self.saved.measurements if self.saved else RunMeasurements()
+        self.earlier_seconds = self.measurements.seconds["wall"]
         self.best_state = None
         values = {**self.context.accelerations, **values}
         while True:
@@ -90,8 +96,10 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             next_split = split if self._acceleration.release_recordings() else next_batch_split(batch, split)
             if next_split is None:
                 raise TrialEnded(f"{INFEASIBLE}: out of memory with one example at a time")
-            lost = self.measurements.lost + self.measurements.seconds["wall"]
-            self.measurements = RunMeasurements(batch_split=next_split, lost=lost)
+            self.measurements = RunMeasurements(batch_split=next_split, lost=self.measurements.seconds["wall"])
+            self.saved = None  # it has other batches
+            if saver:
+                saver.remove()
 
     def final_model(self) -> Any:
         """Return the run's model with the weights that its value stands for (last or best rung), without wrappers."""
@@ -102,7 +110,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def _attempt(self, values: Mapping[str, Any], seed: int, name: str, callbacks: Sequence[Any]) -> None:
         """Train once. Raises _OutOfMemory if memory runs out."""
-        self._started, self._evaluation_seconds = time.monotonic(), 0.0
+        self.start_clock()
         self.counters = DeviceCounters(torch.device("cpu"))
         try:
             self._reinitialize(values, seed, output_folder(self.context.spec, name))
@@ -111,7 +119,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
                 self.add_callback(callback)
             keep_freed_memory()
             with ExitStack() as self._while_training:
-                super().train()
+                self.train_or_continue()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -157,15 +165,10 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.rungs: dict[int, int] = {}
         self.batches_per_step = 1
         self.counters = DeviceCounters(args.device)
+        self.restore_counts()
         self._process = psutil.Process()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-
-    @property
-    def updates_per_epoch(self) -> int:
-        """Optimizer steps that the live loader and accumulation make of one pass over the data."""
-        batches = len(self.callback_handler.train_dataloader)
-        return math.ceil(batches / int(self.args.gradient_accumulation_steps))
 
     def call_model_init(self, trial: Any = None) -> Any:
         """Build the run's model after the last one is released: a model of another config does not reuse it."""
@@ -236,9 +239,7 @@ class RungTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def update_measurements(self) -> None:
         """Update the measured seconds, steps, examples, tokens and memory."""
         self.update_peak_memory()
-        attempt, evaluation = time.monotonic() - self._started, self._evaluation_seconds
-        wall = attempt + self.measurements.lost
-        self.measurements.seconds = {"wall": wall, "train": attempt - evaluation, "evaluation": evaluation}
+        self.update_seconds()
         self.measurements.steps = self.state.global_step
         self.measurements.examples, self.measurements.tokens = self.counters.read_counts()
 

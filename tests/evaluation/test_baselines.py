@@ -160,7 +160,7 @@ def test_baseline_of_an_installed_package_is_run_and_compared(searched: Path, mo
     assert [each.system for each in compare_study(unnamed, storage_url(unnamed)).systems] == ["winner", "characters"]
 
 
-def test_entry_point_that_names_no_baseline_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_point_that_names_no_baseline_is_an_error(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, "FINAL")
     with pytest.raises(StudyError, match="baseline 'characters': .*:FINAL is no hpo.evaluation.baselines.Baseline"):
-        find_baseline("characters")
+        find_baseline("characters", load_study(small))

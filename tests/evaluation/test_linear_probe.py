@@ -82,6 +82,7 @@ def drop_label(folder: Path) -> None:
         (change_head(coef=lambda coef: coef * np.nan), "probabilities are not finite: the model's weights are damaged"),
         (change_head(mean=lambda mean: mean[:-1]), "does not fit the checkpoint"),
         (change_head(coef=lambda coef: coef[:2]), "does not fit the checkpoint"),
+        (change_head(intercept=lambda intercept: np.array(intercept[0])), "hpo export STUDY --system pretrained"),
         (
             drop_label,
             "recipe.json names 2 labels, but the head has 3; delete the folder, and hpo export STUDY --system",

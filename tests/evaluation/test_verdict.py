@@ -207,8 +207,8 @@ def test_generalization_sentences_warn_of_chosen_and_trained_on_validation() -> 
 def test_baselines_that_tune_on_train_are_named() -> None:
     remarks = comparison_remarks(compare(difference("tfidf-logreg-tuned"), difference("recipe")))
     assert remarks[0] == (
-        "tfidf-logreg-tuned chose by cross-validation on train, where the search chose by the 10 validation rows "
-        "besides"
+        "baseline tfidf-logreg-tuned chose by cross-validation on train, where the search chose by the 10 validation "
+        "rows besides"
     )
 
 

@@ -120,7 +120,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "function": (
         "nb-svm",
         change_objects(lambda content: content.update(classifier=FunctionTransformer(os.system))),
-        "holds posix.system, which hpo never stores",
+        "which hpo never stores",  # it names the function or the transformer, whichever it meets first
     ),
     "method": (
         "nb-svm",

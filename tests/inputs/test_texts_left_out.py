@@ -17,6 +17,7 @@ from hpo.results.study_results import read_results
 from hpo.search.trial_runner import run_trial
 from hpo.store.storage import artifact_folder, open_storage, storage_url
 from hpo.store.text_redaction import redact_reason, redact_sentence
+from hpo.store.worker_lock import hold_worker_lock
 from hpo.study.spec import load_study
 from hpo.training.trackers import TrackedRun, track_run
 from tests.support.canary_study import CANARY, study_file
@@ -93,15 +94,16 @@ def test_experiment_trackers_get_no_text(quotes: bool, study_file: Path) -> None
     assert bool(files_with_canary(spec.folder / "runs")) is quotes
 
 
-def test_message_of_an_exception_is_not_stored() -> None:
+def test_message_of_an_exception_is_not_stored(tmp_path: Path) -> None:
     """Trials that fail later are stored without what an exception of a plug-in or library quotes."""
     import optuna
 
     for quotes in (True, False):
         study = optuna.create_study()
         trial = study.ask()
-        with pytest.raises(RuntimeError):
-            run_trial(trial, fail, lambda error: f"error: {type(error).__name__}: {error}", RuntimeError, quotes)
+        with pytest.raises(RuntimeError), hold_worker_lock(tmp_path) as lock:
+            describe = lambda error: f"error: {type(error).__name__}: {error}"  # noqa: E731
+            run_trial(trial, fail, describe, RuntimeError, lock.identity, quotes)
         stored = json.dumps(study.get_trials()[0].user_attrs)
         assert (CANARY in stored) is quotes and "ValueError" in stored and "in fail" in stored
 

@@ -83,10 +83,38 @@ def test_what_to_use_comes_with_the_commands_to_get_and_try_it() -> None:
     assert commands(difference("majority", "worse", difference=-0.03)) == []
 
 
+def test_a_higher_score_is_recommended_even_if_it_may_be_chance() -> None:
+    uncertain = difference("nb-svm", difference=-0.12, low=-3.0, high=2.8)
+    use = answer_questions(compare(uncertain, difference("recipe")))[2]
+    assert (
+        use.answer
+        == "nb-svm: it scores 12.0 points higher, although that may be chance; more seeds or test rows can tell."
+    )
+    assert use.commands[0] == "hpo export small.toml --system nb-svm --output nb-svm"
+    within_margin = difference("nb-svm", difference=-0.004, low=-0.01, high=0.002)
+    assert answers(compare(within_margin))[2] == "The winner."
+
+
+def test_systems_that_people_have_are_a_question_of_their_own() -> None:
+    result = compare(difference("vendor", "worse"), difference("nb-svm", "better"), difference("recipe", "better"))
+    systems = [
+        system.model_copy(update={"source": "sha256:0"}) if system.system == "vendor" else system
+        for system in result.systems
+    ]
+    questions = answer_questions(result.model_copy(update={"systems": systems}))
+    assert [each.question for each in questions][2] == "Is it better than vendor?"
+    assert questions[2].answer == "No: vendor is better by 3.0 points." and questions[1].answer.startswith(
+        "Yes: better"
+    )
+    assert questions[3].answer == "vendor, which is better." and questions[3].commands == []
+
+
 def test_majority_is_never_recommended() -> None:
     for outcome, size in (("worse", -0.03), ("none", 0.0)):
         result = compare(difference("majority", outcome, difference=size), difference("recipe", "none"))
-        assert answers(result)[2].startswith("Nothing of this yet: always answering the most frequent class is as good")
+        assert answers(result)[2].startswith(
+            "Nothing of this yet: on these rows, the most frequent class scores no less"
+        )
 
 
 def test_what_is_as_good_is_named_with_its_cost() -> None:

@@ -93,11 +93,9 @@ def test_an_interrupted_and_killed_search_gives_the_same_trials_bit_for_bit(smal
         interrupted.send_signal(signal.SIGINT)
         _, errors = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130 and "interrupted; all finished work is saved" in errors
-    closed = optuna.load_study(study_name="small", storage=f"sqlite:///{store}").get_trials()
-    assert [trial.state for trial in closed if trial_state.outcome(trial) == trial_state.INTERRUPTED] == [
-        TrialState.FAIL
-    ]
-    assert not any(trial.state == TrialState.RUNNING for trial in closed)
+    stopped = optuna.load_study(study_name="small", storage=f"sqlite:///{store}").get_trials()
+    assert [trial_state.outcome(trial) for trial in stopped][-1] == trial_state.PAUSED
+    assert not any(trial.state == TrialState.RUNNING for trial in stopped)
 
     with start_search(small, "broken.db", *arguments) as killed:
         wait_for_trials(store, 3)
@@ -109,7 +107,7 @@ def test_an_interrupted_and_killed_search_gives_the_same_trials_bit_for_bit(smal
     assert "continuing" in errors
     whole = run(small, "whole.db", *LONG, "search.trials=4")
     broken = optuna.load_study(study_name="small", storage=f"sqlite:///{store}")
-    assert len(broken.get_trials()) > 4 and len(results(broken)) == 4
+    assert len(broken.get_trials()) == len(results(broken)) == 4
     assert results(broken) == results(whole)
     assert [trial.user_attrs.get("source") for trial in whole.get_trials()] == ["paper", None, None, None]
 
@@ -151,10 +149,10 @@ def test_workers_on_ray(small: Path) -> None:
     assert sum(map(trial_state.is_finished, study.get_trials())) == 3
 
 
-def test_a_timeout_ends_the_running_trial(small: Path) -> None:
+def test_a_timeout_pauses_the_running_trial(small: Path) -> None:
     study = run(small, "time.db", "training.num_train_epochs=800", "search.timeout=6", "search.trials=1")
     stopped = study.get_trials()[0]
-    assert trial_state.outcome(stopped) == trial_state.OUT_OF_TIME and not trial_state.is_finished(stopped)
+    assert trial_state.outcome(stopped) == trial_state.PAUSED and not trial_state.is_finished(stopped)
     # Loading counts towards the timeout of a session, but not towards what later sessions have left.
     spent = spent_seconds(study.get_trials())
     assert 0 < spent < 12
@@ -310,7 +308,7 @@ def test_a_grid_survives_an_interruption_and_known_good_starts(small: Path) -> N
     assert not any(trial.state == TrialState.WAITING for trial in study.get_trials())
 
 
-def test_a_trial_lost_on_another_host_is_failed_after_its_heartbeats_stop(
+def test_a_trial_lost_on_another_host_continues_after_its_heartbeats_stop(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "GRACE_PERIOD", 2)
@@ -323,8 +321,8 @@ def test_a_trial_lost_on_another_host_is_failed_after_its_heartbeats_stop(
     lost.set_user_attr("worker", {"host": "gone", "pid": 1, "started": 1.0})
     opened.record_heartbeat(trial_id(lost))  # type: ignore[attr-defined]
     study = run(small, "lost.db", "search.trials=2")
-    assert trial_state.outcome(study.get_trials()[lost.number]) == trial_state.KILLED
-    assert sum(map(trial_state.is_finished, study.get_trials())) == 2
+    assert [trial_state.outcome(trial) for trial in study.get_trials()] == ["complete", "complete"]
+    assert study.get_trials()[lost.number].user_attrs["worker"]["pid"] == os.getpid()
 
 
 def test_a_larger_budget_is_stored(small: Path) -> None:

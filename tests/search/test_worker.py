@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,14 @@ from hpo.search.setup import open_search
 from hpo.search.trial_runner import run_trial
 from hpo.search.worker import Worker
 from hpo.store import bulk_storage
+from hpo.store.attributes import WorkerIdentity
+from hpo.store.claiming_storage import TrialLost
 from hpo.store.storage import default_storage_url
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import load_study
-from hpo.training.measurements import RunMeasurements, TrialEnded
+from hpo.training.measurements import RunMeasurements, TrialEnded, TrialStopped
+
+WORKER = WorkerIdentity("node", 42, 1.0, "0" * 32)
 
 
 def test_finished_trials_are_read_once_and_rungs_write_two_attributes(
@@ -84,12 +87,14 @@ def test_waiting_for_a_remote_trial_is_notified_once(small: Path, monkeypatch: p
     [
         (TrialEnded("diverged: nan"), "diverged: nan", TrialEnded, False),
         (KeyboardInterrupt(), "interrupted", KeyboardInterrupt, False),
+        (TrialStopped("interrupted"), None, TrialStopped, False),
+        (TrialLost(), None, TrialLost, False),
         (RuntimeError("broken\nin two lines"), "error: RuntimeError: broken", LookupError, True),
         (SystemExit(3), "error: SystemExit: 3", LookupError, True),
     ],
 )
 def test_run_trial_stores_why_a_trial_ended(
-    error: BaseException, reason: str, raised: type[BaseException], has_traceback: bool
+    error: BaseException, reason: str | None, raised: type[BaseException], has_traceback: bool
 ) -> None:
     def fail() -> float:
         raise error
@@ -97,7 +102,7 @@ def test_run_trial_stores_why_a_trial_ended(
     study = optuna.create_study()
     trial = study.ask()
     with pytest.raises(raised) as caught:
-        run_trial(trial, fail, RunMeasurements().describe_end, LookupError)
+        run_trial(trial, fail, RunMeasurements().describe_end, LookupError, WORKER)
     record = TrialRecord.from_trial(study.get_trials()[0])
     assert record.reason == reason and record.worker is not None
     assert (record.traceback is not None) == has_traceback
@@ -107,6 +112,6 @@ def test_run_trial_stores_why_a_trial_ended(
 
 def test_run_trial_returns_the_value_and_stores_the_worker() -> None:
     study = optuna.create_study()
-    assert run_trial(study.ask(), lambda: 0.5, RunMeasurements().describe_end, LookupError) == 0.5
+    assert run_trial(study.ask(), lambda: 0.5, RunMeasurements().describe_end, LookupError, WORKER) == 0.5
     record = TrialRecord.from_trial(study.get_trials()[0])
-    assert record.reason is None and record.worker is not None and record.worker.pid == os.getpid()
+    assert record.reason is None and record.worker == WORKER

@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from hpo.store.optuna_internals import (
     PRIVATE_NAMES,
-    fail_trial,
     fixed_values,
     read_all_trials,
+    release_trial,
     set_trial_attribute,
     storage_of,
     study_id,
@@ -46,7 +46,7 @@ def test_private_attributes_of_studies_and_trials() -> None:
     assert trial_id(stored) == trial_id(trial) and storage_of(study).get_trial(trial_id(stored)).number == 0, VERSION
     assert storage_of(study).get_study_name_from_id(study_id(study)) == study.study_name, VERSION
     set_trial_attribute(study, stored, "reason", "killed")
-    fail_trial(study, stored)
+    assert release_trial(study, stored, TrialState.FAIL, {}), VERSION
     (ended,) = study.get_trials()
     assert ended.state == TrialState.FAIL and ended.user_attrs == {"reason": "killed"}, VERSION
     scale = unit_cube({"x": FloatDistribution(2.0, 4.0)})

@@ -28,11 +28,9 @@ def study(tmp_path: Path) -> optuna.Study:
 
 def start_trial(study: optuna.Study) -> optuna.Trial:
     """Do what a worker does: enqueue, ask for a trial, and draw its values."""
-    trial_state.fail_dead_trials(study)
     trial_queue.enqueue_next(study, SPACE)
     with pytest.warns(UserWarning, match="Heartbeat"):  # only optimize() sends them
         trial = study.ask()
-    trial.set_user_attr("worker", trial_state.worker_identity())
     trial.suggest_float("x", 0.0, 1.0)
     return trial
 
@@ -74,28 +72,6 @@ def test_only_some_reasons_finish_a_trial(study: optuna.Study) -> None:
         if trial.state.is_finished()
     }
     assert is_finished == is_finished_by_reason
-
-
-def test_a_trial_of_a_dead_process_is_failed_and_retried_at_once(study: optuna.Study) -> None:
-    dead = start_trial(study)
-    dead.set_user_attr("worker", {**trial_state.worker_identity(), "pid": 2**22 + 1})
-    retry = start_trial(study)
-    closed = study.trials[dead.number]
-    assert (closed.state, trial_state.outcome(closed)) == (TrialState.FAIL, trial_state.KILLED)
-    assert retry.params == dead.params and retry.user_attrs["retry_of"] == dead.number
-
-
-def test_a_reused_process_id_is_another_process(study: optuna.Study) -> None:
-    dead = start_trial(study)
-    dead.set_user_attr("worker", {**trial_state.worker_identity(), "started": 1.0})
-    trial_state.fail_dead_trials(study)
-    assert trial_state.outcome(study.trials[dead.number]) == trial_state.KILLED
-
-
-def test_a_trial_of_a_living_process_keeps_running(study: optuna.Study) -> None:
-    alive = start_trial(study)
-    trial_state.fail_dead_trials(study)
-    assert study.trials[alive.number].state == TrialState.RUNNING
 
 
 def test_a_trial_that_was_killed_too_often_is_not_retried(study: optuna.Study) -> None:

@@ -56,6 +56,51 @@ def test_an_error_is_one_line_that_names_the_key(small: Path, override: str, mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("{name = 'x'}", "final.baselines.0 has neither model nor predictions; give one"),
+        ("{name = 'x', model = 'a', predictions = 'b'}", "final.baselines.0 has both model and predictions; give one"),
+        ("{name = 'x', modle = 'a', model = 'b'}", "final.baselines.0.modle is unknown; did you mean model?"),
+        ("{name = 'x', predictions = 'a', lable = 'b'}", "final.baselines.0.lable is unknown; did you mean label?"),
+        (
+            "{name = 'x', predictions = 'a', revision = 'b'}",
+            "final.baselines.0.revision is unknown; did you mean predictions?",
+        ),
+        ("{model = 'a'}", "final.baselines.0.name is missing"),
+        ("'majority', 3", "final.baselines.1 is 3; must be the name of a baseline, or a table with name and"),
+        ("{name = 'nb-svm', model = 'a'}", '"nb-svm"; must not be the name of one of hpo\'s own systems'),
+        ("{name = 'winner', model = 'a'}", '"winner"; must not be the name of one of hpo\'s own systems'),
+        ("{name = 'trial #3', model = 'a'}", '"trial #3"; must not be the name of one of hpo\'s own systems'),
+        ('{name = "a\\u0007", model = "a"}', "must not start with -, or hold a comma, a semicolon or a control"),
+        ("{name = 'a, b', model = 'a'}", "must not start with -, or hold a comma, a semicolon or a control"),
+        ("{name = ' ', model = 'a'}", "must have 1 to 40 characters, and no blanks around it"),
+        ("{name = 'x', model = 'a'}, {name = 'x', predictions = 'b'}", "final baselines has 'x' twice"),
+        ("{name = 'x', model = 'builtin:tiny'}", "must be a trained model: a model folder or a hub id"),
+    ],
+)
+def test_tables_of_existing_systems_are_checked(small: Path, entries: str, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        load_study(small, (f"final.baselines=[{entries}]",))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_existing_systems_are_no_part_of_the_identity_and_read_back(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths in --set start at the current folder, where they exist."""
+    monkeypatch.chdir(small.parent)
+    (small.parent / "theirs.csv").touch()
+    entries = '["majority", {name = "in production", model = "a/b"}, {name = "vendor", predictions = "theirs.csv"}]'
+    spec = load_study(small, (f"final.baselines={entries}",))
+    assert spec.final.baseline_names == ["majority", "in production", "vendor"]
+    model, predictions = spec.final.existing_systems
+    assert (model.location, predictions.location) == ("a/b", str(small.parent / "theirs.csv"))
+    assert spec.hash() == load_study(small).hash()
+    _, _, file, *options = shlex.split(spec.command("baseline"))
+    assert load_study(file, tuple(options[1::2])).final == spec.final
+
+
 def test_a_missing_file_and_invalid_toml_raise_errors(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no such file"):
         load_study(tmp_path / "none.toml")

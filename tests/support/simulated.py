@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import bisect
 import math
+import os
+import socket
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import psutil
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.samplers import trial_seed
-from hpo.store.trial_state import ERROR, INTERRUPTED, KILLED, PRUNED, is_finished, worker_identity
+from hpo.store.trial_state import ERROR, INTERRUPTED, KILLED, PRUNED, is_finished
 from hpo.study.spec import StudySpec
 from hpo.training.metrics import METRICS, unsuitable_reason
 
@@ -260,10 +263,15 @@ class Simulation:
         scores = self._scores(self._quality(values), first / 1000)
         measured = self.measure(self.spec, values, self.generator, first / 1000)
         frozen = self._freeze(number, TrialState.RUNNING, values, system, {**user, **measured}, {first: scores}, None)
-        frozen.user_attrs["worker"] = worker_identity()
+        frozen.user_attrs["worker"] = this_process()
         frozen.datetime_complete = None
         if is_waiting:
             frozen.state, frozen.params, frozen.distributions, frozen.datetime_start = TrialState.WAITING, {}, {}, None
             frozen.user_attrs, frozen.intermediate_values = {}, {}
             frozen.system_attrs = {"fixed_params": values}
         return frozen
+
+
+def this_process() -> dict[str, Any]:
+    """Return the worker attribute of this process, as versions before the lock files stored it."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}

@@ -270,7 +270,7 @@ def _add_runs(spec: StudySpec, data: TextData, simulation: Simulation) -> None:
         best = select_candidates(search, 1)[0]
         accuracy = TrialRecord.from_trial(search.get_trials(deepcopy=False)[best.trial]).last_scores["accuracy"]
         ours = {best.system: retraining_runs(spec, best.values)}
-        others = {name: BASELINES[name].plan_runs(name, spec, best.values) for name in spec.final.baselines}
+        others = {name: BASELINES[name].plan_runs(name, spec, best.values) for name in spec.final.baseline_names}
         for index, (system, wanted) in enumerate({**ours, **others}.items(), 1):
             for run in wanted:
                 skill = SKILLS.get(system, accuracy - GAPS.get(system, GENERALIZATION_GAP))

@@ -39,7 +39,7 @@ def test_a_running_trial_is_described_in_one_line(
     display.step(23, 51, 0.6931)
     notice, first, second = capsys.readouterr().err.splitlines()
     assert notice.startswith(
-        "note: the final runs find gains from about 4.9 points with 5 seeds and 400 test rows (in "
+        "note: the final runs find gains from about 5.0 points with 5 seeds and 400 test rows (in "
     )
     assert first == "trial 1 of 3 (#0)  learning_rate=0.001"
     assert second.startswith("  step 23/51 · loss 0.693 · accuracy 0.3889 at 25 % of its schedule · about ")

@@ -152,7 +152,7 @@ def test_baselines_are_printed_without_test_scores(made: Made, capsys: pytest.Ca
             for trial in (find_run(companion, run) for run in BASELINES[name].plan_runs(name, spec, best))
             if trial
         ]
-        for name in spec.final.baselines
+        for name in spec.final.baseline_names
     }
     print_baselines(spec, runs)
     lines = capsys.readouterr().out.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -40,6 +41,16 @@ class DeviceCounters:
         """Raise TrialEnded if a loss so far was not finite."""
         if not math.isfinite(float(self._loss_sum)):
             raise TrialEnded(f"{DIVERGED}: the loss is not finite {when}")
+
+    def read_state(self) -> dict[str, Any]:
+        """Return what `restore` needs to count on from here."""
+        return {"counts": self._counts.cpu(), "loss_sum": self._loss_sum.cpu(), "loss": self.loss}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Count on from a state that was read before."""
+        self._counts.copy_(state["counts"])
+        self._loss_sum.copy_(state["loss_sum"])
+        self.loss = state["loss"]
 
     def read_counts(self) -> tuple[int, int]:
         """Return the examples and tokens so far."""

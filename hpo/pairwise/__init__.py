@@ -1,0 +1,1 @@
+"""Compare two systems on one test set without a search: studies, models and files of predictions."""
