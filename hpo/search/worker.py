@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.disk_errors import is_disk_full
 from hpo.errors import HpoError, TrainingError
 from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
@@ -230,9 +231,17 @@ class Worker:
             write_attributes(trial, trainer.measurements.to_attributes() | trial_attributes(**summary))
         value = float(summary[self.spec.search.value])
         objective = self.spec.objective
-        self.best_weights.keep_if_best(
-            WeightsInfo(trial.number, index, objective, value, dict(values), seed), self._save
-        )
+        info = WeightsInfo(trial.number, index, objective, value, dict(values), seed)
+        try:
+            self.best_weights.keep_if_best(info, self._save)
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            # The score has cost the training; the weights can be trained again.
+            self.listener.notice(
+                f"trial #{trial.number}: no space is left for its weights; its score is kept, and `hpo retrain` trains "
+                "them again"
+            )
         return value
 
     def _on_progress(self, trainer: RungTrainer, step: int, steps: int, loss: float | None) -> None:
