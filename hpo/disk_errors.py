@@ -5,18 +5,19 @@ from __future__ import annotations
 import errno
 import re
 
+from hpo.errors import list_causes
+
 _CODES = {errno.ENOSPC, errno.EDQUOT}
 # safetensors and others written in Rust or C++ raise exceptions of their own, which have only a text.
 _MESSAGES = re.compile(r"No space left on device|Disk quota exceeded|os error (28|122)\b|database or disk is full")
 
 
-def is_disk_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one that has led to it, says that there is no space left."""
-    while error is not None:
-        if (isinstance(error, OSError) and error.errno in _CODES) or _MESSAGES.search(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(cause, OSError) and cause.errno in _CODES) or _MESSAGES.search(str(cause))
+        for cause in list_causes(error)
+    )
 
 
 def describe_full_disk(error: BaseException) -> str:

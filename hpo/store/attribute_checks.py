@@ -68,7 +68,7 @@ TRIAL_CHECKS: dict[str, Check] = {
     "validation": _IS_SCORES,
     "test": _IS_SCORES,
 }
-# Attribute of a study -> its form; see StudyRecord.
+# Attribute of a study -> its form; see StudyRecord. Of names such as `ledger:2026-11-28`, the part before the colon.
 STUDY_CHECKS: dict[str, Check] = {
     "spec": _has(name=_is_text, objective=_is_text),
     "identity": _is_mapping,
@@ -81,6 +81,8 @@ STUDY_CHECKS: dict[str, Check] = {
     "seed": _is_integer,
     "stopped": _is_mapping,
     "verdict": _has(sentence=_is_text, when=_is_text),
+    "ledger": _has(when=_is_text, command=_is_text, spec_hash=_is_text, test=_is_text),
+    "test_rows": _is_text,
 }
 TRIAL_MARK, STUDY_MARK = "provenance", "spec"  # what only hpo writes; other programs may use names for other things
 
@@ -93,7 +95,7 @@ def find_malformed(attributes: Mapping[str, Any], checks: Mapping[str, Check], m
     if mark is not None and mark not in attributes:
         return None
     for name, value in attributes.items():
-        check = checks.get(name)
+        check = checks.get(name.partition(":")[0])
         if check is not None and value is not None and not check(value):
             return name
     return None

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.errors import StoreError, StudyError
+from hpo.errors import StoreError, StudyError, list_causes
 from hpo.study.storage_url import StorageUrl
 
 if TYPE_CHECKING:
@@ -164,13 +164,12 @@ def damaged_store_error(place: object, problem: str) -> StoreError:
     )
 
 
-def find_driver_error(error: BaseException | None) -> Any:
+def find_driver_error(error: BaseException) -> Any:
     """Return the error of the database's driver that has led to an error of SQLAlchemy or Optuna, or None."""
-    while error is not None:
-        original = getattr(error, "orig", None) or (error if isinstance(error, sqlite3.Error) else None)
+    for cause in list_causes(error):
+        original = getattr(cause, "orig", None) or (cause if isinstance(cause, sqlite3.Error) else None)
         if original is not None:
             return original
-        error = error.__cause__ or error.__context__
     return None
 
 

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.orm import Session
 
@@ -52,7 +53,6 @@ class RetryingStorage(BulkStorage):
     get_study_name_from_id = retried(BulkStorage.get_study_name_from_id)
     get_study_directions = retried(BulkStorage.get_study_directions)
     get_study_system_attrs = retried(BulkStorage.get_study_system_attrs)
-    get_all_studies = retried(BulkStorage.get_all_studies)
     set_study_user_attr = retried(BulkStorage.set_study_user_attr)
     set_study_system_attr = retried(BulkStorage.set_study_system_attr)
     create_new_study = retried(BulkStorage.create_new_study)
@@ -73,10 +73,17 @@ class RetryingStorage(BulkStorage):
         """Return the attributes of a study."""
         attributes = super().get_study_user_attrs(study_id)
         if name := find_malformed(attributes, STUDY_CHECKS, STUDY_MARK):
-            raise DamagedError(
-                f"attribute {name!r} of study {self.get_study_name_from_id(study_id)!r} has a wrong form"
-            )
+            raise _malformed_error(name, self.get_study_name_from_id(study_id))
         return attributes
+
+    @retried
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """Return all studies with their attributes."""
+        studies = super().get_all_studies()
+        for study in studies:
+            if name := find_malformed(study.user_attrs, STUDY_CHECKS, STUDY_MARK):
+                raise _malformed_error(name, study.study_name)
+        return studies
 
     def record_heartbeat(self, trial_id: int) -> None:
         """Record a sign of life, once and without waiting."""
@@ -132,3 +139,7 @@ class RetryingStorage(BulkStorage):
                 return created
         self._attempted.add(token)
         return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+
+def _malformed_error(attribute: str, study: str) -> DamagedError:
+    return DamagedError(f"attribute {attribute!r} of study {study!r} has a wrong form")
