@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.errors import StoreError, StudyError, list_causes
+from hpo.errors import HpoError, StoreError, StudyError, list_causes
 from hpo.study.storage_url import StorageUrl
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ class Outages:
             except Exception as error:
                 reason = self.describe_outage(error)
                 if reason is None:
-                    raise self._translate(error) from error
+                    translated = self._translate(error)
+                    if translated is None:
+                        raise
+                    raise translated from error
                 waited = time.monotonic() - started
                 if self._has_given_up or waited >= self.limit:
                     self._has_given_up = True
@@ -111,7 +114,7 @@ class Outages:
                 return result
             if not is_announced and waited >= _NOTICE_AFTER:
                 is_announced = True
-                self.notice(f"storage {self.url} {reason}; waiting for up to {self.limit / 60:.0f} minutes")
+                self.notice(f"storage {self.url} {reason}; waiting for up to {self.limit:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             self.check_stop()
@@ -139,8 +142,8 @@ class Outages:
                 "restore it, then run the same command again"
             )
 
-    def _translate(self, error: Exception) -> Exception:
-        """Return the error to raise in place of one that does not pass by waiting."""
+    def _translate(self, error: Exception) -> HpoError | None:
+        """Return the error to raise in place of one that does not pass by waiting, or None to raise it as it is."""
         if isinstance(error, KeyError) and error.args[:1] == (_DELETED,):
             return DeletedError(
                 f"storage {self.url}: the study or a trial of it was deleted while it was in use; "
@@ -153,7 +156,7 @@ class Outages:
         original = find_driver_error(error)
         if isinstance(original, sqlite3.Error) and _sqlite_error_name(original) in _SQLITE_DAMAGES:
             return damaged_store_error(self.url, str(original))
-        return error
+        return None
 
 
 def damaged_store_error(place: object, problem: str) -> StoreError:

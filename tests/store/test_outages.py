@@ -64,7 +64,7 @@ def test_a_search_outlives_restarts_of_postgresql_and_holds_no_connection(monkey
         (number, TrialState.COMPLETE, 0.5) for number in range(4)
     ]
     assert [text.partition(" is back")[1] or text.partition("; ")[2] for text in notices] == 2 * [
-        "waiting for up to 5 minutes",
+        "waiting for up to 300 s",
         " is back",
     ]
 
