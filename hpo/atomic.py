@@ -121,6 +121,21 @@ def sweep_leftovers(folder: Path) -> None:
                 _sweep(path)
 
 
+def list_leftovers(folder: Path) -> list[Path]:
+    """Return what killed processes have left in a folder; `sweep_leftovers` would remove it."""
+    leftovers = []
+    with suppress(OSError):
+        for path in sorted(entry for entry in folder.iterdir() if _is_certified(entry.name)):
+            with suppress(OSError):
+                handle = os.open(path / OWNER_FILE if path.is_dir() else path, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    if fcntl is not None and _can_lock(handle):
+                        leftovers.append(path)
+                finally:
+                    os.close(handle)
+    return leftovers
+
+
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a new temporary folder of ours whose lock this process holds."""

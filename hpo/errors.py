@@ -59,6 +59,17 @@ class TrainingError(HpoError):
     """Training failed for a reason that the sampled values do not explain."""
 
 
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return an error and those that have led to it, the last one first."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    # An error that is raised again while another is handled can be its own cause.
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return causes
+
+
 def quote_value(value: object, limit: int = QUOTED_CHARACTERS) -> str:
     """Return a user's value as a message quotes it: its repr, on one line, cut to `limit` characters."""
     # A text is cut before repr, which would take long for a text of megabytes.

@@ -15,6 +15,7 @@ from tests.support import synthetic
 HPO = Path(__file__).resolve().parents[1] / "hpo"
 PACKAGES = (  # each imports only those before it
     "errors",
+    "disk_errors",
     "paths",
     "escaping",
     "atomic",
@@ -33,6 +34,7 @@ PACKAGES = (  # each imports only those before it
     "pairwise",
     "export",
     "dashboard",
+    "diagnosis",
     "api_results",
     "terminal",
     "api",

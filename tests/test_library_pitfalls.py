@@ -983,7 +983,7 @@ def test_optuna_heartbeats_survive_a_locked_database(tmp_path: Path, monkeypatch
     )
     assert not heartbeats_survive_a_lock(default, tmp_path / "plain.db") and len(died) == 1
 
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.1)
     monkeypatch.setattr(database, "HEARTBEAT_INTERVAL", 1)
     assert heartbeats_survive_a_lock(storage.open_storage(f"sqlite:///{tmp_path / 'ours.db'}"), tmp_path / "ours.db")
     assert len(died) == 1

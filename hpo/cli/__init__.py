@@ -11,6 +11,7 @@ from hpo.cli import (
     baseline,
     compare,
     dashboard,
+    doctor,
     export,
     init,
     predict,
@@ -22,6 +23,7 @@ from hpo.cli import (
     show,
     stop,
 )
+from hpo.disk_errors import describe_full_disk, is_disk_full
 from hpo.errors import HpoError, TrainingError
 from hpo.escaping import escape_controls
 from hpo.terminal.output_encoding import escape_unencodable_output
@@ -49,6 +51,7 @@ for command in (
     predict.predict,
     export.export,
     reproduce.reproduce,
+    doctor.doctor,
 ):
     app.command()(command)
 
@@ -61,10 +64,18 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def main() -> None:
-    """Run the command line. An HpoError is printed as one line; the exit code is 2, or 1 for a TrainingError."""
+    """Run the command line. An HpoError is printed as one line; the exit code is 2, or 1 for a TrainingError.
+
+    So is a full disk, which any write may meet.
+    """
     escape_unencodable_output()
     try:
         app(standalone_mode=True)
     except HpoError as error:
         typer.echo(f"hpo: {escape_controls(str(error))}", err=True)
         raise SystemExit(1 if isinstance(error, TrainingError) else 2) from None
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        typer.echo(f"hpo: {escape_controls(describe_full_disk(error))}", err=True)
+        raise SystemExit(2) from None

@@ -33,6 +33,7 @@ from hpo.store.study_record import StudyRecord
 from hpo.study.spec import StudySpec
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # WSGI
+PAGE_SECONDS = 5.0  # for which a page waits for a store that is locked or away
 MAX_DISCARDED_BYTES = 1 << 20  # of a refused request
 _ALL_INTERFACES = {"", "0.0.0.0", "::"}
 # Other sites may neither embed files as images or scripts nor show pages in a frame.
@@ -87,7 +88,7 @@ def serve_dashboard(
             url = copy_store(url, spec, stack.enter_context(scratch_folder()))
         elif store_exists(url):
             _check_writable(url)
-        storage = open_storage(url, create=False)
+        storage = open_storage(url, create=False, outage_limit=PAGE_SECONDS)
         path = _page_path(url, spec)
         artifact_folder = served_artifact_folder(url, spec)
         if artifact_folder:

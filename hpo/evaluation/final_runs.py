@@ -24,7 +24,7 @@ from hpo.data.splits import Split, TextData
 from hpo.data.token_cache import TokenizedSplit, tokenize_split
 from hpo.errors import StudyError, TrainingError
 from hpo.evaluation.existing_models import LoadPredictor
-from hpo.evaluation.predictions import write_predictions
+from hpo.evaluation.predictions import DamagedPredictionsError, read_predictions, write_predictions
 from hpo.evaluation.run_listener import RunListener
 from hpo.evaluation.saved_runs import remove_saved_run
 from hpo.evaluation.scores import score_run
@@ -37,6 +37,7 @@ from hpo.store import trial_state
 from hpo.store.attributes import Seconds, WorkerIdentity, write_attributes
 from hpo.store.dead_trials import fail_dead_runs
 from hpo.store.optuna_internals import claim_trials_for, storage_of
+from hpo.store.outages import announced_outages
 from hpo.store.provenance import collect_provenance
 from hpo.store.run_record import RunRecord, run_attributes
 from hpo.store.storage import (
@@ -119,6 +120,7 @@ class FinalRuns:
         test = self.data.test
         self.held_out = SealedTestSplit(test, self.data.label_names, self.study, self.spec) if test else None
         self.provenance = run_provenance(self.spec, self.data.fingerprint)
+        self._is_intact: dict[int, bool] = {}  # number of a run -> whether its predictions can be read
         self.data = replace(self.data, test=None)  # only `held_out` has the test labels from here on
 
     @property
@@ -192,8 +194,16 @@ class FinalRuns:
         return on_texts
 
     def find(self, run: RunKey) -> FrozenTrial | None:
-        """Return the stored trial of a run, or None if it must be made."""
-        return find_run(self.study, run)
+        """Return the stored trial of a run, or None if it must be made, again if its predictions are damaged."""
+        stored = find_run(self.study, run)
+        if stored is not None and stored.number not in self._is_intact:
+            try:
+                read_predictions(stored, self.storage, self.artifacts)
+                self._is_intact[stored.number] = True
+            except DamagedPredictionsError as error:
+                self.listener.notice(f"{str(error).partition(';')[0]}, so the run is made again")
+                self._is_intact[stored.number] = False
+        return stored if stored is not None and self._is_intact[stored.number] else None
 
     def make(self, run: RunKey, system: str, body: Callable[[], RunOutcome]) -> FrozenTrial:
         """Return the stored trial of a run; make the run first if the store does not have it.
@@ -269,7 +279,8 @@ class FinalRuns:
             test, table = self.held_out.reveal(result.test, command, trial.number, result.has_probabilities)
             attributes |= run_attributes(test=test)
             predicted += len(table)
-            write_predictions(trial, table, self.storage, self.artifacts)
+            checksum = write_predictions(trial, table, self.storage, self.artifacts)
+            attributes |= run_attributes(predictions_sha256=checksum)
         if "predict" in result.seconds:
             speed = predicted / max(result.seconds["predict"], 1e-9)
             attributes |= run_attributes(predicted_per_second=speed)
@@ -323,7 +334,9 @@ def open_final_runs(
         stack.callback(claim_trials_for, study, None)
         stack.enter_context(frozen_gc())
         artifacts = open_artifact_store(url, spec)
-        yield FinalRuns(spec, checked.data, storage, study, artifacts, listener, worker, checkpoint, load_predictor)
+        final = FinalRuns(spec, checked.data, storage, study, artifacts, listener, worker, checkpoint, load_predictor)
+        stack.enter_context(announced_outages(storage, listener.notice, final.stop.check))
+        yield final
 
 
 def predict_splits(
@@ -337,9 +350,12 @@ def predict_splits(
 
 
 def find_run(study: optuna.Study, run: RunKey) -> FrozenTrial | None:
-    """Return the trial of a companion study that is this run and has an outcome that lasts."""
+    """Return the last trial of a companion study that is this run and has an outcome that lasts.
+
+    There are several if the predictions of the earlier ones were damaged.
+    """
     key = json.loads(json.dumps(run.key()))  # stored keys have gone through JSON, which turns tuples into lists
-    for trial in study.get_trials(deepcopy=False):
+    for trial in reversed(study.get_trials(deepcopy=False)):
         if RunRecord.from_trial(trial).key == key and trial_state.outcome(trial) in LASTING_OUTCOMES:
             return trial
     return None

@@ -15,6 +15,7 @@ from hpo.training.model_folder import (
     TRANSFORMER,
     WORD_COUNTS,
     ModelInfo,
+    check_files,
     read_model_info,
     read_transformer,
 )
@@ -72,4 +73,5 @@ def read_classifier(folder: Path, trust_remote_code: bool = False) -> tuple[Text
     if info.kind not in KINDS:
         problem = f"kind {unknown_value(info.kind, list(KINDS))}"
         raise ModelError(f"{folder / INFO_FILE}: {problem}; if a later version of hpo has written it, update hpo")
+    check_files(folder, info)
     return KINDS[info.kind](folder, info, trust_remote_code), info

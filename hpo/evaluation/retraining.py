@@ -33,7 +33,7 @@ from hpo.store.run_record import RunRecord, run_attributes
 from hpo.study.spec import StudySpec
 from hpo.training.checkpoint import save_model
 from hpo.training.measurements import RunMeasurements, TrialEnded
-from hpo.training.model_folder import TRANSFORMER, ModelInfo, read_model_info, write_model_folder
+from hpo.training.model_folder import TRANSFORMER, ModelInfo, check_files, read_model_info, write_model_folder
 
 
 def check_model_folders(spec: StudySpec) -> None:
@@ -213,9 +213,14 @@ def _weights_root(spec: StudySpec) -> Path:
 
 
 def _holds_model_of(folder: Path, run: RunRecord) -> bool:
-    """Whether a model folder holds the model of this very run."""
+    """Whether a model folder holds the model of this very run, undamaged."""
     try:
-        origin = read_model_info(folder).made
+        info = read_model_info(folder)
+        origin = info.made
+        is_same = origin.get("run") == run.key
+        if not is_same or read_part(RunProvenance, origin.get("provenance")) != run.provenance:
+            return False
+        check_files(folder, info)
     except ModelError:
         return False
-    return origin.get("run") == run.key and read_part(RunProvenance, origin.get("provenance")) == run.provenance
+    return True

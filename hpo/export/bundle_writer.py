@@ -77,9 +77,9 @@ def study_as_toml(spec: StudySpec, accelerations: Mapping[str, Any]) -> str:
     """Return a study as one self-contained study file: overrides, search space and defaults are written out.
 
     The storage URL is left out, because it may hold a password. Accelerations become fixed fields: another device would
-    choose others, and so train other weights.
+    choose others, and so train other weights. The speed stays: it decides about kernels, which differ in the last bits.
     """
-    training = {**spec.fixed, **accelerations, "speed": "exact"}
+    training = {**spec.fixed, **accelerations, "speed": spec.speed}
     return tomli_w.dumps(_without_none({**spec.resolved(), "training": training}))
 
 

@@ -21,10 +21,11 @@ from hpo.export.agreement import Reproduction, judge_reproduction
 from hpo.export.bundle import Bundle, read_bundle, row_digests
 from hpo.search.preflight import preflight
 from hpo.search.setup import check_training, load_context
+from hpo.store.attributes import write_attributes
 from hpo.store.provenance import describe_device, installed_versions
 from hpo.store.run_record import RunRecord
 from hpo.store.storage import default_storage_url, find_study, open_storage, store_exists
-from hpo.store.study_record import StudyRecord, companion_name
+from hpo.store.study_record import StudyRecord, companion_name, study_attributes
 from hpo.study.spec import StudySpec, load_study
 
 STUDY_FILE = "study.toml"
@@ -66,6 +67,8 @@ def reproduce_bundle(
     _report_differences(bundle, spec, listener)
     runs = []
     with open_final_runs(spec, url, listener) as final:
+        # Those that the study chose are fixed fields of the bundle, and this device must not add others.
+        write_attributes(final.study, study_attributes(accelerations={}))
         for run in retraining_runs(spec, bundle.best.values):
             trial = final.make(run, SYSTEM, partial(train_and_predict, final, run, SYSTEM))
             runs.append(RunRecord.from_trial(trial))

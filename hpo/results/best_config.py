@@ -22,10 +22,12 @@ from hpo.results.study_results import StudyResults
 from hpo.results.template_environment import template_environment
 from hpo.search.budget import count_finished
 from hpo.store.attributes import RunProvenance, read_part
+from hpo.store.outages import damaged_store_error
 from hpo.store.run_record import RunRecord
 from hpo.store.study_record import DataSummary
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec
+from hpo.study.storage_url import StorageUrl
 from hpo.training.arguments import select_arguments, select_model_fields
 from hpo.training.model_folder import read_model_info
 
@@ -249,7 +251,9 @@ def python_literal(value: Any) -> str:
 def stored_data(results: StudyResults) -> DataSummary:
     """Return what the store holds of the data of a study that hpo created."""
     data = results.study.data
-    assert data is not None  # hpo stores it when it creates a study
+    if data is None:  # hpo stores it when it creates a study
+        url = StorageUrl.parse(results.url)
+        raise damaged_store_error(url, f"attribute 'data' of study {results.search.study_name!r} is missing")
     return data
 
 

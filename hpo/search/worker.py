@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.disk_errors import is_disk_full
 from hpo.errors import TrainingError
 from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
@@ -32,6 +33,7 @@ from hpo.store.claiming_storage import TrialLost
 from hpo.store.database import GRACE_PERIOD, HEARTBEAT_INTERVAL
 from hpo.store.dead_trials import is_worker_alive, release_dead_trials
 from hpo.store.optuna_internals import claim_trials_for, is_trial_lost
+from hpo.store.outages import announced_outages
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
@@ -76,7 +78,7 @@ class Worker:
             claim_trials_for(self.study, asdict(lock.identity))
             sweep_saved_trials(self.spec, self.study)
             try:
-                with frozen_gc():
+                with frozen_gc(), announced_outages(self.storage, check_stop=self.stop.check):
                     while self._is_room():
                         self.stop.check()
                         if (trial := self._run_next()) is None:
@@ -225,9 +227,17 @@ class Worker:
             write_attributes(trial, trainer.measurements.to_attributes() | trial_attributes(**summary))
         value = float(summary[self.spec.search.value])
         objective = self.spec.objective
-        self.best_weights.keep_if_best(
-            WeightsInfo(trial.number, index, objective, value, dict(values), seed), self._save
-        )
+        info = WeightsInfo(trial.number, index, objective, value, dict(values), seed)
+        try:
+            self.best_weights.keep_if_best(info, self._save)
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            # The score has cost the training; the weights can be trained again.
+            self.listener.notice(
+                f"trial #{trial.number}: no space is left for its weights; its score is kept, and `hpo retrain` trains "
+                "them again"
+            )
         return value
 
     def _on_progress(self, trainer: RungTrainer, step: int, steps: int, loss: float | None) -> None:

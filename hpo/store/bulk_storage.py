@@ -21,6 +21,8 @@ from sqlalchemy import Connection, Engine, Select, bindparam, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from hpo.store.attribute_checks import TRIAL_CHECKS, TRIAL_MARK, find_malformed
+from hpo.store.outages import DamagedError
 from hpo.store.sqlite_reader import gc_paused
 
 MAX_TRIAL_IDS = 500  # databases limit the number of parameters of a query, so longer lists of ids are left to Optuna
@@ -78,7 +80,18 @@ def read_trials(engine: Engine, study_id: int, after: int = -1, included: Collec
             "user": read_table(models.TrialUserAttributeModel, "key", "value_json"),
             "system": read_table(models.TrialSystemAttributeModel, "key", "value_json"),
         }
-        return [_build_trial(trial, {name: rows[trial.trial_id] for name, rows in tables.items()}) for trial in trials]
+        return [_read_trial(trial, {name: rows[trial.trial_id] for name, rows in tables.items()}) for trial in trials]
+
+
+def _read_trial(trial: Any, rows: Mapping[str, list[Any]]) -> FrozenTrial:
+    """Return a trial. Raises DamagedError if its rows are damaged."""
+    try:
+        read = _build_trial(trial, rows)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise DamagedError(f"trial {trial.number} cannot be read ({type(error).__name__}: {error})") from error
+    if name := find_malformed(read.user_attrs, TRIAL_CHECKS, TRIAL_MARK):
+        raise DamagedError(f"attribute {name!r} of trial {trial.number} has a wrong form")
+    return read
 
 
 def _build_trial(trial: Any, rows: Mapping[str, list[Any]]) -> FrozenTrial:

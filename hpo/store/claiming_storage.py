@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from hpo.store.attributes import WORKER
-from hpo.store.bulk_storage import BulkStorage
+from hpo.store.retrying_storage import RetryingStorage, retried
 
 _trial, _attribute = models.TrialModel, models.TrialUserAttributeModel
 _OWNER = (
@@ -42,21 +41,14 @@ class TrialLost(BaseException):
     """
 
 
-class ClaimingStorage(BulkStorage):
-    """BulkStorage that starts trials for one worker, if it has one, and writes only to trials that are still its own.
+class ClaimingStorage(RetryingStorage):
+    """RetryingStorage that starts trials for one worker, if it has one, and writes only to trials that are still its.
 
     `worker` is the attribute that its trials get; `claimed` is the id of the trial that this process runs.
     """
 
     worker: Mapping[str, Any] | None = None
     claimed: int | None = None
-
-    def record_heartbeat(self, trial_id: int) -> None:
-        """Record a sign of life."""
-        # An exception would end Optuna's heartbeat thread, and the trial would count as dead while it runs. A single
-        # missed heartbeat does no harm.
-        with suppress(SQLAlchemyError, StorageInternalError):
-            super().record_heartbeat(trial_id)
 
     def stale_trial_ids(self, study_id: int) -> list[int]:
         """Return the running trials whose heartbeats have stopped."""
@@ -79,7 +71,10 @@ class ClaimingStorage(BulkStorage):
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Change the state of a trial, unless another worker has taken it over."""
         if state == TrialState.RUNNING and self.worker is not None:
-            return self._claim(trial_id)
+            if not self._claim(trial_id):
+                return False
+            self.claimed = trial_id
+            return True
         if trial_id == self.claimed:
             if not self.is_mine(trial_id):
                 return False
@@ -107,6 +102,7 @@ class ClaimingStorage(BulkStorage):
         self._check_owner(trial_id)
         super().set_trial_user_attr(trial_id, key, value)
 
+    @retried
     def is_mine(self, trial_id: int) -> bool:
         """Whether a trial is running for this storage's worker."""
         query = select(_trial.state, _OWNER).where(_trial.trial_id == trial_id)
@@ -122,6 +118,7 @@ class ClaimingStorage(BulkStorage):
             and row[1] == _as_json(self.worker)
         )
 
+    @retried
     def release_trial(
         self, trial_id: int, owner: Mapping[str, Any] | None, state: TrialState, attributes: Mapping[str, Any]
     ) -> bool:
@@ -137,6 +134,7 @@ class ClaimingStorage(BulkStorage):
             with Session(self.engine) as session, session.begin() as transaction:
                 model = session.get(_trial, trial_id)
                 if model is None or model.state != TrialState.RUNNING:
+                    self._forget(trial_id)  # perhaps an earlier attempt, whose answer was lost, has released it
                     return False
                 for key, value in attributes.items():
                     self._set_trial_attr_without_commit(session, _attribute, trial_id, key, value)
@@ -145,14 +143,18 @@ class ClaimingStorage(BulkStorage):
                     return False
         except SQLAlchemyError as error:
             raise StorageInternalError(str(error)) from error
+        self._forget(trial_id)
+        return True
+
+    def _forget(self, trial_id: int) -> None:
         if trial_id == self.claimed:
             self.claimed = None
-        return True
 
     def _check_owner(self, trial_id: int) -> None:
         if trial_id == self.claimed and not self.is_mine(trial_id):
             raise TrialLost
 
+    @retried
     def _claim(self, trial_id: int) -> bool:
         """Start a waiting trial for this worker; return False if it is not waiting any more.
 
@@ -165,11 +167,10 @@ class ClaimingStorage(BulkStorage):
         try:
             with Session(self.engine) as session, session.begin():
                 if not _update_one(session, started):
-                    return False
+                    return self.is_mine(trial_id)  # an earlier attempt, whose answer was lost, has started it
                 self._set_trial_attr_without_commit(session, _attribute, trial_id, WORKER, dict(self.worker))
         except SQLAlchemyError as error:
             raise StorageInternalError(str(error)) from error
-        self.claimed = trial_id
         self.record_heartbeat(trial_id)
         return True
 

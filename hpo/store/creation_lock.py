@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpo.atomic import exclusive_lock
+from hpo.store.outages import Outages
 from hpo.study.storage_url import StorageUrl
 
 LOCK_TIMEOUT = 120  # seconds; creating takes less than one
@@ -43,6 +44,7 @@ def _server_lock(url: StorageUrl) -> Iterator[None]:
     if statement is None:
         yield
         return
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    outages = Outages(url)
+    with outages.retry(engine.connect).execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sqlalchemy.text(statement))
         yield

@@ -27,7 +27,9 @@ PRIVATE_NAMES = {
     "optuna.storages": (
         "RDBStorage._get_trials",
         "RDBStorage._get_stale_trial_ids",
+        "RDBStorage._get_best_trial_id",
         "RDBStorage._create_new_trial",
+        "RDBStorage._get_prepared_new_trial",
         "RDBStorage._set_trial_param",
         "RDBStorage._set_trial_attr_without_commit",
         "_CachedStorage",
@@ -36,7 +38,9 @@ PRIVATE_NAMES = {
         "TrialModel._datetime_start_utc",
         "TrialModel._datetime_complete_utc",
         "TrialUserAttributeModel",
+        "TrialSystemAttributeModel",
         "StudyModel.find_or_raise_by_id",
+        "NOT_FOUND_MSG",
     ),
     "optuna.study._frozen": ("FrozenStudy",),
 }

@@ -55,6 +55,7 @@ class RunRecord:
     validation: SplitScores | None = None
     test: SplitScores | None = None
     seconds: Seconds = field(default_factory=Seconds)
+    predictions_sha256: str | None = None  # of the file with the test predictions; earlier versions stored none
     predicted_per_second: float | None = None
     effective: Mapping[str, Any] = field(default_factory=dict)
     curve: Curve = field(default_factory=dict)
@@ -119,6 +120,7 @@ class RunRecord:
 _PLAIN_RUN_FIELDS = (
     "reason",
     "trained_on",
+    "predictions_sha256",
     "predicted_per_second",
     "effective",
     "steps",

@@ -18,6 +18,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
+from hpo.store.attribute_checks import STUDY_CHECKS, STUDY_MARK, TRIAL_CHECKS, Check, find_malformed
 from hpo.store.sqlite_access import connect_read_only
 from hpo.store.study_record import StudyRecord, companion_name
 from hpo.store.trial_record import PRUNED_SUMMARY_KEY, SUMMARY_KEYS
@@ -162,7 +163,15 @@ def _read_summary(store: sqlite3.Connection, study_id: int, name: str) -> StudyS
 
 def _read_study_attributes(store: sqlite3.Connection, study_id: int) -> dict[str, Any]:
     query = "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?"
-    return {key: json.loads(text) for key, text in store.execute(query, (study_id,))}
+    attributes = {key: json.loads(text) for key, text in store.execute(query, (study_id,))}
+    return _check_form(attributes, STUDY_CHECKS, STUDY_MARK)
+
+
+def _check_form(attributes: dict[str, Any], checks: Mapping[str, Check], mark: str | None) -> dict[str, Any]:
+    """Return the attributes. Raises ValueError, so that Optuna reads the store and says what is damaged."""
+    if name := find_malformed(attributes, checks, mark):
+        raise ValueError(name)
+    return attributes
 
 
 def _read_directions(store: sqlite3.Connection, study_id: int) -> list[str]:
@@ -205,6 +214,8 @@ def _read_trial_attributes(
     query = "SELECT trial_id, key, value_json " + _FROM_TABLE.format("trial_user_attributes")
     for trial_id, key, text in store.execute(f"{query} AND {condition}", (study_id,)):
         trials[trial_id].user_attrs[key] = json.loads(text)
+    for trial in trials.values():
+        _check_form(trial.user_attrs, TRIAL_CHECKS, None)  # the mark is not read with a summary
 
 
 def _parse_time(stored: str | None) -> datetime | None:

@@ -83,11 +83,11 @@ def sqlite_file(url: str) -> Path | None:
     return StorageUrl.parse(url).file
 
 
-def open_storage(url: str, create: bool = True) -> BaseStorage:
+def open_storage(url: str, create: bool = True, outage_limit: float | None = None) -> BaseStorage:
     """Open the Optuna storage at a URL such that many processes can use it at once.
 
     If `create` is false, a missing SQLite file is an error, and one that cannot be written is opened for reading.
-    Raises StoreError.
+    `outage_limit` is how many seconds an operation waits for a store that is away. Raises StoreError.
     """
     location = StorageUrl.parse(url)
     if location.file and not create:
@@ -97,7 +97,7 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
             return open_for_reading(location.file)
     check_store_writable(url)
     _logger.info("opening storage %s", location)
-    return open_database(location)
+    return open_database(location, outage_limit)
 
 
 def missing_store_error(place: object) -> StoreError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ class ModelInfo(BaseModel):
     max_length: int | None = Field(description="Tokens per text; null for a model that reads whole texts")
     labels: list[str]
     made: dict[str, Any] = Field(default_factory=dict, description="Values, seed, scores, data, versions")
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each file of the model")
 
     @property
     def read_options(self) -> ReadOptions:
@@ -61,8 +63,31 @@ def write_model_folder(folder: Path, model: PreTrainedModel, tokenizer: Any, inf
 
 
 def write_model_info(folder: Path, info: ModelInfo) -> None:
-    """Write the info next to the files of a model."""
+    """Write the info next to the files of a model, which are complete, with their checksums."""
+    files = {
+        path.relative_to(folder).as_posix(): hash_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != INFO_FILE
+    }
+    info = info.model_copy(update={"files": files})
     (folder / INFO_FILE).write_text(info.model_dump_json(indent=2), encoding="utf8")
+
+
+def check_files(folder: Path, info: ModelInfo) -> None:
+    """Raise ModelError if a file of the model is missing or has changed. Earlier versions stored no checksums."""
+    for name, checksum in info.files.items():
+        try:
+            is_same = hash_file(folder / name) == checksum
+        except OSError as error:
+            raise ModelError(f"{folder / name}: {error.strerror}; {info.remedy}") from None
+        if not is_same:
+            raise ModelError(f"{folder / name}: is damaged, or was changed after it was written; {info.remedy}")
+
+
+def hash_file(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def read_transformer(folder: Path, remedy: str, trust_remote_code: bool = False) -> tuple[PreTrainedModel, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from transformers import PrinterCallback
 
 from hpo.store.trial_order import best_rung
@@ -29,6 +28,7 @@ from hpo.training.context import RunContext
 from hpo.training.library_internals import remove_accelerate_wrappers, use_one_device
 from hpo.training.loss import CrossEntropy
 from hpo.training.measurements import RunMeasurements, TrialEnded
+from hpo.training.memory_errors import is_out_of_memory
 from hpo.training.metrics import score_logits
 from hpo.training.resumable_trainer import ResumableTrainer
 from hpo.training.rung_callback import RungCallback
@@ -121,7 +121,7 @@ class RungTrainer(ResumableTrainer):
             with ExitStack() as self._while_training:
                 self.train_or_continue()
         except Exception as error:
-            if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)):
+            if not is_out_of_memory(error):
                 raise
             error.__traceback__ = None  # its frames hold the tensors that did not fit
             batch = self.args.per_device_train_batch_size

@@ -37,7 +37,7 @@ from hpo.dashboard.notes import UNFINISHED, trial_note
 from hpo.dashboard.publisher import STATE_ATTRIBUTE, DashboardPublisher
 from hpo.dashboard.snapshot import copy_store, served_artifact_folder
 from hpo.errors import StoreError, StudyError
-from hpo.store import database, storage
+from hpo.store import database, outages, storage
 from hpo.store.study_record import StudyRecord
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import StudySpec, load_study
@@ -396,7 +396,8 @@ def test_new_trials_get_notes_and_a_locked_store_is_tried_again(
     study_file: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(outages, "OUTAGE_LIMIT", 0)
     running = make_publisher(study_file)
     running.refresh()
     other = optuna.load_study(study_name="small", storage=storage.default_storage_url(study_file.parent))

@@ -26,6 +26,7 @@ from hpo.results.best_config import SeedScores
 from hpo.results.study_results import StudyResults
 from hpo.store.run_record import RunRecord, SplitScores
 from hpo.store.storage import default_storage_url, find_study, open_storage
+from hpo.store.study_record import StudyRecord
 from hpo.study.spec import load_study
 from tests.evaluation.conftest import RecordingListener
 from tests.support.evaluated_study import results, study_file
@@ -68,7 +69,8 @@ def test_same_machine_reproduces_the_same_scores(bundle_file: Path, results: Stu
     assert find_study(storage, "small") is None, "nothing must be searched"
     companion = find_study(storage, "small/final")
     assert companion and len(list_uses(companion)) == 2, "each use of the test labels must be in the ledger"
-    assert spec.fixed == results.fixed_fields and spec.speed == "exact"
+    assert spec.fixed == results.fixed_fields and spec.speed == results.spec.speed == "auto"
+    assert StudyRecord.from_attributes(companion.user_attrs).accelerations == {}, "no others than the study's"
     second = RecordingListener()
     assert (
         reproduce_bundle(bundle_file, listener=second) == reproduction

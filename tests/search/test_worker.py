@@ -17,6 +17,7 @@ from hpo.search.worker import Worker
 from hpo.store import bulk_storage
 from hpo.store.attributes import WorkerIdentity
 from hpo.store.claiming_storage import TrialLost
+from hpo.store.retrying_storage import RetryingStorage
 from hpo.store.storage import default_storage_url
 from hpo.store.trial_record import TrialRecord
 from hpo.study.spec import load_study
@@ -30,7 +31,7 @@ def test_finished_trials_are_read_once_and_rungs_write_two_attributes(
 ) -> None:
     read: list[list[int]] = []
     written: list[list[str]] = []
-    storage = optuna.storages.RDBStorage
+    storage = RetryingStorage
     read_trials, write = bulk_storage.read_trials, storage.set_trial_user_attr
 
     def record_reading(*arguments: Any) -> Any:

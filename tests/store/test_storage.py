@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from hpo.errors import StoreError, StudyError
-from hpo.store.sqlite_access import LOCK_TIMEOUT
+from hpo.store.database import BUSY_TIMEOUT
 from hpo.store.storage import (
     find_stored_study,
     open_storage,
@@ -27,11 +27,11 @@ from tests.support.postgresql import postgresql  # noqa: F401
 DATA = {"fingerprint": "abc", "rows": {"train": 1}, "labels": ["no", "yes"]}
 
 
-def test_sqlite_has_a_write_ahead_log_and_a_long_busy_timeout(tmp_path: Path) -> None:
+def test_sqlite_has_a_write_ahead_log_and_a_busy_timeout(tmp_path: Path) -> None:
     storage: Any = open_storage(f"sqlite:///{tmp_path}/store.db")
     with storage.engine.connect() as connection:
         assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
-        assert connection.execute(sqlalchemy.text("PRAGMA busy_timeout")).scalar() == LOCK_TIMEOUT * 1000
+        assert connection.execute(sqlalchemy.text("PRAGMA busy_timeout")).scalar() == BUSY_TIMEOUT * 1000
 
 
 def test_plain_optuna_can_read_the_store(small: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     writer.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
     assert optuna.load_study(study_name="s", storage=storage).study_name == study.study_name
-    assert time.monotonic() - started < LOCK_TIMEOUT / 2
+    assert time.monotonic() - started < BUSY_TIMEOUT / 2
     writer.close()
 
 

@@ -6,14 +6,35 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+_QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
 
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server, started for this test, on a socket in a temporary folder."""
+
+@dataclass(frozen=True)
+class Server:
+    """A server on a socket in a temporary folder, which tests can stop and start."""
+
+    url: str
+    command: list[str]
+    options: str
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        subprocess.run([*self.command, "-o", self.options, "start"], **_QUIET)  # type: ignore[call-overload]
+
+    def stop(self) -> None:
+        """Stop it as an administrator would, without waiting for its clients."""
+        subprocess.run([*self.command, "-m", "fast", "stop"], **_QUIET)  # type: ignore[call-overload]
+
+
+@contextmanager
+def run_server(port: int, options: str = "") -> Iterator[Server]:
+    """Run a server with further options; the test is skipped if PostgreSQL is not installed."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
         Path(path).resolve().parent for path in [shutil.which("postgres")] if path
     ]
@@ -25,14 +46,22 @@ def postgresql() -> Iterator[str]:
     if Path("/proc/self").owner() == "root":  # the server refuses to run as root
         shutil.chown(home, "postgres")
         owner = ["runuser", "-u", "postgres", "--"]
-    port = "54329"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
-    subprocess.run([*owner, str(bin_ / "initdb"), "-D", str(data), "-U", "me", "-A", "trust"], **quiet)  # type: ignore[call-overload]
-    options = f"-k {home} -p {port} -c listen_addresses= -c fsync=off"
-    control = [*owner, str(bin_ / "pg_ctl"), "-D", str(data), "-l", str(home / "log"), "-w"]
-    subprocess.run([*control, "-o", options, "start"], **quiet)  # type: ignore[call-overload]
+    subprocess.run([*owner, str(bin_ / "initdb"), "-D", str(data), "-U", "me", "-A", "trust"], **_QUIET)  # type: ignore[call-overload]
+    server = Server(
+        f"postgresql://me@/postgres?host={home}&port={port}",
+        [*owner, str(bin_ / "pg_ctl"), "-D", str(data), "-l", str(home / "log"), "-w"],
+        f"-k {home} -p {port} -c listen_addresses= -c fsync=off {options}",
+    )
+    server.start()
     try:
-        yield f"postgresql://me@/postgres?host={home}&port={port}"
+        yield server
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
+        subprocess.run([*server.command, "-m", "immediate", "stop"], stdout=subprocess.DEVNULL, check=False)
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server, started for this test, on a socket in a temporary folder."""
+    with run_server(54329) as server:
+        yield server.url

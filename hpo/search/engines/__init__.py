@@ -16,6 +16,8 @@ from hpo.search.engines.opening import open_in_child
 from hpo.search.engines.processes import run_processes
 from hpo.search.engines.ray_cluster import connect_cluster, run_ray
 from hpo.search.search_listener import SearchListener
+from hpo.store.optuna_internals import storage_of
+from hpo.store.outages import announced_outages
 from hpo.store.stop_requests import read_stop_request
 from hpo.store.storage import find_stored_study
 from hpo.study.spec import StudySpec
@@ -59,7 +61,8 @@ def run_search(
         if instance is not None:
             listener.notice(f"{key}: {type(instance).__name__}, passed from Python; search.{key} is not used")
     try:
-        engine(search)
+        with announced_outages(storage_of(study), listener.notice):
+            engine(search)
     except KeyboardInterrupt:
         if read_stop_request(study).search != known_stop:
             listener.notice("`hpo stop` has asked this search to end")
