@@ -97,6 +97,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "compare",
         "report",
         "results",
+        "stop",
     }
     assert public == methods | {"open_final_runs", "trials", "export", "status"}
 

@@ -34,6 +34,7 @@ from hpo.predict import Predictor, locate_model
 from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.model_folder import ModelInfo, write_model_folder
+from tests.support.model_checksums import renew_checksums
 
 TEXTS = [text if row % 3 else text[:20] for row, text in enumerate(generate_reviews(90, 0)[0])]
 MAX_LENGTH = 24
@@ -250,9 +251,19 @@ def test_damaged_model_folder_is_an_error(
 ) -> None:
     folder = shutil.copytree(model_folder, tmp_path / "model")
     damage(folder)
+    renew_checksums(folder)
     with pytest.raises(ModelError) as caught:
         hpo.load(folder).predict(["good"])
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_changed_file_of_a_model_folder_is_an_error(name: str, model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-9] + content[-9:].upper() + b" ")
+    with pytest.raises(ModelError, match=f"{name}: is damaged, or was changed after it was written; delete the folder"):
+        hpo.load(folder)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ class Outages:
         if original is None:
             return None
         if isinstance(original, sqlite3.Error):
-            return _SQLITE_OUTAGES.get(_sqlite_error_name(original))
+            return _SQLITE_OUTAGES.get(sqlite_error_name(original))
         if self.was_open and _is_lost_connection(original):
             return _LOST
         state = getattr(original, "sqlstate", None)
@@ -154,7 +154,7 @@ class Outages:
         if isinstance(error, DamagedError):
             return damaged_store_error(self.url, str(error))
         original = find_driver_error(error)
-        if isinstance(original, sqlite3.Error) and _sqlite_error_name(original) in _SQLITE_DAMAGES:
+        if isinstance(original, sqlite3.Error) and sqlite_error_name(original) in _SQLITE_DAMAGES:
             return damaged_store_error(self.url, str(original))
         return None
 
@@ -193,7 +193,7 @@ def announced_outages(
         outages.notice, outages.check_stop = before
 
 
-def _sqlite_error_name(error: sqlite3.Error) -> str:
+def sqlite_error_name(error: sqlite3.Error) -> str:
     """Return the name of an error without its extension: SQLITE_IOERR for SQLITE_IOERR_WRITE."""
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import StoreError
+from hpo.store.outages import damaged_store_error, sqlite_error_name
 
 LOCK_TIMEOUT = 60  # seconds to wait for SQLite's lock
 _LOG_SUFFIXES = ("-wal", "-journal")  # of the files that hold what is not in the database yet, or not undone yet
@@ -105,6 +106,8 @@ def has_table(file: Path, table: str) -> bool:
         with connect_read_only(file) as reader:
             return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone())
     except (sqlite3.DatabaseError, OSError) as error:
+        if isinstance(error, sqlite3.Error) and sqlite_error_name(error) == "SQLITE_CORRUPT":
+            raise damaged_store_error(file, str(error)) from None
         raise StoreError(f"{file}: {error}") from None
 
 

@@ -67,7 +67,7 @@ def check_store(url: StorageUrl) -> StoreContent:
             _check_schema(url, query, content)
             _read_content(query, content)
     except sqlite3.Error as error:
-        content.findings.append(Finding(str(url), f"cannot be read: {error}", RESTORE))
+        content.findings.append(Finding(str(url), f"cannot be read: {error}", _recovery(url)))
     return content
 
 
@@ -93,8 +93,11 @@ def _connect(url: StorageUrl) -> Iterator[_Query]:
 def _check_integrity(url: StorageUrl, query: _Query, content: StoreContent) -> None:
     for (line,) in query(f"PRAGMA integrity_check({_MAX_PROBLEMS})"):
         if line != "ok":
-            recover = f"{RESTORE}, or save what is left: sqlite3 {url.file} .recover | sqlite3 recovered.db"
-            content.findings.append(Finding(str(url), f"SQLite says: {' '.join(str(line).split())}", recover))
+            content.findings.append(Finding(str(url), f"SQLite says: {' '.join(str(line).split())}", _recovery(url)))
+
+
+def _recovery(url: StorageUrl) -> str:
+    return f"{RESTORE}, or save what is left: sqlite3 {url.file} .recover | sqlite3 recovered.db"
 
 
 def _check_schema(url: StorageUrl, query: _Query, content: StoreContent) -> None:

@@ -21,6 +21,7 @@ from hpo.study.spec_tables import ModelSpec
 from hpo.training.checkpoint import Checkpoint
 from hpo.training.inference import TransformerClassifier, mean_embeddings
 from hpo.training.model_folder import LINEAR_PROBE, ModelInfo, write_model_info
+from tests.support.model_checksums import renew_checksums
 
 TEXTS = [f"film {number} was {word}" for number in range(20) for word in ("good", "bad", "long and dull")]
 
@@ -95,6 +96,7 @@ def test_damaged_probe_is_one_line(
 ) -> None:
     folder = shutil.copytree(probe_folder, tmp_path / "model")
     damage(folder)
+    renew_checksums(folder)
     with pytest.raises(ModelError) as caught:
         hpo.load(folder).predict(["good"])
     assert message in str(caught.value) and "\n" not in str(caught.value)

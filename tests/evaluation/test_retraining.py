@@ -121,10 +121,10 @@ def test_interrupted_retrain_continues_with_the_missing_runs(
 ) -> None:
     train = RungTrainer.run
 
-    def stopped(self: RungTrainer, values: Any, seed: int, output: str = "") -> Any:
+    def stopped(self: RungTrainer, values: Any, seed: int, *others: Any) -> Any:
         if seed == 1:
             raise KeyboardInterrupt
-        return train(self, values, seed, output)
+        return train(self, values, seed, *others)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RungTrainer, "run", stopped)

@@ -24,6 +24,7 @@ from hpo.errors import ModelError
 from hpo.evaluation.text_baselines import TEXT_BASELINES, TextBaseline
 from hpo.evaluation.word_count_files import CLASSIFIER_FILE, WORDS_FILE, read_word_counts, write_word_counts
 from hpo.training.model_folder import WORD_COUNTS, ModelInfo, write_model_info
+from tests.support.model_checksums import renew_checksums
 
 TEXTS, LABELS = generate_reviews(60, seed=0)
 OTHERS = [*generate_reviews(30, seed=1)[0], "unheard-of"]
@@ -140,6 +141,7 @@ def test_damaged_or_crafted_folder_is_one_line(case: str, folders: Path, tmp_pat
     name, damage, message = DAMAGES[case]
     folder = shutil.copytree(folders / name, tmp_path / "model")
     damage(folder)
+    renew_checksums(folder)
     with pytest.raises(ModelError) as caught:
         hpo.load(folder).predict(["good"])
     assert message in str(caught.value) and "\n" not in str(caught.value)
@@ -162,6 +164,7 @@ def test_nothing_of_a_crafted_file_is_run(folders: Path, tmp_path: Path, monkeyp
     }
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("schema.json", json.dumps(schema))
+    renew_checksums(folder)
     with pytest.raises(ModelError, match=r"holds hpo\.evaluation\.text_baselines\.softmax, which hpo never stores"):
         hpo.load(folder)
     assert not calls

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.samplers import trial_seed
+from hpo.store.attributes import WorkerIdentity
 from hpo.store.trial_state import ERROR, INTERRUPTED, KILLED, PRUNED, is_finished
 from hpo.study.spec import StudySpec
 from hpo.training.metrics import METRICS, unsuitable_reason
@@ -88,7 +90,11 @@ class Simulation:
         planned = per_epoch * fields["num_train_epochs"]
         steps = max(1, math.ceil(planned * share))
         step_seconds = STEP_SECONDS * fields["per_device_train_batch_size"] / 16 * generator.uniform(0.95, 1.15)
-        seconds = {"train": steps * step_seconds, "evaluation": EVALUATION_SECONDS * math.ceil(4 * share)}
+        seconds = {
+            "train": steps * step_seconds,
+            "evaluation": EVALUATION_SECONDS * math.ceil(4 * share),
+            "saving": 0.2,
+        }
         first = {name: fields[name] for name in ("learning_rate", "weight_decay") if name in fields}
         last = {name: values[name] for name in ("label_smoothing_factor", "adam_beta2") if name in values}
         return {
@@ -230,7 +236,7 @@ class Simulation:
             "seed": trial_seed(self.spec.search.seed, user["place"]),
             "provenance": self.provenance,
             "metrics": {str(rung): scores for rung, scores in curve.items()},
-            "worker": {"host": f"node-{worker // 2 + 1}", "pid": 4100 + worker, "started": START.timestamp()},
+            "worker": self.identity(worker),
         }
         if scored:
             best = max(scored, key=lambda rung: self.sign * scored[rung])
@@ -255,6 +261,13 @@ class Simulation:
         )
         self.finished += is_finished(frozen)
         return frozen
+
+    @staticmethod
+    def identity(worker: int) -> dict[str, Any]:
+        """Return the worker attribute of a simulated worker, two on each node."""
+        node = f"node-{worker // 2 + 1}"
+        started, lock = START.timestamp(), f"{worker:032x}"
+        return asdict(WorkerIdentity(node, 4100 + worker, started, lock, f"boot of {node}", "1:2"))
 
     def _simulate_unfinished(self, number: int, is_waiting: bool) -> FrozenTrial:
         """Simulate a trial that runs in this process, or that waits in the queue."""
