@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,7 +62,7 @@ def draw_expected_best(results: StudyResults) -> Drawing | None:
     figure.add_scatter(x=[0], y=[None], xaxis="x2", showlegend=False, hoverinfo="skip")
     ends = np.array([1 - 0.02 * len(best), 1.02 * len(best)])
     figure.update_layout(
-        xaxis={"title_text": "Trials", "range": ends.tolist()},
+        xaxis={"title_text": "Trials", "range": ends.tolist(), "dtick": math.ceil(len(best) / 10)},
         xaxis2={
             "title_text": f"Device time ({unit})",
             "range": (ends * seconds * scale).tolist(),

@@ -263,7 +263,9 @@ def _gains_row(system: SystemResult, comparison: ComparisonResult) -> list[str]:
     gain = ["", "", ""]
     if difference := comparison.difference_to(system.system):
         interval = format_interval(difference, objective)
-        gain = [format_difference(difference.difference, objective), interval, format_p(difference.p_holm)]
+        # Over test rows only, it would look like a finding.
+        p = "-" if difference.outcome == "untested" else format_p(difference.p_holm)
+        gain = [format_difference(difference.difference, objective), interval, p]
     spread = "" if score.sd is None else f"{score.sd:.4f}"
     speed = "" if system.texts_per_second is None else format_throughput(system.texts_per_second)
     cost = [format_cost(system.cost_seconds), speed]

@@ -45,6 +45,15 @@ def test_80_columns_hold_all_tables(
     ]
 
 
+def test_untested_difference_has_no_p_value(made: Made) -> None:
+    comparison = compare(made)
+    untested = [each.model_copy(update={"outcome": "untested"}) for each in comparison.differences]
+    for differences, shown in ((comparison.differences, False), (untested, True)):
+        table = gains_table(comparison.model_copy(update={"differences": differences}))
+        column = [row[table.heads.index("p")] for row in table.rows if row[table.heads.index("gain")]]
+        assert len(column) == len(differences) and [cell == "-" for cell in column] == [shown] * len(column)
+
+
 def test_columns_left_out_of_narrow_tables_are_named(
     made: Made, capsys: pytest.CaptureFixture[str], narrow: Callable[[int], None]
 ) -> None:
