@@ -52,7 +52,11 @@ def simulated_environment(kernel: Kernel) -> Iterator[None]:
         (worker_lock, "_boot_id", lambda: kernel.process and kernel.process.machine.name),
         (database, "BUSY_TIMEOUT", 0),  # SQLite's own wait would be real
         (signals, "signal", SimpleNamespace(signal=partial(_set_handler, kernel), SIGINT=2, SIGTERM=15)),
-        (signals, "threading", SimpleNamespace(current_thread=threading.main_thread, main_thread=threading.main_thread)),
+        (
+            signals,
+            "threading",
+            SimpleNamespace(current_thread=threading.main_thread, main_thread=threading.main_thread),
+        ),
         (optuna.study._optimize, "get_heartbeat_thread", partial(HeartbeatThread, kernel)),
     ]
     with ExitStack() as stack:

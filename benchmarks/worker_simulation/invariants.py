@@ -29,8 +29,11 @@ def find_violations(scenario: Scenario) -> list[str]:
         if is_finished(trial):
             violations += [f"trial #{trial.number} {text}" for text in _check_trial(scenario, trial)]
     if scenario.dangers.workers == 1 and not violations:
-        pairs = zip(list_results(study), scenario.template.results, strict=True)
-        violations += [f"trial #{here[0]} is {here}, undisturbed {whole}" for here, whole in pairs if here != whole]
+        for here, whole in zip(list_results(study), scenario.template.results, strict=True):
+            parts = [
+                f"{name} is {here[name]}, undisturbed {whole[name]}" for name in whole if here[name] != whole[name]
+            ]
+            violations += [f"trial #{here['number']}: {'; '.join(parts)}"] if parts else []
     return violations
 
 

@@ -1,7 +1,7 @@
 """Simulated processes on simulated machines: one runs at a time, on a virtual clock, and any may die at any point.
 
-Each simulated thread is a thread of Python that runs only while it has the baton, so what happens follows from the seed.
-A process that is killed is never resumed: nothing of it is unwound, but the operating system closes its files and
+Each simulated thread is a thread of Python that runs only while it has the baton, so what happens follows from the
+seed. A process that is killed is never resumed: nothing of it is unwound, but the operating system closes its files and
 database connections. Its threads are unwound after the simulation, when none of their effects remain.
 """
 

@@ -19,7 +19,7 @@ from unittest import mock
 import optuna
 
 from benchmarks.worker_simulation.environment import SIGTERM, simulated_environment
-from benchmarks.worker_simulation.faulty_store import StoreFaults, open_faulty_storage
+from benchmarks.worker_simulation.faulty_store import FaultyStores, StoreFaults
 from benchmarks.worker_simulation.kernel import Kernel, Machine, SimulatedProcess
 from benchmarks.worker_simulation.studies import (
     NAME,
@@ -39,6 +39,7 @@ from hpo.store.optuna_internals import storage_of
 from hpo.store.stop_requests import read_stop_request, request_stop
 from hpo.store.storage import open_storage
 
+STORES = FaultyStores()
 MEMORY_FOLDER = Path("/dev/shm")
 LONG_SUSPENSION = (90.0, 400.0)  # seconds, longer than the grace period of heartbeats
 _QUERY_RUNNING = """\
@@ -61,7 +62,7 @@ class Dangers:
     outage: float = 0.0
     switch: float = 0.2
     store_fault: float = 0.0
-    most: int = 12
+    most: int = 0
 
     @classmethod
     def draw(cls, draw: random.Random) -> Dangers:
@@ -83,6 +84,7 @@ class Dangers:
             outage=rate(0.002),
             switch=draw.choice((0.05, 0.3)),
             store_fault=rate(0.005, 0.02),
+            most=draw.choice((2, 5, 10)),
         )
 
 
@@ -153,7 +155,7 @@ class Scenario:
             self.kernel.release(process)
 
     def _search(self, process: SimulatedProcess) -> None:
-        storage = open_faulty_storage(self.url, self.faults, process)
+        storage = STORES.open(self.url, self.faults, process)
         study = optuna.load_study(study_name=NAME, storage=storage)
         spec, variant = self.specs[process.machine.name], self.template.variant
 
@@ -251,7 +253,10 @@ class Scenario:
 @contextmanager
 def simulated_hpo(kernel: Kernel) -> Iterator[None]:
     """Simulate the environment of the worker, and leave out what imports torch."""
+    state = random.getstate()
     with ExitStack() as stack:
+        stack.callback(random.setstate, state)
+        random.seed(0)  # Optuna draws pauses from it
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(mock.patch.object(worker, "run_provenance", lambda spec, fingerprint: PROVENANCE))
@@ -284,4 +289,7 @@ class _TraceListener(SearchListener):
         self.kernel.log(self.process, f"rung {rung}: {value}")
 
     def ends(self, trial: Any, study: Any) -> None:
-        self.kernel.log(self.process, f"trial #{trial.number} ends: {trial.state.name} {trial.values}")
+        self.kernel.log(
+            self.process,
+            f"trial #{trial.number} ends: {trial.state.name} {trial.values} {trial.user_attrs.get('reason', '')}",
+        )

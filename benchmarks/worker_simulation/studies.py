@@ -125,19 +125,17 @@ def identify_simulated_run(name: str, seed: int, values: Any, provenance: RunPro
     return RunIdentity(name, seed, dict(values), provenance.spec_hash, provenance.data, provenance.versions)
 
 
-def list_results(study: optuna.Study) -> list[Any]:
+def list_results(study: optuna.Study) -> list[dict[str, Any]]:
     """Return everything about the trials of a study that no interruption of a single worker may change."""
-    keys = ("place", "seed", "metrics", "effective", "known_good", "drawn", "last", "best", "best_rung")
+    keys = ("place", "seed", "metrics", "effective", "known_good", "drawn", "last", "best", "best_rung", "reason")
     return [
-        (
-            trial.number,
-            trial.state.name,
-            trial.params,
-            trial.value,
-            trial.intermediate_values,
-            {key: trial.user_attrs.get(key) for key in keys},
-        )
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "params": trial.params,
+            "value": trial.value,
+            "rungs": trial.intermediate_values,
+            **{key: trial.user_attrs.get(key) for key in keys},
+        }
         for trial in study.get_trials(deepcopy=False)
     ]
-
-

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.disk_errors import is_disk_full
-from hpo.errors import TrainingError
+from hpo.errors import StoreError, TrainingError, list_causes
 from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
 from hpo.search.pruners import build_pruner
@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     from hpo.training.context import RunContext
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
+
+
+class StoreAway(BaseException):
+    """The store is away for too long, or damaged. The trial can continue later, so Optuna must not fail it."""
+
+    def __init__(self, error: StoreError) -> None:
+        self.error = error
 
 
 @dataclass
@@ -136,11 +143,13 @@ class Worker:
         Raises KeyboardInterrupt, with the trial paused, if asked to stop.
         """
         self.watch.number = None
+        self.watch.lock.has_trial = True
         try:
             self._search_one()
             is_lost = is_trial_lost(self.study)
         except (TrialStopped, KeyboardInterrupt) as stopped:
             paused = self.watch.pause()
+            self.watch.lock.has_trial = False
             if paused is not None:
                 self.listener.ends(paused, self.study)
             if paused is None or not str(stopped).startswith(trial_state.OUT_OF_TIME):
@@ -148,12 +157,18 @@ class Worker:
             return paused
         except TrialLost:
             is_lost = True
-        except Exception:
-            # Optuna cannot end a trial that somebody else has ended or taken over, and fails in various ways.
+        except StoreAway as away:
+            raise away.error from None
+        except Exception as error:
+            # If the store is away, Optuna cannot end the trial, and fails in its own way.
+            if store_error := next((cause for cause in list_causes(error) if isinstance(cause, StoreError)), None):
+                raise store_error from None
+            # Nor can it end one that somebody else has ended or taken over.
             if not (is_lost := is_trial_lost(self.study)):
                 raise
         finally:
             self.stop.in_trial = False
+        self.watch.lock.has_trial = False
         if is_lost:
             number = self.watch.number
             self.listener.notice(f"trial #{number} was taken over by another worker, or was ended; taking the next one")
@@ -191,13 +206,23 @@ class Worker:
         try:
             return run_trial(
                 trial,
-                lambda: self._train(trainer, trial),
+                lambda: self._train_until_stopped(trainer, trial),
                 lambda error: trainer.measurements.describe_end(error),
                 TrialEnded,
                 self.watch.lock.identity,
                 self.spec.report.texts,
             )
-        except KeyboardInterrupt:  # Optuna would fail the trial
+        # Optuna would fail the trial.
+        except KeyboardInterrupt:
+            raise TrialStopped(trial_state.INTERRUPTED) from None
+        except StoreError as error:
+            raise StoreAway(error) from error
+
+    def _train_until_stopped(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
+        """Train, and raise TrialStopped if interrupted: a reason for the end of the trial must not be stored."""
+        try:
+            return self._train(trainer, trial)
+        except KeyboardInterrupt:
             raise TrialStopped(trial_state.INTERRUPTED) from None
 
     def _train(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
