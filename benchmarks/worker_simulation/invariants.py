@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from optuna.trial import FrozenTrial
 
 from benchmarks.worker_simulation.scenario import Scenario
-from benchmarks.worker_simulation.studies import NAME, TRIALS, list_results
+from benchmarks.worker_simulation.studies import NAME, list_results
 from benchmarks.worker_simulation.trainer import expected_curve
 from hpo.atomic import list_leftovers
 from hpo.search.samplers import trial_seed
@@ -40,8 +40,9 @@ def find_violations(scenario: Scenario) -> list[str]:
 def _check_study(scenario: Scenario, trials: Sequence[FrozenTrial]) -> Iterator[str]:
     records = [TrialRecord.from_trial(trial) for trial in trials]
     finished = [record for trial, record in zip(trials, records, strict=True) if is_finished(trial)]
-    if len(finished) != TRIALS:
-        yield f"{len(finished)} of {TRIALS} trials finished"
+    wanted = scenario.template.variant.trials
+    if len(finished) != wanted:
+        yield f"{len(finished)} of {wanted} trials finished"
     if [record.number for record in records] != list(range(len(records))):
         yield "the numbers of the trials have gaps"
     allowed = {"SURPLUS"} if scenario.dangers.workers > 1 else set()

@@ -29,6 +29,7 @@ from benchmarks.worker_simulation.studies import (
     identify_simulated_run,
 )
 from benchmarks.worker_simulation.trainer import SimulatedTrainer
+from hpo.atomic import sweep_leftovers
 from hpo.errors import StoreError
 from hpo.search import saved_trials, worker
 from hpo.search.budget import Budget
@@ -38,6 +39,7 @@ from hpo.store.dead_trials import MAX_DEATHS
 from hpo.store.optuna_internals import storage_of
 from hpo.store.stop_requests import read_stop_request, request_stop
 from hpo.store.storage import open_storage
+from hpo.store.worker_lock import read_progress
 
 STORES = FaultyStores()
 MEMORY_FOLDER = Path("/dev/shm")
@@ -119,10 +121,9 @@ class Scenario:
                 self.kernel.run()
                 self.is_calm, self.faults.rate, self.faults.away_until = True, 0.0, 0.0
                 self.kernel.log(None, "from now on, nothing happens")
-                for _ in range(2):  # the first one may have to wait for a trial of the other machine
-                    for machine in self.machines:
-                        self._start_worker(machine, delay=1.0)
-                        self.kernel.run()
+                for machine in self.machines:
+                    self._start_worker(machine, delay=1.0)
+                    self.kernel.run()
             finally:
                 self.kernel.unwind()
 
@@ -158,6 +159,7 @@ class Scenario:
         storage = STORES.open(self.url, self.faults, process)
         study = optuna.load_study(study_name=NAME, storage=storage)
         spec, variant = self.specs[process.machine.name], self.template.variant
+        sweep_leftovers(spec.folder)  # as run_search does
 
         def build_trainer(context: Any, run_trial: Any) -> SimulatedTrainer:
             return SimulatedTrainer(context, run_trial, self.kernel, variant, self.dangers.pace, self._kill)
@@ -246,8 +248,10 @@ class Scenario:
             row = store.execute(_QUERY_RUNNING, (f"%{watch.lock.identity.id}%",)).fetchone()
         if row is None:
             return None
-        progress = watch.lock.progress
-        return (row[0], progress.step, progress.position) if progress.trial == row[0] else (row[0], 0, 0)
+        progress = read_progress(watch.lock.identity, self.specs[process.machine.name].folder)
+        if progress is None or progress.trial != row[0]:
+            return row[0], 0, 0
+        return row[0], progress.step, progress.position
 
 
 @contextmanager

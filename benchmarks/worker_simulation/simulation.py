@@ -21,6 +21,7 @@ class SimulatedSearch:
     trace: list[str]
     violations: list[str]
     events: int
+    workers: int  # processes
 
 
 @dataclass
@@ -56,4 +57,6 @@ class Simulator:
             scenario.run()
             violations = find_violations(scenario)
             head = f"seed {seed}: {template.variant}, {dangers}"
-            return SimulatedSearch(seed, [head, *scenario.kernel.trace], violations, scenario.events)
+            return SimulatedSearch(
+                seed, [head, *scenario.kernel.trace], violations, scenario.events, len(scenario.processes)
+            )

@@ -12,13 +12,14 @@ import optuna
 
 from hpo.store.attributes import RunProvenance
 from hpo.store.storage import default_storage_url, open_storage, open_study
+from hpo.store.trial_state import INFEASIBLE, outcome, read_reason
 from hpo.study.spec import StudySpec, load_study
 from hpo.training.context import RunContext
 from hpo.training.rungs import rung_steps
 from hpo.training.state_saver import RunIdentity
 
 NAME = "simulated"
-TRIALS, STEPS = 6, 6
+STEPS = 6
 NO_LIMIT = 2.0  # above all values of the axes
 STUDY = """\
 name = "simulated"
@@ -35,7 +36,7 @@ low = 0.0
 high = 1.0
 [search]
 trials = {trials}
-rungs = [0.25, 0.5, 1.0]
+rungs = {rungs}
 seed = {seed}
 sampler = {sampler}
 pruner = "{pruner}"
@@ -51,6 +52,8 @@ class Variant:
     sampler: str = '"random"'
     pruner: str = "asha"
     starts: int = 1
+    trials: int = 4
+    rungs: tuple[float, ...] = (0.5, 1.0)
     seed: int = 0
     save_every: int | None = None
     lethal: float = NO_LIMIT
@@ -59,17 +62,20 @@ class Variant:
     def text(self) -> str:
         """Return the study file."""
         starts = [KNOWN_GOOD.format(index=index, rate=10.0 ** -(index + 3)) for index in range(self.starts)]
-        text = STUDY.format(trials=TRIALS, seed=self.seed, sampler=self.sampler, pruner=self.pruner)
+        text = STUDY.format(
+            trials=self.trials, rungs=list(self.rungs), seed=self.seed, sampler=self.sampler, pruner=self.pruner
+        )
         every = f"save_every = {self.save_every}\n" if self.save_every else ""
         return text + every + "".join(starts)
 
 
 TPE = '{ name = "tpe", n_startup_trials = 2 }'
+THREE_RUNGS = (0.25, 0.5, 1.0)
 VARIANTS = (
     Variant(),
-    Variant(TPE, "asha", 2, seed=1),
+    Variant(TPE, "asha", 2, seed=1, trials=6, rungs=THREE_RUNGS),
     Variant(TPE, "hyperband", 0, seed=2, lethal=0.75),
-    Variant('"random"', "none", 1, seed=3, lethal=0.7, diverging=1e-3),
+    Variant('"random"', "none", 1, seed=3, rungs=THREE_RUNGS, lethal=0.7, diverging=1e-3),
     Variant('"qmc"', "median", 2, seed=4, save_every=1),
     Variant('{ name = "random", prior = true }', "asha", 2, seed=5, save_every=4),
     Variant('"cmaes"', "none", 0, seed=6, diverging=1e-3),
@@ -127,15 +133,18 @@ def identify_simulated_run(name: str, seed: int, values: Any, provenance: RunPro
 
 def list_results(study: optuna.Study) -> list[dict[str, Any]]:
     """Return everything about the trials of a study that no interruption of a single worker may change."""
-    keys = ("place", "seed", "metrics", "effective", "known_good", "drawn", "last", "best", "best_rung", "reason")
+    keys = ["place", "seed", "known_good", "drawn"]
+    # A trial that kills its worker has measurements only if the worker was stopped in between.
+    measured = ["metrics", "effective", "last", "best", "best_rung"]
     return [
         {
             "number": trial.number,
             "state": trial.state.name,
             "params": trial.params,
             "value": trial.value,
+            "reason": (read_reason(trial) or "").partition(", each time")[0],  # where depends on the saved state
             "rungs": trial.intermediate_values,
-            **{key: trial.user_attrs.get(key) for key in keys},
+            **{key: trial.user_attrs.get(key) for key in keys + measured * (outcome(trial) != INFEASIBLE)},
         }
         for trial in study.get_trials(deepcopy=False)
     ]

@@ -29,7 +29,7 @@ from hpo.training.state_saver import RunIdentity, StateSaver, UnfitStateError
 
 EVALUATED_BATCHES = 2
 LETHAL_STEP = 3  # of a trial that kills its worker
-DIVERGING_RUNG = 300  # the last one of a run that diverges
+DIVERGING_RUNG = 500  # the last one of a run that diverges
 STATE_FILE = "state.json"
 
 

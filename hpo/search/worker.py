@@ -159,11 +159,8 @@ class Worker:
             is_lost = True
         except StoreAway as away:
             raise away.error from None
-        except Exception as error:
-            # If the store is away, Optuna cannot end the trial, and fails in its own way.
-            if store_error := next((cause for cause in list_causes(error) if isinstance(cause, StoreError)), None):
-                raise store_error from None
-            # Nor can it end one that somebody else has ended or taken over.
+        except Exception:
+            # Optuna cannot end a trial that somebody else has ended or taken over, and fails in various ways.
             if not (is_lost := is_trial_lost(self.study)):
                 raise
         finally:
@@ -199,6 +196,14 @@ class Worker:
             # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (pitfall 19).
             if self.watch.number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
+        except Exception as error:
+            # If Optuna is interrupted while it ends a trial, or the store is away, it raises UnboundLocalError instead.
+            for cause in list_causes(error):
+                if isinstance(cause, StoreError):
+                    raise StoreAway(cause) from None
+                if isinstance(cause, KeyboardInterrupt):
+                    raise cause from None
+            raise
 
     def _run_one_trial(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""

@@ -87,7 +87,9 @@ def hold_worker_lock(study_folder: Path) -> Iterator[WorkerLock]:
     finally:
         _handles.discard(handle)
         with suppress(OSError):
-            if lock is None or not lock.has_trial:
+            if lock is not None and lock.has_trial:
+                lock.note_stop_request()  # the trial is not the cause
+            else:
                 path.unlink()
             os.close(handle)
             path.parent.rmdir()  # if it has no lock file
