@@ -78,7 +78,7 @@ class Dangers:
             workers=workers,
             machines=1 if workers == 1 else draw.choice((1, 2)),
             pace=draw.choice((0.5, 2.0, 8.0)),
-            kill=rate(0.005, 0.01, 0.03),
+            kill=rate(0.004, 0.008, 0.02),
             signal=rate(0.003, 0.01),
             stop_command=rate(0.001),
             suspend=rate(0.003, 0.01),
@@ -86,7 +86,7 @@ class Dangers:
             outage=rate(0.002),
             switch=draw.choice((0.05, 0.3)),
             store_fault=rate(0.005, 0.02),
-            most=draw.choice((2, 5, 10)),
+            most=draw.choice((2, 4, 8)),
         )
 
 

@@ -37,6 +37,11 @@ class Simulator:
         variant, dangers = draw.choice(VARIANTS), Dangers.draw(draw)
         return self._run(seed, self._find_template(variant), dangers)
 
+    def prepare(self) -> None:
+        """Run the undisturbed searches of all studies."""
+        for variant in VARIANTS:
+            self._find_template(variant)
+
     def _find_template(self, variant: Variant) -> StudyTemplate:
         if variant not in self._templates:
             optuna.logging.set_verbosity(optuna.logging.CRITICAL)

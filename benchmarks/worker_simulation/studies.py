@@ -52,7 +52,7 @@ class Variant:
     sampler: str = '"random"'
     pruner: str = "asha"
     starts: int = 1
-    trials: int = 4
+    trials: int = 3
     rungs: tuple[float, ...] = (0.5, 1.0)
     seed: int = 0
     save_every: int | None = None
@@ -73,11 +73,11 @@ TPE = '{ name = "tpe", n_startup_trials = 2 }'
 THREE_RUNGS = (0.25, 0.5, 1.0)
 VARIANTS = (
     Variant(),
-    Variant(TPE, "asha", 2, seed=1, trials=6, rungs=THREE_RUNGS),
-    Variant(TPE, "hyperband", 0, seed=2, lethal=0.75),
+    Variant(TPE, "asha", 2, seed=1, trials=5, rungs=THREE_RUNGS),
+    Variant(TPE, "hyperband", 0, seed=2, trials=4, lethal=0.75),
     Variant('"random"', "none", 1, seed=3, rungs=THREE_RUNGS, lethal=0.7, diverging=1e-3),
     Variant('"qmc"', "median", 2, seed=4, save_every=1),
-    Variant('{ name = "random", prior = true }', "asha", 2, seed=5, save_every=4),
+    Variant('{ name = "random", prior = true }', "asha", 2, seed=5, trials=4, save_every=4),
     Variant('"cmaes"', "none", 0, seed=6, diverging=1e-3),
     Variant(TPE, "asha", 1, seed=7, lethal=0.8, save_every=1),
 )
