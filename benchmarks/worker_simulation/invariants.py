@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from optuna.trial import FrozenTrial
 
 from benchmarks.worker_simulation.scenario import Scenario
-from benchmarks.worker_simulation.studies import NAME, list_results
+from benchmarks.worker_simulation.studies import NAME, PROVENANCE, STEPS, StudyTemplate, list_results
 from benchmarks.worker_simulation.trainer import expected_curve
 from hpo.atomic import list_leftovers
 from hpo.search.samplers import trial_seed
@@ -23,12 +23,13 @@ from hpo.training.state_saver import SAVED
 def find_violations(scenario: Scenario) -> list[str]:
     """Return what is wrong with the finished search of a scenario."""
     study = scenario.study
-    trials = study.get_trials(deepcopy=False)
-    violations = [*scenario.failures, *_check_study(scenario, trials), *_check_folders(scenario, trials)]
-    for trial in trials:
-        if is_finished(trial):
-            violations += [f"trial #{trial.number} {text}" for text in _check_trial(scenario, trial)]
-    if scenario.dangers.workers == 1 and not violations:
+    trials, workers = study.get_trials(deepcopy=False), scenario.dangers.workers
+    violations = [
+        *scenario.failures,
+        *check_study(scenario.template, trials, workers),
+        *_check_folders(scenario, trials),
+    ]
+    if workers == 1 and not violations:
         for here, whole in zip(list_results(study), scenario.template.results, strict=True):
             parts = [
                 f"{name} is {here[name]}, undisturbed {whole[name]}" for name in whole if here[name] != whole[name]
@@ -37,48 +38,65 @@ def find_violations(scenario: Scenario) -> list[str]:
     return violations
 
 
-def _check_study(scenario: Scenario, trials: Sequence[FrozenTrial]) -> Iterator[str]:
+def check_study(template: StudyTemplate, trials: Sequence[FrozenTrial], workers: int) -> Iterator[str]:
+    """Yield what is wrong with the trials of a finished search by this many workers."""
     records = [TrialRecord.from_trial(trial) for trial in trials]
     finished = [record for trial, record in zip(trials, records, strict=True) if is_finished(trial)]
-    wanted = scenario.template.variant.trials
+    wanted = template.variant.trials
     if len(finished) != wanted:
         yield f"{len(finished)} of {wanted} trials finished"
     if [record.number for record in records] != list(range(len(records))):
         yield "the numbers of the trials have gaps"
-    allowed = {"SURPLUS"} if scenario.dangers.workers > 1 else set()
     for record in records:
-        if record not in finished and not (record.outcome == SURPLUS and allowed):
+        if record not in finished and not (record.outcome == SURPLUS and workers > 1):
             yield f"trial #{record.number} is left: {record.outcome}, {record.state}"
     for name in ("replay_index", "starting_point"):
         counts = Counter(getattr(record, name) for record in finished)
-        yield from (f"{name} {each} is used {count} times" for each, count in counts.items() if each and count > 1)
+        yield from (
+            f"{name} {each} is used {count} times" for each, count in counts.items() if each is not None and count > 1
+        )
     starts = {record.starting_point for record in finished} - {None}
-    if starts != set(range(scenario.template.variant.starts)):
+    if starts != set(range(template.variant.starts)):
         yield f"the starting points {starts} were used"
     draws = Counter(str(sorted(record.params.items())) for record in finished)
     yield from (f"values {values} were tried {count} times" for values, count in draws.items() if count > 1)
+    for record in finished:
+        yield from (f"trial #{record.number} {text}" for text in _check_trial(template, record))
 
 
-def _check_trial(scenario: Scenario, trial: FrozenTrial) -> Iterator[str]:
-    record, variant = TrialRecord.from_trial(trial), scenario.template.variant
+def _check_trial(template: StudyTemplate, record: TrialRecord) -> Iterator[str]:
+    variant = template.variant
     if record.replay_index is None or record.seed is None:
-        is_lethal_draw = record.outcome == INFEASIBLE
-        yield f"has no seed{' and is infeasible' if is_lethal_draw else ''}"
+        yield "has no seed"
         return
     if record.seed != trial_seed(variant.seed, record.replay_index):
         yield "has another seed than its index says"
-    expected = expected_curve(record.params, record.seed, scenario.template.rungs, variant)
+    expected = expected_curve(record.params, record.seed, template.rungs, variant)
     is_lethal = record.params["weight_decay"] > variant.lethal
     reached = {rung: scores["accuracy"] for rung, scores in record.curve.items()}
     if record.rungs != reached:
         yield f"has reported {record.rungs}, stored {reached}"
     if reached != dict(list(expected.items())[: len(reached)]):
         yield f"has the curve {reached}, expected {expected}"
+    if record.provenance != PROVENANCE or record.worker is None or record.started is None or record.completed is None:
+        yield f"lacks a field: {record}"
+    if reached and record.outcome != INFEASIBLE:
+        best = max(reached, key=lambda rung: reached[rung])
+        if (record.last, record.best, record.best_rung) != (reached[max(reached)], reached[best], best):
+            yield f"has a wrong summary: {record}"
+        step = next(step for step, rung in template.rungs.items() if rung == max(reached))
+        if record.outcome != DIVERGED and (record.steps, record.examples) != (step, 16 * step):
+            yield f"has stopped after {record.steps} steps"
+        if record.seconds.wall <= 0 or record.effective != {
+            "learning_rate": record.params["learning_rate"],
+            "max_steps": STEPS,
+        }:
+            yield f"has wrong measurements: {record}"
     if record.state == "COMPLETE":
         if is_lethal or reached != expected or record.values != [reached[1000]] or record.last != reached[1000]:
             yield f"is complete with {record.values} and {reached}"
     elif record.outcome == PRUNED:
-        if len(reached) == len(scenario.template.rungs) or not reached:
+        if len(reached) == len(template.rungs) or not reached:
             yield f"is pruned with {reached}"
     elif record.outcome == DIVERGED:
         if reached != expected or 1000 in reached:

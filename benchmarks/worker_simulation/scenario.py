@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import optuna
 
@@ -23,15 +22,14 @@ from benchmarks.worker_simulation.faulty_store import FaultyStores, StoreFaults
 from benchmarks.worker_simulation.kernel import Kernel, Machine, SimulatedProcess
 from benchmarks.worker_simulation.studies import (
     NAME,
-    PROVENANCE,
     StudyTemplate,
     build_context,
-    identify_simulated_run,
+    without_torch,
 )
 from benchmarks.worker_simulation.trainer import SimulatedTrainer
 from hpo.atomic import sweep_leftovers
 from hpo.errors import StoreError
-from hpo.search import saved_trials, worker
+from hpo.search import worker
 from hpo.search.budget import Budget
 from hpo.search.requested_stop import RequestedStop
 from hpo.search.search_listener import SearchListener
@@ -263,8 +261,7 @@ def simulated_hpo(kernel: Kernel) -> Iterator[None]:
         random.seed(0)  # Optuna draws pauses from it
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        stack.enter_context(mock.patch.object(worker, "run_provenance", lambda spec, fingerprint: PROVENANCE))
-        stack.enter_context(mock.patch.object(saved_trials, "identify_run", identify_simulated_run))
+        stack.enter_context(without_torch())
         stack.enter_context(simulated_environment(kernel))
         yield
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 
+from hpo.search import saved_trials, worker
 from hpo.store.attributes import RunProvenance
 from hpo.store.storage import default_storage_url, open_storage, open_study
 from hpo.store.trial_state import INFEASIBLE, outcome, read_reason
@@ -99,12 +103,7 @@ class StudyTemplate:
     @cached_property
     def store(self) -> Path:
         """The store with the empty study."""
-        spec = self.load_spec(self.folder)
-        storage: Any = open_storage(default_storage_url(self.folder))
-        data = {"fingerprint": PROVENANCE.data, "rows": {"train": 96, "validation": 32}, "labels": ["a", "b"]}
-        open_study(storage, spec, "maximize", {"data": data, "spec_hash": PROVENANCE.spec_hash})
-        storage.remove_session()
-        storage.engine.dispose()
+        create_study(self.load_spec(self.folder), default_storage_url(self.folder))
         return self.folder / "store.db"
 
     def load_spec(self, folder: Path) -> StudySpec:
@@ -118,6 +117,25 @@ class StudyTemplate:
         """Copy the store into a folder and return its URL."""
         shutil.copy(self.store, folder / "store.db")
         return default_storage_url(folder)
+
+
+def create_study(spec: StudySpec, url: str) -> None:
+    """Create the study in a store, without trials."""
+    storage: Any = open_storage(url)
+    data = {"fingerprint": PROVENANCE.data, "rows": {"train": 96, "validation": 32}, "labels": ["a", "b"]}
+    open_study(storage, spec, "maximize", {"data": data, "spec_hash": PROVENANCE.spec_hash})
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+@contextmanager
+def without_torch() -> Iterator[None]:
+    """Leave out what of a worker imports torch, to find out the device."""
+    with (
+        mock.patch.object(worker, "run_provenance", lambda spec, fingerprint: PROVENANCE),
+        mock.patch.object(saved_trials, "identify_run", identify_simulated_run),
+    ):
+        yield
 
 
 def build_context(spec: StudySpec) -> RunContext:
