@@ -27,7 +27,9 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> st
 
 def write_table(name: str, seeds: str, table: str) -> None:
     """Print a table and replace its last version in RESULTS.md, with command, machine, versions, seeds and date."""
-    command = " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    module = program.parent.name if program.stem == "__main__" else program.stem
+    command = " ".join(["python -m", f"benchmarks.{module}", *sys.argv[1:]])
     installed = ", ".join(f"{package} {version}" for package, version in installed_versions().items())
     device = ", ".join([describe_device(), *find_instruction_sets()])
     text = f"`{command}` · {date.today()} · {device} · {installed} · {seeds}\n\n{table}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from hpo.errors import StoreError
 from hpo.store.attributes import RunProvenance, WorkerIdentity, write_attributes
 from hpo.store.claiming_storage import TrialLost
 from hpo.store.provenance import collect_provenance
@@ -34,12 +35,12 @@ def run_trial(
     pruned, ended early (TrialEnded) or interrupted raises its exception again. Any other exception is stored with its
     traceback and replaced by `as_failure(reason)`. The keys are the same for trials and final runs. Without
     `quotes_texts`, no message of an exception is stored, because it may quote a text of the data. A trial that was
-    stopped or lost has not ended, so nothing is stored.
+    stopped or lost, or whose store is away, has not ended, so nothing is stored.
     """
     write_attributes(trial, trial_attributes(worker=worker))
     try:
         return body()
-    except (TrialStopped, TrialLost):
+    except (TrialStopped, TrialLost, StoreError):
         raise
     except BaseException as error:
         reason = describe(error)

@@ -6,8 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -16,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.disk_errors import is_disk_full
-from hpo.errors import TrainingError
+from hpo.errors import StoreError, TrainingError, list_causes
 from hpo.search.best_weights import BestWeights, WeightsInfo
 from hpo.search.budget import Budget, count_finished
 from hpo.search.pruners import build_pruner
@@ -26,6 +25,7 @@ from hpo.search.search_listener import SearchListener
 from hpo.search.signals import StopSignal
 from hpo.search.stopping_rule import has_stopped, should_stop
 from hpo.search.trial_runner import run_provenance, run_trial
+from hpo.search.trial_trainer import BuildTrainer, TrialTrainer, build_rung_trainer
 from hpo.search.trial_watch import TrialWatch
 from hpo.store import trial_queue, trial_state
 from hpo.store.attributes import write_attributes
@@ -38,13 +38,19 @@ from hpo.store.study_record import StudyRecord
 from hpo.store.trial_order import best_rung
 from hpo.store.trial_record import TrialRecord, trial_attributes
 from hpo.store.worker_lock import hold_worker_lock
-from hpo.training.acceleration import frozen_gc
-from hpo.training.checkpoint import save_model
-from hpo.training.context import RunContext
 from hpo.training.measurements import TrialEnded, TrialStopped
-from hpo.training.trainer import RungTrainer
+
+if TYPE_CHECKING:
+    from hpo.training.context import RunContext
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
+
+
+class StoreAway(BaseException):
+    """The store is away for too long, or damaged. The trial can continue later, so Optuna must not fail it."""
+
+    def __init__(self, error: StoreError) -> None:
+        self.error = error
 
 
 @dataclass
@@ -59,13 +65,14 @@ class Worker:
     stop: StopSignal = field(default_factory=StopSignal)
     sampler: BaseSampler | None = None  # by default the one that the study file names
     pruner: BasePruner | None = None
+    build_trainer: BuildTrainer = build_rung_trainer
 
     def __post_init__(self) -> None:
         self.spec = self.context.spec
         self.sampler = build_sampler(self.spec, self.sampler)
         self.pruner = build_pruner(self.spec, self.pruner)
         self.best_weights = BestWeights(self.study, self.spec, self.context.direction)
-        self.trainer = RungTrainer(self.context, run_trial=self._run_one_trial)
+        self.trainer = self.build_trainer(self.context, self._run_one_trial)
         data = StudyRecord.from_attributes(self.study.user_attrs).data
         self.provenance = run_provenance(self.spec, data.fingerprint if data else "")
         self._waited_for: set[int] = set()  # numbers of trials for which the wait was announced
@@ -78,7 +85,7 @@ class Worker:
             claim_trials_for(self.study, asdict(lock.identity))
             sweep_saved_trials(self.spec, self.study)
             try:
-                with frozen_gc(), announced_outages(self.storage, check_stop=self.stop.check):
+                with announced_outages(self.storage, check_stop=self.stop.check):
                     while self._is_room():
                         self.stop.check()
                         if (trial := self._run_next()) is None:
@@ -136,11 +143,13 @@ class Worker:
         Raises KeyboardInterrupt, with the trial paused, if asked to stop.
         """
         self.watch.number = None
+        self.watch.lock.has_trial = True
         try:
             self._search_one()
             is_lost = is_trial_lost(self.study)
         except (TrialStopped, KeyboardInterrupt) as stopped:
             paused = self.watch.pause()
+            self.watch.lock.has_trial = False
             if paused is not None:
                 self.listener.ends(paused, self.study)
             if paused is None or not str(stopped).startswith(trial_state.OUT_OF_TIME):
@@ -148,12 +157,15 @@ class Worker:
             return paused
         except TrialLost:
             is_lost = True
+        except StoreAway as away:
+            raise away.error from None
         except Exception:
             # Optuna cannot end a trial that somebody else has ended or taken over, and fails in various ways.
             if not (is_lost := is_trial_lost(self.study)):
                 raise
         finally:
             self.stop.in_trial = False
+        self.watch.lock.has_trial = False
         if is_lost:
             number = self.watch.number
             self.listener.notice(f"trial #{number} was taken over by another worker, or was ended; taking the next one")
@@ -184,23 +196,41 @@ class Worker:
             # Its last line asks Optuna for the best trial, which raises if no trial is complete yet (pitfall 19).
             if self.watch.number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
+        except Exception as error:
+            # If Optuna is interrupted while it ends a trial, or the store is away, it raises UnboundLocalError instead.
+            for cause in list_causes(error):
+                if isinstance(cause, StoreError):
+                    raise StoreAway(cause) from None
+                if isinstance(cause, KeyboardInterrupt):
+                    raise cause from None
+            raise
 
-    def _run_one_trial(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
+    def _run_one_trial(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
         self.watch.begin(trial.number)
         try:
             return run_trial(
                 trial,
-                lambda: self._train(trainer, trial),
+                lambda: self._train_until_stopped(trainer, trial),
                 lambda error: trainer.measurements.describe_end(error),
                 TrialEnded,
                 self.watch.lock.identity,
                 self.spec.report.texts,
             )
-        except KeyboardInterrupt:  # Optuna would fail the trial
+        # Optuna would fail the trial.
+        except KeyboardInterrupt:
+            raise TrialStopped(trial_state.INTERRUPTED) from None
+        except StoreError as error:
+            raise StoreAway(error) from error
+
+    def _train_until_stopped(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
+        """Train, and raise TrialStopped if interrupted: a reason for the end of the trial must not be stored."""
+        try:
+            return self._train(trainer, trial)
+        except KeyboardInterrupt:
             raise TrialStopped(trial_state.INTERRUPTED) from None
 
-    def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
+    def _train(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
         stored = next(other for other in trials if other.number == trial.number)
         if trial_queue.is_surplus(stored, trials, self.budget.trials):
@@ -229,7 +259,7 @@ class Worker:
         objective = self.spec.objective
         info = WeightsInfo(trial.number, index, objective, value, dict(values), seed)
         try:
-            self.best_weights.keep_if_best(info, self._save)
+            self.best_weights.keep_if_best(info, trainer.save_weights)
         except Exception as error:
             if not is_disk_full(error):
                 raise
@@ -240,7 +270,7 @@ class Worker:
             )
         return value
 
-    def _on_progress(self, trainer: RungTrainer, step: int, steps: int, loss: float | None) -> None:
+    def _on_progress(self, trainer: TrialTrainer, step: int, steps: int, loss: float | None) -> None:
         self.watch.on_progress(step, steps, loss, trainer.wall_seconds())
 
     def _on_rung(self, trial: optuna.Trial, rung: int, scores: dict[str, float], is_last: bool) -> None:
@@ -261,14 +291,10 @@ class Worker:
         if not is_last and trial.should_prune():
             raise optuna.TrialPruned
 
-    def _summarize_curve(self, trainer: RungTrainer) -> dict[str, Any]:
+    def _summarize_curve(self, trainer: TrialTrainer) -> dict[str, Any]:
         """Return the fields of a TrialRecord that sum up the curve of the objective; none before the first rung."""
         curve = trainer.measurements.values_of(self.spec.objective)
         if not curve:
             return {}
         best = best_rung(curve, self.context.direction)
         return {"last": curve[max(curve)], "best": curve[best], "best_rung": best}
-
-    def _save(self, folder: Path) -> None:
-        """Write the trial's weights as safetensors, with their tokenizer."""
-        save_model(self.trainer.final_model(), self.context.checkpoint.tokenizer, folder)

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -65,7 +65,14 @@ class ClaimingStorage(RetryingStorage):
         owned = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: dict(self.worker)})
         trial = super()._create_new_trial(study_id, owned)
         self.claimed = trial._trial_id
-        self.record_heartbeat(trial._trial_id)
+        return trial
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> models.TrialModel:
+        trial = super()._get_prepared_new_trial(study_id, template_trial, session)
+        if trial.state == TrialState.RUNNING:
+            _beat(session, int(trial.trial_id))
         return trial
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
@@ -169,10 +176,23 @@ class ClaimingStorage(RetryingStorage):
                 if not _update_one(session, started):
                     return self.is_mine(trial_id)  # an earlier attempt, whose answer was lost, has started it
                 self._set_trial_attr_without_commit(session, _attribute, trial_id, WORKER, dict(self.worker))
+                _beat(session, trial_id)
         except SQLAlchemyError as error:
             raise StorageInternalError(str(error)) from error
-        self.record_heartbeat(trial_id)
         return True
+
+
+def _beat(session: Session, trial_id: int) -> None:
+    """Record the first heartbeat of a trial's worker, in the transaction that starts the trial.
+
+    A worker on another machine that is killed right after it would otherwise count as alive for ever, because only
+    heartbeats can stop. A trial that continues would have the last heartbeat of its former worker.
+    """
+    heartbeat = models.TrialHeartbeatModel.where_trial_id(trial_id, session)
+    if heartbeat is None:
+        session.add(models.TrialHeartbeatModel(trial_id=trial_id))
+    else:
+        heartbeat.heartbeat = session.execute(func.now()).scalar()
 
 
 def _update_one(session: Session, statement: Any) -> bool:

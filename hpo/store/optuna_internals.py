@@ -40,6 +40,7 @@ PRIVATE_NAMES = {
         "TrialUserAttributeModel",
         "TrialSystemAttributeModel",
         "StudyModel.find_or_raise_by_id",
+        "TrialHeartbeatModel.where_trial_id",
         "NOT_FOUND_MSG",
     ),
     "optuna.study._frozen": ("FrozenStudy",),
@@ -91,9 +92,17 @@ def claim_trials_for(study: Study, worker: Mapping[str, Any] | None) -> None:
 
 
 def claimed_trial(study: Study) -> FrozenTrial | None:
-    """Return the trial that this process has started and not ended."""
+    """Return the trial that this process has started and not ended.
+
+    The store is asked, because a signal may have come after the transaction that started it.
+    """
+    from optuna.trial import TrialState
+
     storage = _claiming_storage(study)
-    return None if storage is None or storage.claimed is None else storage.get_trial(storage.claimed)
+    if storage is None or storage.worker is None:
+        return None
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return next((trial for trial in running if trial.user_attrs.get(WORKER) == storage.worker), None)
 
 
 def is_trial_lost(study: Study) -> bool:

@@ -42,7 +42,10 @@ def replay_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
         while (number := read_field(first, "retry_of")) is not None:
             first = by_number[number]
     earlier = [other for other in trials if other.number < first.number]
-    return sum(read_field(other, "retry_of") is None and not _is_stored_surplus(other) for other in earlier)
+    return sum(
+        read_field(other, "retry_of") is None and not _is_stored_surplus(other) and not _repeats_start(other, earlier)
+        for other in earlier
+    )
 
 
 def enqueue_next(study: Study, space: SearchSpace) -> bool:
@@ -81,13 +84,26 @@ def is_surplus(trial: FrozenTrial, trials: Sequence[FrozenTrial], wanted: int) -
     earlier = [other for other in trials if other.number < trial.number]
     if sum(is_finished(other) or outcome(other) in {"running", PAUSED} for other in earlier) >= wanted:
         return True
-    retry_of, starting_point = read_field(trial, "retry_of"), read_field(trial, "starting_point")
+    retry_of = read_field(trial, "retry_of")
     if retry_of is not None:
         return any(read_field(other, "retry_of") == retry_of for other in earlier)
-    if starting_point is not None:
-        first_attempts = [other for other in earlier if read_field(other, "retry_of") is None]
-        return any(read_field(other, "starting_point") == starting_point for other in first_attempts)
-    return False
+    return _repeats_start(trial, earlier)
+
+
+def _repeats_start(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a trial is not the first one with its starting point, so that it gives up, or will when it runs.
+
+    Two workers may enqueue the same one. Until the later trial is stored as surplus, it must not count as an earlier
+    one either: two trials would have the same index, and draw the same values.
+    """
+    starting_point = read_field(trial, "starting_point")
+    if starting_point is None:
+        return False
+    first_attempts = (other for other in trials if read_field(other, "retry_of") is None)
+    return any(
+        other.number < trial.number and read_field(other, "starting_point") == starting_point
+        for other in first_attempts
+    )
 
 
 def _is_stored_surplus(trial: FrozenTrial) -> bool:

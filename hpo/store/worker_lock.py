@@ -52,6 +52,7 @@ class WorkerLock:
         self.path = path
         self.identity = identity
         self.progress = WorkerProgress()
+        self.has_trial = False  # its worker runs a trial; if it ends nevertheless, others must see that it is dead
         self._handle = handle
 
     def write(self, progress: WorkerProgress) -> None:
@@ -69,6 +70,7 @@ class WorkerLock:
 def hold_worker_lock(study_folder: Path) -> Iterator[WorkerLock]:
     """Hold the lock file of a new worker for the length of the block.
 
+    If the worker has to leave a running trial behind, the file stays without a lock, until others release the trial.
     In a folder that cannot be written there is none, and heartbeats decide.
     """
     worker = uuid.uuid4().hex
@@ -78,14 +80,19 @@ def hold_worker_lock(study_folder: Path) -> Iterator[WorkerLock]:
     except OSError:
         handle = -1  # to which nothing can be written
     _handles.add(handle)
+    lock = None
     try:
-        yield WorkerLock(path, handle, _identify(worker, path))
+        lock = WorkerLock(path, handle, _identify(worker, path))
+        yield lock
     finally:
         _handles.discard(handle)
         with suppress(OSError):
-            path.unlink()
+            if lock is not None and lock.has_trial:
+                lock.note_stop_request()  # the trial is not the cause
+            else:
+                path.unlink()
             os.close(handle)
-            path.parent.rmdir()  # if other workers have no lock file in it
+            path.parent.rmdir()  # if it has no lock file
 
 
 def is_alive(worker: WorkerIdentity, study_folder: Path) -> bool | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpo.data.token_cache import TokenizedSplit
 from hpo.study.spec import StudySpec
-from hpo.training.checkpoint import Checkpoint
 from hpo.training.metrics import METRICS, Direction, Metric
+
+if TYPE_CHECKING:
+    from hpo.data.token_cache import TokenizedSplit
+    from hpo.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,11 @@ class StateSaver:
         self._last_time = time.monotonic()
         self._has_failed = False
 
-    def load(self) -> SavedState | None:
-        """Return the saved state of the run, or None; a notice says where the run continues, and why it does not."""
-        from hpo.training.saved_state import read_state  # imports torch, which text baselines do without
+    def load(self, read_state: Callable[[Path, RunIdentity], SavedState]) -> SavedState | None:
+        """Return the saved state of the run, or None; a notice says where the run continues, and why it does not.
 
+        `read_state` is `saved_state.read_state`, which imports torch; text baselines do without.
+        """
         sweep_leftovers(self.root)
         try:
             state: SavedState | None = read_state(self.folder, self.identity)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from hpo.training.acceleration import (
     release_freed_memory,
 )
 from hpo.training.arguments import build_arguments, next_batch_split, output_folder, select_model_fields
+from hpo.training.checkpoint import save_model
 from hpo.training.context import RunContext
 from hpo.training.library_internals import remove_accelerate_wrappers, use_one_device
 from hpo.training.loss import CrossEntropy
@@ -32,6 +34,7 @@ from hpo.training.memory_errors import is_out_of_memory
 from hpo.training.metrics import score_logits
 from hpo.training.resumable_trainer import ResumableTrainer
 from hpo.training.rung_callback import RungCallback
+from hpo.training.saved_state import read_state
 from hpo.training.state_saver import StateSaver
 from hpo.training.verification import find_mismatch, read_effective_values
 
@@ -82,7 +85,7 @@ class RungTrainer(ResumableTrainer):
         smaller device batch and more accumulation. Raises TrialEnded if the loss is not finite, if a value did not
         reach the run, or if not even one example fits into memory.
         """
-        self.saver, self.saved = saver, saver.load() if saver else None
+        self.saver, self.saved = saver, saver.load(read_state) if saver else None
         self.measurements = self.saved.measurements if self.saved else RunMeasurements()
         self.earlier_seconds = self.measurements.seconds["wall"]
         self.best_state = None
@@ -107,6 +110,10 @@ class RungTrainer(ResumableTrainer):
             self.model.load_state_dict(self.best_state)
         remove_accelerate_wrappers(self.model)
         return self.model
+
+    def save_weights(self, folder: Path) -> None:
+        """Write these weights as safetensors, with their tokenizer."""
+        save_model(self.final_model(), self.context.checkpoint.tokenizer, folder)
 
     def _attempt(self, values: Mapping[str, Any], seed: int, name: str, callbacks: Sequence[Any]) -> None:
         """Train once. Raises _OutOfMemory if memory runs out."""

@@ -6,13 +6,14 @@ from hpo.search.budget import Budget
 from hpo.search.engines.base import SearchRun
 from hpo.search.requested_stop import RequestedStop
 from hpo.store.optuna_internals import storage_of
+from hpo.training.acceleration import frozen_gc
 
 
 def run_inline(search: SearchRun) -> None:
     """Run the only worker here."""
-    from hpo.search.worker import Worker  # imports torch, which wrong input should not have to wait for
+    from hpo.search.worker import Worker  # imports scikit-learn, which wrong input should not have to wait for
 
-    Worker(
+    worker = Worker(
         search.context,
         storage_of(search.study),
         search.study,
@@ -21,4 +22,6 @@ def run_inline(search: SearchRun) -> None:
         RequestedStop(study=search.study, known=search.known_stop),
         sampler=search.sampler,
         pruner=search.pruner,
-    ).run()
+    )
+    with frozen_gc():
+        worker.run()

@@ -21,6 +21,7 @@ from hpo.search.requested_stop import RequestedStop
 from hpo.search.search_listener import SearchListener
 from hpo.search.setup import open_search
 from hpo.study.spec import restore_study
+from hpo.training.acceleration import frozen_gc
 
 
 def main(request: WorkerRequest, channel: MessageChannel) -> None:
@@ -53,12 +54,15 @@ def open_study(request: WorkerRequest, channel: MessageChannel) -> None:
 def run_worker(request: WorkerRequest, channel: MessageChannel) -> None:
     """Run trials of the open study until its budget is spent."""
     # Imported before the study file is read: a signal during the import, which takes seconds, would leave a traceback.
+    import hpo.training.trainer  # noqa: F401  # which the worker imports
     from hpo.search.worker import Worker
 
     spec = restore_study(request.study, Path(request.file), request.overrides)
     context, storage, study = open_search(spec, request.storage, SearchListener(), is_worker=True)
     stop = RequestedStop(parent=request.parent, study=study, known=request.known_stop)
-    Worker(context, storage, study, channel, Budget.of(spec.search, study), stop).run()
+    worker = Worker(context, storage, study, channel, Budget.of(spec.search, study), stop)
+    with frozen_gc():
+        worker.run()
 
 
 def read_request(stored: Mapping[str, Any]) -> WorkerRequest:
