@@ -136,6 +136,9 @@ class Worker:
         Raises KeyboardInterrupt, with the trial paused, if asked to stop.
         """
         self.watch.number = None
+        # From here on a signal is handled at the next step: an exception while Optuna starts its heartbeat thread, or
+        # between the row of the trial and the code that pauses it, would leave them behind.
+        self.stop.in_trial, self.stop.trial = True, None
         try:
             self._search_one()
             is_lost = is_trial_lost(self.study)
