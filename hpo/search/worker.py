@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,15 @@ from hpo.training.measurements import TrialEnded, TrialStopped
 from hpo.training.trainer import RungTrainer
 
 MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, not to the hyperparameters
+
+
+@contextmanager
+def _pausing_if_interrupted() -> Iterator[None]:
+    """Raise TrialStopped for KeyboardInterrupt: after that, a reason would be stored, and Optuna would fail the trial."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise TrialStopped(trial_state.INTERRUPTED) from None
 
 
 @dataclass
@@ -188,21 +199,20 @@ class Worker:
             if self.watch.number is None or self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 raise
 
+    @_pausing_if_interrupted()
     def _run_one_trial(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
         self.watch.begin(trial.number)
-        try:
-            return run_trial(
-                trial,
-                lambda: self._train(trainer, trial),
-                lambda error: trainer.measurements.describe_end(error),
-                TrialEnded,
-                self.watch.lock.identity,
-                self.spec.report.texts,
-            )
-        except KeyboardInterrupt:  # Optuna would fail the trial
-            raise TrialStopped(trial_state.INTERRUPTED) from None
+        return run_trial(
+            trial,
+            lambda: self._train(trainer, trial),
+            lambda error: trainer.measurements.describe_end(error),
+            TrialEnded,
+            self.watch.lock.identity,
+            self.spec.report.texts,
+        )
 
+    @_pausing_if_interrupted()
     def _train(self, trainer: RungTrainer, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
         stored = next(other for other in trials if other.number == trial.number)

@@ -51,7 +51,10 @@ def results(study: optuna.Study) -> list[Any]:
             trial.params,
             trial.value,
             trial.intermediate_values,
-            {key: trial.user_attrs.get(key) for key in ("place", "seed", "metrics", "effective", "steps", "tokens")},
+            {
+                key: trial.user_attrs.get(key)
+                for key in ("place", "seed", "metrics", "effective", "steps", "tokens", "reason")
+            },
         )
         for trial in study.get_trials()
     ]
