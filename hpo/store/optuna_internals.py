@@ -136,9 +136,9 @@ def use_daemon_heartbeats() -> None:
     Optuna stops such a thread in a `with` statement. If a second Ctrl-C arrives while the statement is entered or left,
     nobody stops the thread, and Python waits for it for ever when the process should end.
     """
-    from optuna.storages import _heartbeat
+    import optuna.storages._heartbeat
 
-    _heartbeat.Thread = partial(Thread, daemon=True)  # type: ignore[misc, assignment]
+    setattr(optuna.storages._heartbeat, "Thread", partial(Thread, daemon=True))  # noqa: B010  # unknown to mypy
 
 
 def _backend(storage: BaseStorage) -> Any:

@@ -67,7 +67,7 @@ def test_the_search_uses_private_names_through_that_module_only() -> None:
 
 
 def test_heartbeats_do_not_keep_a_process_alive(tmp_path: Path) -> None:
-    daemons = []
+    daemons: list[bool] = []
 
     def read_threads(_: optuna.Trial) -> float:
         daemons.extend(thread.daemon for thread in threading.enumerate() if "_record_heartbeat" in thread.name)

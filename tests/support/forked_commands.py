@@ -1,8 +1,8 @@
 """Run `hpo` commands in processes that are forked from one that has imported everything, and kill them.
 
-Importing torch and transformers takes most of a command's time, and none of its work. A forked command is a process of its
-own, with its own session, environment and random generators; what kills it is a real SIGKILL. Workers of `--workers 2` are
-started by hpo itself, as always.
+Importing torch and transformers takes most of a command's time, and none of its work. A forked command is a process of
+its own, with its own session, environment and random generators; what kills it is a real SIGKILL. Workers of
+`--workers 2` are started by hpo itself, as always.
 """
 
 from __future__ import annotations
