@@ -51,7 +51,7 @@ MAX_CONSECUTIVE_ERRORS = 3  # this many failures in a row point to the setup, no
 
 @contextmanager
 def _pausing_if_interrupted() -> Iterator[None]:
-    """Raise TrialStopped for KeyboardInterrupt, after which a reason would be stored and Optuna would fail the trial."""
+    """Raise TrialStopped for KeyboardInterrupt, at which a reason would be stored and Optuna would fail the trial."""
     try:
         yield
     except KeyboardInterrupt:

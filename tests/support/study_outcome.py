@@ -102,7 +102,8 @@ def _read_files(project: Path) -> dict[str, str | None]:
 
 
 def _find_leftovers(place: Path, study: str) -> list[str]:
-    temporary = list((place / "tmp").iterdir())
+    # Torch keeps a cache there, one per user, also without kills.
+    temporary = [path for path in (place / "tmp").iterdir() if not path.name.startswith("torchinductor_")]
     ours = [
         path
         for folder in ("project", "cache")
