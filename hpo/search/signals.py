@@ -34,9 +34,10 @@ class StopSignal:
 
         def handle(_number: int, _frame: FrameType | None) -> None:
             on_request()
-            if self.is_requested or not self.in_trial:
+            # Set in any case: Python swallows what a handler raises while it runs a destructor or a callback.
+            is_second, self.is_requested = self.is_requested, True
+            if is_second or not self.in_trial:
                 raise KeyboardInterrupt
-            self.is_requested = True
 
         # Python lets only the main thread install signal handlers.
         if threading.current_thread() is not threading.main_thread():

@@ -40,7 +40,7 @@ class TrialWatch:
 
     def begin(self, number: int) -> None:
         """Watch the trial of this number, which starts now."""
-        self.number, self.stop.in_trial = number, True
+        self.number = number
         self.lock.write(WorkerProgress(number))
         self._last_time = time.time()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,15 @@ class StoreAway(BaseException):
 
     def __init__(self, error: StoreError) -> None:
         self.error = error
+
+
+@contextmanager
+def _pausing_if_interrupted() -> Iterator[None]:
+    """Raise TrialStopped for KeyboardInterrupt, at which a reason would be stored and Optuna would fail the trial."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise TrialStopped(trial_state.INTERRUPTED) from None
 
 
 @dataclass
@@ -144,6 +155,9 @@ class Worker:
         """
         self.watch.number = None
         self.watch.lock.has_trial = True
+        # From here on a signal is handled at the next step: an exception while Optuna starts its heartbeat thread, or
+        # between the row of the trial and the code that pauses it, would leave them behind.
+        self.stop.in_trial, self.stop.trial = True, None
         try:
             self._search_one()
             is_lost = is_trial_lost(self.study)
@@ -205,31 +219,23 @@ class Worker:
                     raise cause from None
             raise
 
+    @_pausing_if_interrupted()
     def _run_one_trial(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
         """Run one trial of hyperparameter_search and return its value."""
         self.watch.begin(trial.number)
         try:
             return run_trial(
                 trial,
-                lambda: self._train_until_stopped(trainer, trial),
+                lambda: self._train(trainer, trial),
                 lambda error: trainer.measurements.describe_end(error),
                 TrialEnded,
                 self.watch.lock.identity,
                 self.spec.report.texts,
             )
-        # Optuna would fail the trial.
-        except KeyboardInterrupt:
-            raise TrialStopped(trial_state.INTERRUPTED) from None
-        except StoreError as error:
+        except StoreError as error:  # Optuna would fail the trial
             raise StoreAway(error) from error
 
-    def _train_until_stopped(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
-        """Train, and raise TrialStopped if interrupted: a reason for the end of the trial must not be stored."""
-        try:
-            return self._train(trainer, trial)
-        except KeyboardInterrupt:
-            raise TrialStopped(trial_state.INTERRUPTED) from None
-
+    @_pausing_if_interrupted()
     def _train(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
         trials = self.study.get_trials(deepcopy=False)
         stored = next(other for other in trials if other.number == trial.number)

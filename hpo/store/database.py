@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StoreError
 from hpo.store.creation_lock import creation_lock
+from hpo.store.optuna_internals import use_daemon_heartbeats
 from hpo.store.outages import Outages
 from hpo.store.sqlite_access import has_table, locate_readable
 from hpo.study.storage_url import StorageUrl
@@ -123,6 +124,7 @@ def _create_storage(
 
     from hpo.store.claiming_storage import ClaimingStorage
 
+    use_daemon_heartbeats()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return ClaimingStorage(

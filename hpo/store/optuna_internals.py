@@ -6,6 +6,8 @@ against the installed version. Optuna is imported inside the functions: `hpo sho
 
 from __future__ import annotations
 
+from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from hpo.store.attributes import WORKER
@@ -34,6 +36,7 @@ PRIVATE_NAMES = {
         "RDBStorage._set_trial_attr_without_commit",
         "_CachedStorage",
     ),
+    "optuna.storages._heartbeat": ("Thread", "HeartbeatThread"),
     "optuna.storages._rdb.models": (
         "TrialModel._datetime_start_utc",
         "TrialModel._datetime_complete_utc",
@@ -134,6 +137,17 @@ def release_trial(study: Study, trial: FrozenTrial, state: TrialState, attribute
         return study._storage.set_trial_state_values(trial._trial_id, state)
     except UpdateFinishedTrialError:
         return False
+
+
+def use_daemon_heartbeats() -> None:
+    """Let the threads in which Optuna sends heartbeats be daemons.
+
+    Optuna stops such a thread in a `with` statement. If a second Ctrl-C arrives while the statement is entered or left,
+    nobody stops the thread, and Python waits for it for ever when the process should end.
+    """
+    import optuna.storages._heartbeat
+
+    setattr(optuna.storages._heartbeat, "Thread", partial(Thread, daemon=True))  # noqa: B010  # unknown to mypy
 
 
 def _backend(storage: BaseStorage) -> Any:

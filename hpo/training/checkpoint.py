@@ -261,6 +261,10 @@ def _check_field(spec: StudySpec, checkpoint: Checkpoint, key: str, field: str, 
 def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     """Save the model as safetensors, with its config and tokenizer, into a folder."""
     model.save_pretrained(folder)
+    # A fast tokenizer would save the truncation of its last call, if there was one: tokens may come from the cache.
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        backend.no_truncation()
+        backend.no_padding()
     tokenizer.save_pretrained(folder)
 
 

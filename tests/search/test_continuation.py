@@ -51,7 +51,10 @@ def results(study: optuna.Study) -> list[Any]:
             trial.params,
             trial.value,
             trial.intermediate_values,
-            {key: trial.user_attrs.get(key) for key in ("place", "seed", "metrics", "effective", "steps", "tokens")},
+            {
+                key: trial.user_attrs.get(key)
+                for key in ("place", "seed", "metrics", "effective", "steps", "tokens", "reason")
+            },
         )
         for trial in study.get_trials()
     ]
@@ -119,6 +122,14 @@ def test_stopped_search_pauses_its_trial(asha: Path, number: signal.Signals) -> 
     assert plain.trials[1].params.keys() == {"learning_rate", "weight_decay"} and plain.best_trial.number == 0
     study, _ = continue_search(asha, "stopped.db", *BUDGET)
     assert results(study) == results(continue_search(asha, "whole.db", *BUDGET)[0])
+
+
+def test_process_ends_if_it_is_stopped_while_the_heartbeats_of_a_trial_begin(asha: Path) -> None:
+    """An exception there would leave Optuna's thread running, and the process would wait for it for ever."""
+    begin = SignalPoint("optuna.storages._heartbeat:HeartbeatThread.start", 1, after=True, signal=signal.SIGTERM)
+    assert run_process(begin, search, asha, BUDGET, store_url(asha, "begin.db")) == 130
+    (paused,) = optuna.load_study(study_name="small", storage=store_url(asha, "begin.db")).trials
+    assert trial_state.outcome(paused) == trial_state.PAUSED
 
 
 def test_suspended_worker_leaves_a_trial_that_was_taken_over(asha: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import operator
+import threading
 from pathlib import Path
 
 import optuna
@@ -23,6 +24,7 @@ from hpo.store.optuna_internals import (
     trial_id,
     unit_cube,
 )
+from hpo.store.storage import open_storage
 
 VERSION = f"optuna {optuna.__version__} breaks hpo/store/optuna_internals.py"
 
@@ -62,3 +64,14 @@ def test_the_search_uses_private_names_through_that_module_only() -> None:
                 assert node.attr not in {"_storage", "_study_id", "_trial_id"}, file
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optuna"):
                 assert "._" not in str(node.module), file
+
+
+def test_heartbeats_do_not_keep_a_process_alive(tmp_path: Path) -> None:
+    daemons: list[bool] = []
+
+    def read_threads(_: optuna.Trial) -> float:
+        daemons.extend(thread.daemon for thread in threading.enumerate() if "_record_heartbeat" in thread.name)
+        return 0.0
+
+    optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/store.db")).optimize(read_threads, n_trials=1)
+    assert daemons == [True], VERSION

@@ -9,6 +9,7 @@ import multiprocessing
 import operator
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,4 +116,4 @@ def _call(point: SignalPoint | None, function: Callable[..., Any], *arguments: A
     try:
         function(*arguments)
     except KeyboardInterrupt:
-        os._exit(130)
+        sys.exit(130)  # which waits for threads, as the end of a command does
