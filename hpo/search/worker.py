@@ -148,7 +148,7 @@ class Worker:
             self._search_one()
             is_lost = is_trial_lost(self.study)
         except (TrialStopped, KeyboardInterrupt) as stopped:
-            paused = self.watch.pause()
+            paused = self.watch.pause(str(stopped) or trial_state.INTERRUPTED)
             self.watch.lock.has_trial = False
             if paused is not None:
                 self.listener.ends(paused, self.study)
@@ -224,7 +224,7 @@ class Worker:
             raise StoreAway(error) from error
 
     def _train_until_stopped(self, trainer: TrialTrainer, trial: optuna.Trial) -> float:
-        """Train, and raise TrialStopped if interrupted: a reason for the end of the trial must not be stored."""
+        """Train, and raise TrialStopped if interrupted: the trial has not ended."""
         try:
             return self._train(trainer, trial)
         except KeyboardInterrupt:
@@ -238,6 +238,8 @@ class Worker:
         index = trial_queue.replay_index(stored, trials)
         seed = trial_seed(self.spec.search.seed, index)
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
+        if trial_state.read_reason(stored):  # of its pause
+            write_attributes(trial, trial_attributes(reason=None))
         values = self.trainer.hp_space(trial)
         self.stop.trial = trial.number
         self.listener.begins(trial.number, values, self.budget)
