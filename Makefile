@@ -36,6 +36,8 @@ bench: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.prior
+	$(BIN)/python -m benchmarks.worker_simulation --write
+	$(BIN)/python -m benchmarks.store_load --write
 	$(BIN)/python -m benchmarks.simulate
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.size_and_power
 	$(BIN)/python -m benchmarks.kernels
@@ -56,6 +58,8 @@ bench-gpu: $(VENV)/test.ready
 bench-small: $(VENV)/test.ready
 	$(BIN)/python -m benchmarks.overhead --small
 	$(BIN)/python -m benchmarks.simulate --small
+	$(BIN)/python -m benchmarks.worker_simulation --seeds 0 9
+	$(BIN)/python -m benchmarks.store_load --small
 	$(BIN)/python -m benchmarks.size_and_power --small
 	$(BIN)/python -m benchmarks.replay smoke --seeds 0 1
 	$(BIN)/python -m benchmarks.vs_stock smoke --seeds 0

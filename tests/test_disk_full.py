@@ -53,7 +53,7 @@ def test_score_is_kept_if_its_weights_do_not_fit(small: Path, monkeypatch: pytes
     notices: list[str] = []
     listener = SearchListener()
     monkeypatch.setattr(listener, "notice", notices.append)
-    monkeypatch.setattr("hpo.search.worker.save_model", fill_disk)
+    monkeypatch.setattr("hpo.training.trainer.save_model", fill_disk)
     study = run_search(load_study(small), default_storage_url(small.parent), listener)
     assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 3
     assert any("no space is left for its weights; its score is kept" in text for text in notices)

@@ -93,8 +93,14 @@ def _check_trial(template: StudyTemplate, record: TrialRecord) -> Iterator[str]:
         }:
             yield f"has wrong measurements: {record}"
     if record.state == "COMPLETE":
-        if is_lethal or reached != expected or record.values != [reached[1000]] or record.last != reached[1000]:
-            yield f"is complete with {record.values} and {reached}"
+        if (
+            record.reason
+            or is_lethal
+            or reached != expected
+            or record.values != [reached[1000]]
+            or record.last != reached[1000]
+        ):
+            yield f"is complete with {record.values} and {reached}, {record.reason}"
     elif record.outcome == PRUNED:
         if len(reached) == len(template.rungs) or not reached:
             yield f"is pruned with {reached}"

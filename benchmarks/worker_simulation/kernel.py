@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 EPOCH = 1_800_000_000.0  # of the virtual clock, in seconds
-REAL_TIMEOUT = 120.0  # seconds without a switch: the simulated code waits for something real
-MAX_SWITCHES = 200_000  # a search that takes more never ends
+REAL_TIMEOUT = 60.0  # seconds without a switch: the simulated code waits for something real
+MAX_SWITCHES = 20_000  # a search that takes more never ends
 
 
 class Unwound(BaseException):

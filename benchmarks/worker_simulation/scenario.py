@@ -19,7 +19,7 @@ import optuna
 
 from benchmarks.worker_simulation.environment import SIGTERM, simulated_environment
 from benchmarks.worker_simulation.faulty_store import FaultyStores, StoreFaults
-from benchmarks.worker_simulation.kernel import Kernel, Machine, SimulatedProcess
+from benchmarks.worker_simulation.kernel import Kernel, Machine, SimulatedProcess, SimulationError
 from benchmarks.worker_simulation.studies import (
     NAME,
     StudyTemplate,
@@ -122,6 +122,8 @@ class Scenario:
                 for machine in self.machines:
                     self._start_worker(machine, delay=1.0)
                     self.kernel.run()
+            except SimulationError as error:
+                self.failures.append(str(error))
             finally:
                 self.kernel.unwind()
 

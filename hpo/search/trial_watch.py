@@ -63,14 +63,14 @@ class TrialWatch:
         if is_trial_lost(self.study):
             raise TrialLost
 
-    def pause(self) -> FrozenTrial | None:
+    def pause(self, reason: str) -> FrozenTrial | None:
         """Let the trial that was started wait for any worker; return it as it is then, or None if there is none."""
         trial = claimed_trial(self.study)
         if trial is None:
             return None
         progress = self.lock.progress if self.lock.progress.trial == trial.number else WorkerProgress()
         stop = TrialStop(progress.step, progress.steps, progress.seconds, progress.position)
-        if not release_trial(self.study, trial, TrialState.WAITING, trial_attributes(stop=stop)):
+        if not release_trial(self.study, trial, TrialState.WAITING, trial_attributes(stop=stop, reason=reason)):
             return None
         self.number = trial.number
         return self.find_trial()

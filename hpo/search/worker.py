@@ -162,7 +162,7 @@ class Worker:
             self._search_one()
             is_lost = is_trial_lost(self.study)
         except (TrialStopped, KeyboardInterrupt) as stopped:
-            paused = self.watch.pause()
+            paused = self.watch.pause(str(stopped) or trial_state.INTERRUPTED)
             self.watch.lock.has_trial = False
             if paused is not None:
                 self.listener.ends(paused, self.study)
@@ -244,6 +244,8 @@ class Worker:
         index = trial_queue.replay_index(stored, trials)
         seed = trial_seed(self.spec.search.seed, index)
         write_attributes(trial, trial_attributes(replay_index=index, seed=seed, provenance=self.provenance))
+        if trial_state.read_reason(stored):  # of its pause
+            write_attributes(trial, trial_attributes(reason=None))
         values = self.trainer.hp_space(trial)
         self.stop.trial = trial.number
         self.listener.begins(trial.number, values, self.budget)

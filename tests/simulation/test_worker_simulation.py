@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from benchmarks.worker_simulation.scenario import memory_folder
 from benchmarks.worker_simulation.simulation import Simulator
+from hpo.errors import StoreError
 from hpo.search import worker
 from hpo.store import trial_queue
 from hpo.store.claiming_storage import ClaimingStorage
@@ -41,26 +43,41 @@ def forget_attempts(self: Any, *arguments: Any) -> Any:
     return create(self, *arguments)
 
 
+def start_waiting(self: Any, trial: int) -> bool:
+    """Start a trial in two steps, without the name of its worker."""
+    return RetryingStorage.set_trial_state_values(self, trial, TrialState.RUNNING)
+
+
 create = RetryingStorage._get_prepared_new_trial
-# What is taken out of hpo -> by which replacement.
-MUTATIONS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "the owner of a trial is not checked": (ClaimingStorage, "is_mine", lambda self, trial: True),
-    "an enqueued trial is started by all": (ClaimingStorage, "_claim", lambda self, trial: True),
-    "a trial is created again if the answer was lost": (RetryingStorage, "_get_prepared_new_trial", forget_attempts),
-    "the trials of dead workers are not released": (worker, "release_dead_trials", lambda study, folder: []),
-    "a trial that is not needed runs": (trial_queue, "is_surplus", lambda trial, trials, wanted: False),
-    "the index is the number of the trial": (trial_queue, "replay_index", lambda trial, trials: trial.number + 1),
-    "a store that is away fails the trial": (worker, "StoreAway", lambda error: error),
+
+
+class FailingStoreAway(Exception):
+    """An exception that Optuna takes for a failure of the trial."""
+
+    def __init__(self, error: StoreError) -> None:
+        self.error = error
+
+
+Mutation = tuple[Any, str, Any]
+# What is taken out of hpo -> by which replacement, and a seed that has noticed it.
+MUTATIONS: dict[str, tuple[Mutation, int]] = {
+    "the owner of a trial is not checked": ((ClaimingStorage, "is_mine", lambda self, trial: True), 15),
+    "Optuna starts waiting trials": ((ClaimingStorage, "_claim", start_waiting), 0),
+    "a lost creation is repeated": ((RetryingStorage, "_get_prepared_new_trial", forget_attempts), 71),
+    "trials of dead workers are not released": ((worker, "release_dead_trials", lambda study, folder: []), 0),
+    "a trial that is not needed runs": ((trial_queue, "is_surplus", lambda trial, trials, wanted: False), 33),
+    "the index is that of the trial": ((trial_queue, "replay_index", lambda trial, trials: trial.number + 1), 1),
+    "a store that is away fails the trial": ((worker, "StoreAway", FailingStoreAway), 47),
 }
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS.keys())
+@pytest.mark.parametrize(("mutation", "seed"), MUTATIONS.values(), ids=MUTATIONS.keys())
 def test_the_simulator_notices_a_missing_mechanism(
-    simulator: Simulator, mutation: tuple[Any, str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, mutation: Mutation, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator.prepare()
     monkeypatch.setattr(*mutation)
-    assert any(simulator.simulate(seed).violations for seed in range(SEEDS))
+    assert any(simulator.simulate(other).violations for other in (seed, *range(SEEDS)))
 
 
 def test_a_seed_is_replayed_without_torch(simulator: Simulator) -> None:

@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.store.attributes import TrialStop
-from hpo.store.claiming_storage import TrialLost
+from hpo.store.claiming_storage import ClaimingStorage, TrialLost
 from hpo.store.dead_trials import MAX_DEATHS, fail_dead_runs, release_dead_trials
 from hpo.store.optuna_internals import claim_trials_for, is_trial_lost, storage_of, trial_id
 from hpo.store.storage import open_storage
@@ -66,6 +66,24 @@ def test_trial_of_a_dead_worker_waits_and_keeps_what_it_has(tmp_path: Path) -> N
         study.tell(again, 0.75)
         (complete,) = study.trials
     assert (complete.value, complete.intermediate_values) == (0.75, {250: 0.5})
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_trial_of_a_worker_elsewhere_that_died_before_its_first_heartbeat_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_paused: bool
+) -> None:
+    monkeypatch.setattr(ClaimingStorage, "record_heartbeat", lambda self, trial: None)
+    with worker(tmp_path) as study:
+        if is_paused:
+            study.enqueue_trial({})
+        study.ask()
+    elsewhere = tmp_path / "elsewhere"
+    assert release_dead_trials(open_study(tmp_path), elsewhere) == []
+    storage = open_study(tmp_path)._storage
+    later = "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-61 seconds')"
+    with storage._backend.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.exec_driver_sql(later)
+    assert [dead.number for dead in release_dead_trials(open_study(tmp_path), elsewhere)] == [0]
 
 
 def test_final_run_of_a_dead_worker_fails(tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_an_interrupted_starting_point_is_retried_before_the_next_one(study: opt
     assert third.params["x"] not in (0.1, 0.2)
 
 
+def test_a_starting_point_that_two_workers_have_enqueued_has_one_index(study: optuna.Study) -> None:
+    for starting_point in (0, 0, 1):
+        study.enqueue_trial({"x": 0.1}, {"known_good": starting_point})
+    study.enqueue_trial({})
+    trials = study.get_trials()
+    assert [trial_queue.is_surplus(trial, trials, 9) for trial in trials] == [False, True, False, False]
+    before = [trial_queue.replay_index(trial, trials) for trial in (trials[0], *trials[2:])]
+    fail_trial(study, start_trial(study), "another")
+    fail_trial(study, start_trial(study), trial_state.SURPLUS)
+    trials = study.get_trials()
+    assert before == [trial_queue.replay_index(trial, trials) for trial in (trials[0], *trials[2:])] == [0, 1, 2]
+
+
 def test_only_some_reasons_finish_a_trial(study: optuna.Study) -> None:
     is_finished_by_reason = {
         trial_state.DIVERGED: True,

@@ -55,6 +55,15 @@ def test_killed_worker_is_dead_at_once_and_its_file_says_where_it_was(tmp_path: 
         assert is_alive(dead, tmp_path) is False and read_progress(dead, tmp_path) is None
 
 
+def test_worker_that_leaves_its_trial_behind_is_dead_at_once_and_the_trial_not_the_cause(tmp_path: Path) -> None:
+    with hold_worker_lock(tmp_path) as lock:
+        lock.has_trial = True
+    assert is_alive(lock.identity, tmp_path) is False
+    assert read_progress(lock.identity, tmp_path) == WorkerProgress(is_stopping=True)
+    sweep_worker_locks(tmp_path)
+    assert not (tmp_path / "workers").exists()
+
+
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     child_of_killed = KILLED_WORKER.replace(
         "    lock.write", "    os.fork() or (print(flush=True), input())\n    lock.write"
