@@ -33,7 +33,7 @@ def summarize(name: str, cases: Sequence[dict[str, Any]]) -> list[object]:
     aimed = sum(case["aimed"] for case in cases)
     faulty = sum(bool(case["faults"]) for case in cases)
     work = f"{mean(lost):.1f} / {max(lost)}" if lost else "-"
-    return [name, len(cases), kills, aimed, faulty, work, f"{mean(case['seconds'] for case in cases):.1f}"]
+    return [name, len(cases), kills, aimed, faulty, work]
 
 
 def build_table(cases: Sequence[dict[str, Any]]) -> str:
@@ -47,8 +47,8 @@ def build_table(cases: Sequence[dict[str, Any]]) -> str:
         "steps lost per kill: mean / most",
     ]
     groups = {name: [case for case in cases if case["command"] == name] for name in COMMANDS}
-    rows = [summarize(name, group)[: len(heads)] for name, group in groups.items() if group]
-    rows.append(summarize("all", cases)[: len(heads)])
+    rows = [summarize(name, group) for name, group in groups.items() if group]
+    rows.append(summarize("all", cases))
     faults = [f"- seed {case['seed']}, {case['command']}: {fault}" for case in cases for fault in case["faults"]]
     return "\n".join([markdown_table(heads, rows), *(["", *faults] if faults else [])])
 

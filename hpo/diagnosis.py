@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from typing import Any
 
 from hpo.atomic import list_leftovers
 from hpo.errors import ModelError
+from hpo.search.engines.processes import count_processors
 from hpo.store.attributes import WORKER, WorkerIdentity, read_part
 from hpo.store.provenance import describe_device, installed_versions
-from hpo.store.run_record import is_retrained_system
+from hpo.store.run_record import remaking_command
 from hpo.store.storage import artifact_folder, missing_store_error, store_exists
 from hpo.store.store_checks import Finding, StoreContent, StoredRow, check_store
 from hpo.store.worker_lock import is_alive
@@ -55,12 +55,11 @@ def describe_environment() -> dict[str, Any]:
     """Return versions, device, threads, and whether the processor multiplies in bfloat16."""
     import torch
 
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "versions": installed_versions(),
         "device": describe_device(),
         "threads": torch.get_num_threads(),
-        "processors": len(affinity(0)) if affinity else os.cpu_count(),
+        "processors": count_processors(),
         "bf16": has_bf16_instructions() or torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
     }
 
@@ -96,10 +95,9 @@ def _check_artifacts(content: StoreContent, folder: Path) -> Iterator[Finding]:
         for meta in _artifacts_of(row):
             known.add(meta["artifact_id"])
             if problem := _describe_artifact(folder / meta["artifact_id"], row):
-                system = str(row.user_attrs.get("system", ""))
-                verb = "retrain STUDY" if is_retrained_system(system) else f"baseline STUDY {system}"
+                command = remaking_command(str(row.user_attrs.get("system", "")))
                 name = meta.get("filename", "artifact")
-                yield Finding(str(row), f"its {name} {problem}", f"`hpo {verb}` makes it again")
+                yield Finding(str(row), f"its {name} {problem}", f"`{command}` makes it again")
     # Files of the dashboard belong to a study, under names that it keeps to itself; only predictions are ours.
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         if file.name not in known and _is_predictions(file):

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from hpo.atomic import scratch_folder
 from hpo.data.csv_writer import write_csv
 from hpo.errors import StudyError
-from hpo.store.run_record import RunRecord
+from hpo.store.run_record import RunRecord, remaking_command
 
 PREDICTIONS_FILE = "predictions.csv"
 
@@ -69,9 +69,8 @@ def read_predictions(
 
 
 def _damage(run: RunRecord, problem: str) -> DamagedPredictionsError:
-    command = "hpo retrain STUDY" if run.is_retraining else f"hpo baseline STUDY {run.system}"
     return DamagedPredictionsError(
-        f"run {run.number} ({run.system}): its predictions {problem} `{command}` makes them again"
+        f"run {run.number} ({run.system}): its predictions {problem} `{remaking_command(run.system)}` makes them again"
     )
 
 

@@ -13,11 +13,10 @@ from hpo.plots.style import OUTCOME_MARKS
 from hpo.results.study_results import StudyResults
 from hpo.store.trial_order import sign
 from hpo.store.trial_record import TrialRecord
-from hpo.store.trial_state import PAUSED
+from hpo.store.trial_state import NOT_ENDED
 
 ALWAYS_DRAWN = 50  # best trials that every sample contains
 MIN_SECONDS_IN_HOURS = 36_000  # time axes of this length or more count hours, shorter ones minutes
-UNFINISHED_OUTCOMES = {"running", "waiting", PAUSED}
 Improvement = tuple[float, TrialRecord]  # a trial better than all before it, and its position on an axis
 
 
@@ -58,7 +57,7 @@ def select_with_value(results: StudyResults) -> list[TrialRecord]:
     with_value = {trial.number for trial in results.trials if read_value(results, trial) is not None}
     if not with_value:
         return []
-    return [t for t in results.trials if t.outcome not in UNFINISHED_OUTCOMES or t.number in with_value]
+    return [t for t in results.trials if t.outcome not in NOT_ENDED or t.number in with_value]
 
 
 def select_with_params(results: StudyResults) -> list[TrialRecord]:

@@ -13,9 +13,10 @@ from hpo.results.study_results import StudyResults
 from hpo.store.provenance import format_commit
 from hpo.store.run_record import RunRecord
 from hpo.store.trial_record import TrialRecord
+from hpo.store.trial_state import NOT_ENDED, PRUNED
 
 MAX_FAILURES = 20  # that are listed one by one
-_NO_FAILURE = {"complete", "pruned", "running", "waiting", "paused"}
+_NO_FAILURE = {"complete", PRUNED} | NOT_ENDED
 _WORD_PERCENTILES = (5, 50, 95, 100)
 
 

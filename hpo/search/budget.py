@@ -77,14 +77,13 @@ def spent_seconds(trials: Sequence[TrialView]) -> float:
     have been gone for hours before anyone noticed, and that time must not count. The start that Optuna stores is that
     of its last worker; what earlier ones have spent is added.
     """
-    begun = [trial for trial in trials if trial.datetime_start]
-    earlier = [earlier_seconds(trial) for trial in begun]
-    starts = [trial.datetime_start.timestamp() for trial in begun if trial.datetime_start]
-    spans = sorted(
-        (start, start + wall_seconds(trial) - before)
-        for start, trial, before in zip(starts, begun, earlier, strict=True)
-    )
-    total, covered_until = sum(earlier), float("-inf")
+    begun = [
+        (trial.datetime_start.timestamp(), wall_seconds(trial), earlier_seconds(trial))
+        for trial in trials
+        if trial.datetime_start
+    ]
+    spans = sorted((start, start + seconds - earlier) for start, seconds, earlier in begun)
+    total, covered_until = sum(earlier for _, _, earlier in begun), float("-inf")
     for start, end in spans:
         total += max(0.0, end - max(start, covered_until))
         covered_until = max(covered_until, end)

@@ -59,9 +59,14 @@ def storage_of(study: Study) -> BaseStorage:
     return study._storage
 
 
+def uncached(storage: BaseStorage) -> Any:
+    """Return the storage inside Optuna's cache, or the storage itself if it has none."""
+    return getattr(storage, "_backend", storage)
+
+
 def database_url(storage: BaseStorage) -> str | None:
     """Return the URL of the database that a storage uses, with its password, or None for a storage without one."""
-    engine = getattr(_backend(storage), "engine", None)
+    engine = getattr(uncached(storage), "engine", None)
     return engine.url.render_as_string(hide_password=False) if engine is not None else None
 
 
@@ -150,16 +155,11 @@ def use_daemon_heartbeats() -> None:
     setattr(optuna.storages._heartbeat, "Thread", partial(Thread, daemon=True))  # noqa: B010  # unknown to mypy
 
 
-def _backend(storage: BaseStorage) -> Any:
-    """Return the storage inside Optuna's cache."""
-    return getattr(storage, "_backend", storage)
-
-
 def _claiming_storage(study: Study) -> ClaimingStorage | None:
     """Return the storage of a database that hpo has opened; None for any other."""
     from hpo.store.claiming_storage import ClaimingStorage
 
-    storage = _backend(study._storage)
+    storage = uncached(study._storage)
     return storage if isinstance(storage, ClaimingStorage) else None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import HpoError, StoreError, StudyError, list_causes
+from hpo.store.optuna_internals import uncached
 from hpo.study.storage_url import StorageUrl
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def announced_outages(
     storage: BaseStorage, notice: Callable[[str], None] | None = None, check_stop: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Announce the outages of a storage to `notice` while the block runs; `check_stop` ends a wait by raising."""
-    outages: Outages | None = getattr(getattr(storage, "_backend", storage), "outages", None)
+    outages: Outages | None = getattr(uncached(storage), "outages", None)
     if outages is None:  # the storage of another program, passed from Python
         yield
         return

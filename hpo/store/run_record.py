@@ -145,6 +145,11 @@ def is_retrained_system(system: str) -> bool:
     return system.startswith(_RETRAINED_PREFIX)
 
 
+def remaking_command(system: str) -> str:
+    """Return the command that makes the missing or damaged runs of a system again."""
+    return "hpo retrain STUDY" if is_retrained_system(system) else f"hpo baseline STUDY {system}"
+
+
 _RUN_KEYS = {"key": "run", "curve": "metrics"}
 
 

@@ -18,8 +18,9 @@ PAUSED = "paused"  # it has run, and waits for a worker that continues it
 # A trial with one of these outcomes was stopped by an earlier version, or failed by another program. It cannot
 # continue, so another one repeats it.
 RETRIED_OUTCOMES = {INTERRUPTED, KILLED, OUT_OF_TIME}
+NOT_ENDED = {"running", "waiting", PAUSED}
 _WITHOUT_RESULT = {SURPLUS} | RETRIED_OUTCOMES
-_UNFINISHED = {"running", "waiting", PAUSED} | _WITHOUT_RESULT
+_UNFINISHED = NOT_ENDED | _WITHOUT_RESULT
 MAX_KILLS = 3  # of retried trials: after so many killed processes it counts as finished
 
 

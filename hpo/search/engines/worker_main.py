@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import optuna
 from transformers.utils import logging as transformers_logging
@@ -65,11 +63,6 @@ def run_worker(request: WorkerRequest, channel: MessageChannel) -> None:
         worker.run()
 
 
-def read_request(stored: Mapping[str, Any]) -> WorkerRequest:
-    """Read a request from JSON values."""
-    return WorkerRequest(**stored)
-
-
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed
-    main(read_request(json.load(sys.stdin)), open_channel())
+    main(WorkerRequest(**json.load(sys.stdin)), open_channel())
