@@ -70,6 +70,12 @@ def list_causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def quote_value(value: object, limit: int = QUOTED_CHARACTERS) -> str:
     """Return a user's value as a message quotes it: its repr, on one line, cut to `limit` characters."""
     # A text is cut before repr, which would take long for a text of megabytes.

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from hpo.errors import ModelError
+from hpo.errors import ModelError, first_line
 from hpo.training.checkpoint import save_model
-from hpo.training.checkpoint_errors import first_line
 from hpo.training.inference import InferenceProgress, TransformerClassifier, mean_embeddings
 from hpo.training.model_folder import INFO_FILE, ModelInfo, read_transformer
 

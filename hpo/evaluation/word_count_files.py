@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.errors import ModelError, shorten
+from hpo.errors import ModelError, first_line, shorten
 from hpo.evaluation.skops_internals import import_skops_io
-from hpo.training.checkpoint_errors import first_line
 from hpo.training.model_folder import INFO_FILE, ModelInfo
 
 CLASSIFIER_FILE, WORDS_FILE = "classifier.skops", "words.json"

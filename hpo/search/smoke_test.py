@@ -22,12 +22,11 @@ from torch.overrides import TorchFunctionMode
 from hpo.atomic import scratch_folder
 from hpo.data.splits import Split, TextData
 from hpo.data.token_cache import TokenizedSplit, tokenize_split
-from hpo.errors import HpoError, ModelError
+from hpo.errors import HpoError, ModelError, first_line
 from hpo.store.provenance import describe_device
 from hpo.store.trial_state import DIVERGED, INFEASIBLE
 from hpo.training.acceleration import frozen_gc
 from hpo.training.arguments import select_model_fields
-from hpo.training.checkpoint_errors import first_line
 from hpo.training.context import RunContext
 from hpo.training.measurements import TrialEnded
 from hpo.training.searchable import changes_forward_pass

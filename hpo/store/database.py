@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import StoreError
 from hpo.store.creation_lock import creation_lock
 from hpo.store.optuna_internals import use_daemon_heartbeats
-from hpo.store.outages import Outages
+from hpo.store.outages import Outages, describe_driver_error
 from hpo.store.sqlite_access import has_table, locate_readable
 from hpo.study.storage_url import StorageUrl
 
@@ -44,8 +44,7 @@ def _translated_errors(url: StorageUrl) -> Iterator[None]:
     except ImportError as error:
         raise StoreError(f"storage {url}: {error}; for PostgreSQL: pip install 'hpo[postgresql]'") from None
     except (sqlalchemy.exc.SQLAlchemyError, OptunaError, RuntimeError, ValueError, OSError) as error:
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise StoreError(f"storage {url} cannot be opened: {lines[0] if lines else type(error).__name__}") from None
+        raise StoreError(f"storage {url} cannot be opened: {describe_driver_error(error)}") from None
 
 
 def database_has_table(url: StorageUrl, table: str) -> bool:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.errors import HpoError, StoreError, StudyError, list_causes
+from hpo.errors import HpoError, StoreError, StudyError, first_line, list_causes
 from hpo.store.optuna_internals import uncached
 from hpo.study.storage_url import StorageUrl
 
@@ -175,6 +175,11 @@ def find_driver_error(error: BaseException) -> Any:
         if original is not None:
             return original
     return None
+
+
+def describe_driver_error(error: BaseException) -> str:
+    """Return the first line of what the database's driver says, or of the error itself if it comes from elsewhere."""
+    return first_line(getattr(error, "orig", None) or error)
 
 
 @contextmanager

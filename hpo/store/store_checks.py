@@ -12,6 +12,7 @@ from typing import Any
 
 from hpo.errors import StoreError
 from hpo.store.attribute_checks import STUDY_CHECKS, STUDY_MARK, TRIAL_CHECKS, TRIAL_MARK, Check, find_malformed
+from hpo.store.outages import describe_driver_error
 from hpo.store.sqlite_access import connect_read_only
 from hpo.store.sqlite_reader import SCHEMA_VERSION
 from hpo.study.storage_url import StorageUrl
@@ -86,8 +87,7 @@ def _connect(url: StorageUrl) -> Iterator[_Query]:
         with sqlalchemy.create_engine(url.connection, poolclass=NullPool).connect() as server:
             yield lambda statement: server.execute(sqlalchemy.text(statement)).fetchall()
     except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise StoreError(f"storage {url} cannot be read: {lines[0] if lines else type(error).__name__}") from None
+        raise StoreError(f"storage {url} cannot be read: {describe_driver_error(error)}") from None
 
 
 def _check_integrity(url: StorageUrl, query: _Query, content: StoreContent) -> None:

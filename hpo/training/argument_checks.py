@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from hpo.errors import unknown_name, unknown_value
+from hpo.errors import first_line, unknown_name, unknown_value
 from hpo.study.search_space import Parameter
 from hpo.study.spec import StudySpec
 from hpo.training.acceleration import check_speed
@@ -248,7 +248,7 @@ def _try_arguments(spec: StudySpec) -> None:
 
 def _describe_refusal(error: Exception) -> str:
     """Return what a library refuses, with names as in a study file instead of command-line options."""
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = first_line(error)
     for phrase, message in _REFUSALS.items():
         if phrase in text:
             return message

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.data.collator import read_token_types
 from hpo.data.splits import TextData
-from hpo.errors import HpoError, ModelError
+from hpo.errors import HpoError, ModelError, first_line
 from hpo.study.spec import StudySpec
 from hpo.study.spec_tables import ModelSpec
 from hpo.training.arguments import select_model_fields
-from hpo.training.checkpoint_errors import explain_load_error, first_line
+from hpo.training.checkpoint_errors import explain_load_error
 from hpo.training.checkpoint_folder import find_checkpoint_folder
 from hpo.training.head_labels import list_labels, list_pairs, match_labels, read_head_labels
 from hpo.training.library_internals import draw_missing_weights, remove_accelerate_wrappers

@@ -5,12 +5,6 @@ from __future__ import annotations
 from pickle import UnpicklingError
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type if it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def explain_load_error(error: Exception) -> str:
     """Return the reason that an error of the library that loads a checkpoint gives, and what to do."""
     text = " ".join(str(error).split())

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpo.data.columns import ReadOptions
-from hpo.errors import ModelError
+from hpo.errors import ModelError, first_line
 from hpo.study.file_options import Encoding, Quoting, Separator
 from hpo.study.spec_tables import Component
 from hpo.training.checkpoint import save_model
-from hpo.training.checkpoint_errors import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.atomic import sweep_leftovers
+from hpo.errors import first_line
 from hpo.ownership import remove_owned_folder
 from hpo.study.spec_tables import SearchSpec
-from hpo.training.checkpoint_errors import first_line
 
 if TYPE_CHECKING:
     from hpo.training.saved_state import SavedState

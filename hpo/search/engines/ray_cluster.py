@@ -8,7 +8,7 @@ import time
 from math import ceil
 from typing import Any
 
-from hpo.errors import StoreError
+from hpo.errors import StoreError, first_line
 from hpo.search.engines.base import SearchRun
 from hpo.search.engines.messages import NOTICE, WorkerMessage
 from hpo.search.engines.ray_internals import silence_cluster_errors
@@ -55,8 +55,7 @@ def connect_cluster(spec: StudySpec, url: str) -> Any:
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise spec.error("search.engine", f"is 'ray', but no cluster can be reached: {first}") from None
+            raise spec.error("search.engine", f"is 'ray', but no cluster can be reached: {first_line(error)}") from None
     silence_cluster_errors()
     addresses = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
     if sqlite_file(url) and len(addresses) > 1:
