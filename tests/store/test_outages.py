@@ -7,7 +7,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,10 @@ def test_workers_wait_for_a_free_connection() -> None:
     with run_server(54332, "-c max_connections=4 -c superuser_reserved_connections=0") as server:
         open_storage(server.url)
         engine = sqlalchemy.create_engine(server.url, poolclass=sqlalchemy.pool.NullPool)
-        taken = [engine.connect() for _ in range(4)]
-        freed = threading.Timer(0.5, lambda: [connection.close() for connection in taken])
-        freed.start()
+        taken = ExitStack()
+        for _ in range(4):
+            taken.enter_context(engine.connect())
+        threading.Timer(0.5, taken.close).start()
         study = optuna.create_study(study_name="s", storage=open_storage(server.url))
         run_trials(study, 1)
         assert len(study.get_trials()) == 1
