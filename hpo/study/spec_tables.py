@@ -13,6 +13,7 @@ from hpo.escaping import escape_controls
 from hpo.study.file_options import ColumnName, Encoding, Quoting, Separator
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
 _SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -45,7 +46,7 @@ def _parse_seconds(value: Any) -> Any:
     """Return `"90s"`, `"30m"`, `"2h"`, `"1d"` or `"90"` in seconds; anything else is left to pydantic."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    match = _DURATION.fullmatch(value)
     if not match:
         raise ValueError('must be a number of seconds, or text such as "90s", "30m", "2h", "1d"')
     return float(match[1]) * _UNITS[match[2] or "s"]
@@ -204,7 +205,7 @@ class SearchSpec(StrictModel):
     @field_validator("save_every", mode="before")
     @classmethod
     def _save_every_in_seconds(cls, value: Any) -> Any:
-        if isinstance(value, float):
+        if isinstance(value, float) or (isinstance(value, str) and not _DURATION.fullmatch(value)):
             raise ValueError('must be a whole number of steps, or text such as "10m"')
         return _parse_seconds(value)
 

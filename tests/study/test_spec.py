@@ -33,6 +33,11 @@ def test_defaults_and_paths(small: Path) -> None:
             "search.timeout=2x",
             'search.timeout is "2x"; must be a number of seconds, or text such as "90s", "30m", "2h", "1d"',
         ),
+        (
+            "search.save_every=ten minutes",
+            'search.save_every is "ten minutes"; must be a whole number of steps, or text such as "10m"',
+        ),
+        ("search.save_every=1.5", "search.save_every is 1.5; must be a whole number of steps"),
         ("search.rungs=[0.5]", "rungs must be increasing shares above 0 that end with 1.0"),
         ("data.validation=2.5", "data.validation is 2.5"),
         ("name='a b'", 'name is "a b"'),
